@@ -1,7 +1,7 @@
-//! What goes over the wire, and what `--json` prints: one type for both.
+//! The types of request and response bodies. `--json` prints the same types.
 //!
-//! Domain types stay plain; these have the names, the order and the schema that clients rely on.
-//! Instants are text in UTC, as RFC 3339 has them.
+//! Domain types have no serialization of their own. These types define the names, the order and the
+//! schema that clients rely on. Instants are RFC 3339 text in UTC.
 
 pub mod admin;
 pub mod health;
@@ -17,28 +17,28 @@ use utoipa::ToSchema;
 
 use crate::problem::ProblemClass;
 
-/// What every failed request answers.
+/// The body of every error response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// The reason, and what to do about it.
+    /// The cause, and how to fix it.
     pub detail: String,
-    /// The class of the problem; servers of earlier versions do not name it.
+    /// The class of the problem. Servers of earlier versions do not send it.
     #[serde(default)]
     #[schema(required = true)]
     pub class: Option<ProblemClass>,
 }
 
-/// What serves.
+/// The version of the running server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Version {
     /// The version of the program.
     pub version: String,
-    /// The channel that it was released on.
+    /// The release channel.
     pub channel: String,
-    /// The image that it was packed in.
+    /// The tag of the container image.
     pub image_tag: String,
-    /// The version of the database that it writes.
+    /// The schema version that this program writes.
     pub schema_version: u32,
-    /// When this process began to serve.
+    /// The start time of this process.
     pub deployed_at: String,
 }

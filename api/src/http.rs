@@ -1,11 +1,10 @@
-//! The service: routes, who may use them, and what they answer.
+//! The HTTP service: its routes, their roles, and their responses.
 //!
-//! One file per noun, each thin: it translates to and from [`session_pipeline_pipeline`], and from
-//! [`crate::body`] comes what goes over the wire. `server` takes connections, `guard` stands before
-//! all routes, `caller` knows who asks. Whatever takes time runs on threads of its own, so that the
-//! ones that answer requests never wait.
+//! Each resource has a file with thin handlers, which call [`session_pipeline_pipeline`] and return
+//! types of [`crate::body`]. `server` accepts connections, `guard` is the middleware of all routes,
+//! and `caller` authenticates requests. Slow work runs on separate threads, so that the threads
+//! that answer requests never block.
 
-mod asked;
 mod audit;
 mod caller;
 mod connections;
@@ -20,6 +19,7 @@ mod limits;
 mod local;
 mod openapi;
 mod pace;
+mod params;
 mod problem;
 mod processors;
 mod quarantine;
@@ -59,35 +59,35 @@ pub(crate) use local::{Listener, LocalCaller, LocalReport, local_router};
 pub use server::{ServeError, Server, Shutdown};
 pub(crate) use source::{HandlerSource, ReadOnlyDataDir};
 
-/// All that the handlers share.
+/// The state that all handlers share.
 pub struct ServiceState {
     source: HandlerSource,
-    /// `None`: callers are in this process, and need no token.
+    /// `None`: the callers are in this process and need no token.
     keyring: Option<Keyring>,
     randomness: Box<dyn Randomness>,
     limits: HttpLimits,
     started_at: UtcMicros,
-    /// The description of the routes, as it is served.
+    /// The serialized OpenAPI document.
     document: OnceLock<String>,
     lanes: Lanes,
     denials: denials::Denials,
     uploads: Arc<Semaphore>,
     uploaders: upload::Uploaders,
-    ledger: UploadQuotas,
+    quotas: UploadQuotas,
     schema: SchemaCache,
     survey: SurveyCache,
     scheduler: Option<SchedulerHandle>,
-    /// Whether the processors were asked for their cadences.
-    asked: OnceLock<()>,
-    /// Why the process has to end; `None` as long as it need not.
-    broken: watch::Sender<Option<String>>,
+    /// Set once the cadences of the processors are loaded.
+    has_cadences: OnceLock<()>,
+    /// Why the process must exit. `None`: it can continue.
+    fatal_error: watch::Sender<Option<String>>,
 }
 
 impl ServiceState {
     /// A service over an open pipeline.
     ///
     /// # Errors
-    /// When the tokens can't be read.
+    /// The tokens cannot be read.
     pub fn new(
         pipeline: Arc<Pipeline>,
         scheduler: Option<SchedulerSecret>,
@@ -96,19 +96,19 @@ impl ServiceState {
     ) -> Result<Self, StoreError> {
         if let Err(error) = session_pipeline_pipeline::upload::discard_unfinished(pipeline.config())
         {
-            tracing::warn!("what unfinished uploads left could not be removed: {error}");
+            tracing::warn!("cannot remove unfinished uploads: {error}");
         }
         let keyring = Keyring::open(pipeline.store(), scheduler)?;
         let source = HandlerSource::Pipeline(pipeline);
-        Ok(Self::over(source, Some(keyring), randomness, limits))
+        Ok(Self::from_source(source, Some(keyring), randomness, limits))
     }
 
-    /// The service of a command that works on the data directory itself: for [`local_router`] only.
+    /// A service for a command that opens the data directory itself. Only for [`local_router`].
     pub(crate) fn local(source: HandlerSource, randomness: Box<dyn Randomness>) -> Self {
-        Self::over(source, None, randomness, HttpLimits::default())
+        Self::from_source(source, None, randomness, HttpLimits::default())
     }
 
-    fn over(
+    fn from_source(
         source: HandlerSource,
         keyring: Option<Keyring>,
         randomness: Box<dyn Randomness>,
@@ -123,30 +123,30 @@ impl ServiceState {
             denials: denials::Denials::default(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             uploaders: upload::Uploaders::default(),
-            ledger: UploadQuotas::default(),
+            quotas: UploadQuotas::default(),
             schema: SchemaCache::default(),
             survey: SurveyCache::default(),
             scheduler: None,
-            asked: OnceLock::new(),
-            broken: watch::Sender::default(),
+            has_cadences: OnceLock::new(),
+            fatal_error: watch::Sender::default(),
             randomness,
             limits,
         }
     }
 
-    /// The same service, which tells of this scheduler.
+    /// Adds a scheduler, whose state the service reports.
     #[must_use]
-    pub fn with_scheduler(mut self, watch: SchedulerHandle) -> Self {
-        self.scheduler = Some(watch);
+    pub fn with_scheduler(mut self, scheduler: SchedulerHandle) -> Self {
+        self.scheduler = Some(scheduler);
         self
     }
 
-    /// How often each processor wants to run. They are asked at the first call, which may take
-    /// seconds; those that come later are asked when they take over.
+    /// The cadence of each processor. The first call loads all processors, which can take seconds.
+    /// A processor that is added later is loaded when it becomes active.
     fn cadences(&self) -> HashMap<String, Duration> {
         match &self.source {
             HandlerSource::Pipeline(pipeline) => {
-                self.asked.get_or_init(|| {
+                self.has_cadences.get_or_init(|| {
                     cadences(pipeline);
                 });
                 pipeline.registry().cadences()
@@ -155,55 +155,55 @@ impl ServiceState {
         }
     }
 
-    /// Does work on a thread of its own, without waiting for others: only for what is quick.
-    async fn off_thread<T: Send + 'static>(
+    /// Runs blocking work on a separate thread, without a queue. Only for short work.
+    async fn run_blocking<T: Send + 'static>(
         self: &Arc<Self>,
         permit: Option<OwnedSemaphorePermit>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let service = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, also where the client goes away before.
+            // Released when the work is done, even if the client disconnects earlier.
             let _permit = permit;
             work(&service)
         });
         match done.await {
-            Ok(result) => result.inspect_err(|error| self.note(error)),
+            Ok(result) => result.inspect_err(|error| self.check_fatal(error)),
             Err(error) => match error.try_into_panic() {
-                Ok(panic) => Err(guard::panicked(self.randomness.as_ref(), panic.as_ref())),
+                Ok(panic) => Err(guard::panic_error(self.randomness.as_ref(), panic.as_ref())),
                 Err(_) => Err(ApiError::stopping()),
             },
         }
     }
 
-    /// A database that gave up on itself takes the process with it: only a new one can open it.
-    fn note(&self, error: &ApiError) {
+    /// Stops the service if the database is closed: only a new process can open it again.
+    fn check_fatal(&self, error: &ApiError) {
         if error.class == ProblemClass::DatabaseClosed {
             let reason = error.detail.clone();
-            self.broken.send_replace(Some(reason));
+            self.fatal_error.send_replace(Some(reason));
         }
     }
 }
 
 impl std::fmt::Debug for ServiceState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Service")
+        f.debug_struct("ServiceState")
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
 
-/// The routes of a server, behind its checks.
+/// The routes of a server, with its middleware.
 fn router(service: Arc<ServiceState>) -> Router {
-    let (routes, _) = documented();
-    let watched = middleware::from_fn_with_state(Arc::clone(&service), denials::watched);
-    let routes = routes.layer(watched);
-    guard::stand_before(routes.with_state(Arc::clone(&service)), service)
+    let (routes, _) = routes_with_document();
+    let audit = middleware::from_fn_with_state(Arc::clone(&service), denials::audit_failures);
+    let routes = routes.layer(audit);
+    guard::with_checks(routes.with_state(Arc::clone(&service)), service)
 }
 
-/// The routes with their description, made from one another.
-fn documented() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(openapi::frame())
+/// The routes and their OpenAPI document, both generated from the handlers.
+fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(openapi::base_document())
         .routes(routes!(health::health))
         .routes(routes!(health::version))
         .routes(routes!(health::detailed))

@@ -1,7 +1,7 @@
-//! The service as clients meet it: a real server on a port of its own, over a data dir of the test.
+//! The HTTP API over a real server with its own port and data directory.
 //!
-//! A room for each subject below; here is the server that all of them start, and what holds for
-//! every route.
+//! This file has the test server, and the rules that apply to every route. Each submodule tests one
+//! topic.
 
 mod administration;
 mod audit;
@@ -37,14 +37,14 @@ use ureq::http::Request;
 
 use crate::guests::shipped;
 
-/// The shared secret of a scheduler, just long enough.
+/// The shared secret of an external scheduler. It has the minimum length.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// Numbers that are never the same twice, and the same in every test.
+/// A deterministic random source: a counter.
 #[derive(Default)]
-struct Counting(AtomicU64);
+struct CountingRandomness(AtomicU64);
 
-impl Randomness for Counting {
+impl Randomness for CountingRandomness {
     fn fill(&self, buffer: &mut [u8]) -> std::io::Result<()> {
         let number = self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes();
         for (at, byte) in buffer.iter_mut().enumerate() {
@@ -54,7 +54,7 @@ impl Randomness for Counting {
     }
 }
 
-/// A service that is answering.
+/// A running server, with a token of each role.
 pub struct TestServer {
     server: Option<Server>,
     pub pipeline: Arc<Pipeline>,
@@ -64,25 +64,25 @@ pub struct TestServer {
     agent: ureq::Agent,
 }
 
-/// What came back.
+/// A response, read completely.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
-    pub kind: String,
-    pub bytes: Vec<u8>,
+    pub content_type: String,
+    pub body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpResponse {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     pub fn text(&self) -> String {
-        String::from_utf8(self.bytes.clone()).unwrap()
+        String::from_utf8(self.body.clone()).unwrap()
     }
 
-    /// The status with the reason.
-    pub fn refusal(&self) -> String {
+    /// The status and the detail of a JSON problem.
+    pub fn error(&self) -> String {
         let body = self.json();
         assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
         assert!(body["class"].is_string(), "{body}");
@@ -101,10 +101,10 @@ impl TestServer {
         limits: HttpLimits,
         components: &[(&'static str, &'static [u8])],
     ) -> Self {
-        Self::start_as(dir, config, limits, components, None, |_| None)
+        Self::start_inner(dir, config, limits, components, None, |_| None)
     }
 
-    /// A service with a language model.
+    /// Starts a server with a language model.
     pub fn start_with_model(
         dir: &DataDir,
         config: Config,
@@ -112,32 +112,32 @@ impl TestServer {
         model: Arc<dyn LanguageModel>,
     ) -> Self {
         let limits = HttpLimits::default();
-        Self::start_as(dir, config, limits, components, Some(model), |_| None)
+        Self::start_inner(dir, config, limits, components, Some(model), |_| None)
     }
 
-    /// A service that starts runs by itself, without a start-up grace.
+    /// Starts a server with a scheduler, without a startup grace period.
     pub fn start_with_scheduler(
         dir: &DataDir,
         components: &[(&'static str, &'static [u8])],
     ) -> Self {
         let mut config = dir.config();
         config.scheduler.startup_grace = Duration::ZERO;
-        // More often than anybody may ask for, so that no test waits for it.
+        // Shorter than the configuration allows, so that tests do not wait.
         config.scheduler.tick = Duration::from_millis(20);
         let limits = HttpLimits::default();
-        Self::start_as(dir, config, limits, components, None, |pipeline| {
+        Self::start_inner(dir, config, limits, components, None, |pipeline| {
             let clock = Arc::clone(pipeline.clock());
             let scheduler = Scheduler::new(pipeline.config(), cadences(pipeline), clock);
-            let asked = Arc::clone(pipeline);
+            let source = Arc::clone(pipeline);
             Some(
                 scheduler
                     .unwrap()
-                    .with_processor_source(move || cadences_after_examination(&asked)),
+                    .with_processor_source(move || cadences_after_examination(&source)),
             )
         })
     }
 
-    fn start_as(
+    fn start_inner(
         dir: &DataDir,
         config: Config,
         limits: HttpLimits,
@@ -155,7 +155,7 @@ impl TestServer {
         }
         let pipeline = Arc::new(pipeline);
         let scheduler = scheduler(&pipeline);
-        let randomness = Counting::default();
+        let randomness = CountingRandomness::default();
         let token = |role, email: &str| {
             let new = NewToken {
                 role,
@@ -195,43 +195,50 @@ impl TestServer {
         }
     }
 
-    /// Sends a request as somebody; the token is left out where it is empty.
-    pub fn send(&self, method: &str, path: &str, token: &str, kind: &str, body: &[u8]) -> Answer {
+    /// Sends a request. An empty token or content type is omitted.
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> HttpResponse {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url));
         if !token.is_empty() {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        if !kind.is_empty() {
-            request = request.header("Content-Type", kind);
+        if !content_type.is_empty() {
+            request = request.header("Content-Type", content_type);
         }
         let agent = &self.agent;
-        let sent = if body.is_empty() && kind.is_empty() && method != "POST" {
+        let result = if body.is_empty() && content_type.is_empty() && method != "POST" {
             agent.run(request.body(()).unwrap())
         } else {
             agent.run(request.body(body.to_vec()).unwrap())
         };
-        let mut answer = sent.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        let kind = answer.headers().get("content-type");
-        Answer {
-            status: answer.status().as_u16(),
-            kind: kind
-                .map(|kind| kind.to_str().unwrap().to_owned())
+        let mut response = result.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let content_type = response.headers().get("content-type");
+        HttpResponse {
+            status: response.status().as_u16(),
+            content_type: content_type
+                .map(|content_type| content_type.to_str().unwrap().to_owned())
                 .unwrap_or_default(),
-            bytes: answer.body_mut().read_to_vec().unwrap(),
+            body: response.body_mut().read_to_vec().unwrap(),
         }
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> HttpResponse {
         self.send("GET", path, &self.admin, "", &[])
     }
 
-    pub fn post(&self, path: &str) -> Answer {
+    pub fn post(&self, path: &str) -> HttpResponse {
         self.send("POST", path, &self.admin, "", &[])
     }
 
-    pub fn post_json(&self, path: &str, body: &Value) -> Answer {
+    pub fn post_json(&self, path: &str, body: &Value) -> HttpResponse {
         let body = body.to_string();
         self.send(
             "POST",
@@ -242,7 +249,7 @@ impl TestServer {
         )
     }
 
-    /// Stops the service, so that the database can be looked into.
+    /// Stops the server, so that a test can open the database.
     pub fn stop(mut self) -> session_pipeline::http::Shutdown {
         self.server.take().unwrap().stop()
     }
@@ -256,7 +263,7 @@ impl Drop for TestServer {
     }
 }
 
-/// The operations of the served description: method and path, with what is said of each.
+/// The operations of the served OpenAPI document, by method and path.
 fn operations(server: &TestServer) -> BTreeMap<String, Value> {
     let document = server.send("GET", "/api/openapi.json", "", "", &[]).json();
     let mut operations = BTreeMap::new();
@@ -269,8 +276,8 @@ fn operations(server: &TestServer) -> BTreeMap<String, Value> {
     operations
 }
 
-/// Who may do what. If you are here because you added a route: add its line, with the role that
-/// ARCHITECTURE.md §8 gives it.
+/// The role that each route requires. Add a line for every new route. `any` accepts every valid
+/// token, and `open` needs none.
 const ROLES: &[(&str, &str)] = &[
     ("DELETE /api/admin/tokens/{id}", "admin"),
     ("GET /api/admin/audit", "admin"),
@@ -303,66 +310,68 @@ const ROLES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_route_lets_in_whom_it_should_and_nobody_else() {
+fn every_route_accepts_only_its_documented_roles() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let operations = operations(&server);
     let served: Vec<&str> = operations.keys().map(String::as_str).collect();
-    let known: Vec<&str> = ROLES.iter().map(|(name, _)| *name).collect();
-    assert_eq!(served, known, "each route has a line in ROLES");
+    let expected: Vec<&str> = ROLES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(served, expected, "every route needs a line in ROLES");
     for (name, role) in ROLES {
         let operation = &operations[*name];
-        let asked = &operation["security"][0]["bearer"];
-        let described = match asked.as_array().map(Vec::as_slice) {
+        let roles = &operation["security"][0]["bearer"];
+        let documented = match roles.as_array().map(Vec::as_slice) {
             None => "open",
             Some([]) => "any",
             Some([role]) => role.as_str().unwrap(),
-            Some(_) => panic!("{name}: {asked}"),
+            Some(_) => panic!("{name}: unexpected roles {roles}"),
         };
-        assert_eq!(described, *role, "{name}: what its description says");
+        assert_eq!(documented, *role, "{name}: wrong role in the document");
         let (method, path) = name.split_once(' ').unwrap();
         let path = path.replace("{id}", "999");
-        for (who, token) in [
-            ("nobody", ""),
-            ("a stranger", "sp_made-up"),
+        for (caller, token) in [
+            ("no token", ""),
+            ("an unknown token", "sp_made-up"),
             ("analyst", server.analyst.as_str()),
             ("admin", server.admin.as_str()),
             ("scheduler", SECRET),
         ] {
-            let answer = server.send(method, &path, token, "", &[]);
-            let expected = match (*role, who) {
+            let response = server.send(method, &path, token, "", &[]);
+            let expected = match (*role, caller) {
                 ("open", _) => None,
-                (_, "nobody" | "a stranger") => Some(401),
+                (_, "no token" | "an unknown token") => Some(401),
                 ("admin", "analyst") => Some(403),
-                // What is kept needs somebody whose it is, and a secret makes no other secrets.
+                // An upload needs a user, and the secret cannot create tokens.
                 ("any", "scheduler") if *name == "POST /api/upload/sessions" => Some(403),
                 ("admin", "scheduler") if *name == "POST /api/admin/tokens" => {
-                    // Told only once it is known what is asked for.
+                    // The missing body is rejected first.
                     Some(415)
                 }
                 _ => None,
             };
             match expected {
-                Some(status) => assert_eq!(answer.status, status, "{name} as {who}: {answer:?}"),
+                Some(status) => {
+                    assert_eq!(response.status, status, "{name} as {caller}: {response:?}")
+                }
                 None => assert!(
-                    ![401, 403].contains(&answer.status) && answer.status < 500,
-                    "{name} as {who}: {answer:?}"
+                    ![401, 403].contains(&response.status) && response.status < 500,
+                    "{name} as {caller}: {response:?}"
                 ),
             }
-            let status = answer.status.to_string();
+            let status = response.status.to_string();
             assert!(
                 operation["responses"].get(&status).is_some(),
-                "{name} as {who} answers {status}, which is not described"
+                "{name} as {caller}: the status {status} is not documented"
             );
-            if answer.status >= 400 {
-                answer.refusal();
+            if response.status >= 400 {
+                response.error();
             }
         }
     }
 }
 
 #[test]
-fn every_kind_of_failure_is_one_json_document() {
+fn every_error_response_is_a_json_problem() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let tokens = "/api/admin/tokens";
@@ -409,15 +418,15 @@ fn every_kind_of_failure_is_one_json_document() {
         ),
         ("GET", "/api/admin/usage/summary?window=1d", "", b"", 422),
     ] {
-        let answer = server.send(method, path, admin, kind, body);
-        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
-        assert_eq!(answer.kind, "application/json", "{method} {path}");
-        assert!(!answer.refusal().is_empty());
+        let response = server.send(method, path, admin, kind, body);
+        assert_eq!(response.status, status, "{method} {path}: {response:?}");
+        assert_eq!(response.content_type, "application/json", "{method} {path}");
+        assert!(!response.error().is_empty());
     }
 }
 
 #[test]
-fn odd_values_are_never_a_failure_of_ours() {
+fn unusual_values_never_cause_an_internal_error() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[crate::guests::usage()]);
     for path in [
@@ -437,16 +446,16 @@ fn odd_values_are_never_a_failure_of_ours() {
         "/api/admin/usage/export?source=%27%3B%20DROP%20TABLE%20users%3B&format=json",
         "/api/admin/usage/summary?window=all",
     ] {
-        let answer = server.get(path);
-        assert!(answer.status < 500, "{path}: {answer:?}");
+        let response = server.get(path);
+        assert!(response.status < 500, "{path}: {response:?}");
     }
     for path in [
         "/api/admin/run-session-processor?processor=%00",
         "/api/admin/run-session-processor?processor=usage&max_sessions=18446744073709551615&time_budget=4294967295",
         "/api/admin/reprocess?processor=usage&session=%00",
     ] {
-        let answer = server.post(path);
-        assert!(answer.status < 500, "{path}: {answer:?}");
+        let response = server.post(path);
+        assert!(response.status < 500, "{path}: {response:?}");
     }
     let revoke = server.send("DELETE", "/api/admin/tokens/%00", &server.admin, "", &[]);
     assert_eq!(revoke.status, 404, "{revoke:?}");
@@ -456,24 +465,24 @@ fn odd_values_are_never_a_failure_of_ours() {
         serde_json::json!({ "role": "analyst", "user": "a\u{0}@b", "label": "" }),
         serde_json::json!({ "role": "analyst", "user": "🌙@example.com" }),
     ] {
-        let answer = server.post_json("/api/admin/tokens", &body);
-        assert!(answer.status < 500, "{body}: {answer:?}");
+        let response = server.post_json("/api/admin/tokens", &body);
+        assert!(response.status < 500, "{body}: {response:?}");
     }
 }
 
 #[test]
-fn a_wrong_parameter_is_named() {
+fn an_error_names_the_invalid_parameter() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let refusal = |path: &str| server.get(path).refusal();
-    insta::assert_snapshot!(refusal("/api/admin/runs?moon=1"), @"422: moon: unknown field `moon`, expected one of `processor`, `limit`, `cursor`");
-    insta::assert_snapshot!(refusal("/api/admin/runs?limit=many"), @"422: limit: invalid digit found in string");
-    insta::assert_snapshot!(server.post("/api/admin/run-session-processor").refusal(), @"422: missing field `processor`");
-    insta::assert_snapshot!(refusal("/api/usage/summary?by=moon"), @"422: by: unknown variant `moon`, expected one of `day`, `month`, `session`, `user`, `model`, `tool`, `project`");
+    let error = |path: &str| server.get(path).error();
+    insta::assert_snapshot!(error("/api/admin/runs?moon=1"), @"422: moon: unknown field `moon`, expected one of `processor`, `limit`, `cursor`");
+    insta::assert_snapshot!(error("/api/admin/runs?limit=many"), @"422: limit: invalid digit found in string");
+    insta::assert_snapshot!(server.post("/api/admin/run-session-processor").error(), @"422: missing field `processor`");
+    insta::assert_snapshot!(error("/api/usage/summary?by=moon"), @"422: by: unknown variant `moon`, expected one of `day`, `month`, `session`, `user`, `model`, `tool`, `project`");
 }
 
 #[test]
-fn health_and_version_are_open_and_say_no_more_than_they_should() {
+fn health_and_version_need_no_token_and_reveal_no_details() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let health = server.send("GET", "/api/health", "", "", &[]);
@@ -501,24 +510,24 @@ fn health_and_version_are_open_and_say_no_more_than_they_should() {
 }
 
 #[test]
-fn the_description_leaves_no_object_open() {
+fn the_openapi_document_describes_every_field_and_parameter() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let document = server.send("GET", "/api/openapi.json", "", "", &[]).json();
     let schemas = document["components"]["schemas"].as_object().unwrap();
-    assert!(schemas.len() > 20, "the types are there");
+    assert!(schemas.len() > 20, "the document lacks schemas");
     for (name, schema) in schemas {
         let is_object = schema["type"] == "object";
         let has_fields = schema.get("properties").is_some();
         assert!(
             !is_object || has_fields,
-            "{name} says nothing of its fields"
+            "{name} does not describe its fields"
         );
     }
     let mut ids = std::collections::BTreeSet::new();
     for (name, operation) in operations(&server) {
         let id = operation["operationId"].as_str().unwrap().to_owned();
-        assert!(ids.insert(id), "{name} has the id of another operation");
+        assert!(ids.insert(id), "{name}: the operation id is not unique");
         let responses = operation["responses"].as_object().unwrap();
         assert!(responses.contains_key("500"), "{name}");
         for (status, response) in responses {

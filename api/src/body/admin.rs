@@ -1,4 +1,4 @@
-//! What operators ask about: processors, the audit log, what was marked.
+//! Bodies for operators: processors, the audit log, and sessions marked for reprocessing.
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_pipeline::registry::listing::ListedProcessor;
@@ -6,20 +6,20 @@ use session_pipeline_pipeline::registry::plan::{FolderPlan, RejectedFile};
 use session_pipeline_store::{AuditRow, LoadedComponent};
 use utoipa::ToSchema;
 
-/// The processors.
+/// One page of processors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessorsBody {
-    /// In the order of their names.
+    /// Sorted by name.
     pub processors: Vec<ListedProcessor>,
-    /// Files in the folder of processors that are refused, in the order of their names.
+    /// Rejected files in the processors folder, sorted by name.
     pub refused_files: Vec<RejectedFileBody>,
-    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    /// The cursor of the next page. Send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
 impl ProcessorsBody {
-    /// What was listed, with what the folder came to.
+    /// Combines the listed processors with the rejected files of the folder.
     pub fn new(listed: Vec<ListedProcessor>, folder: &FolderPlan) -> Self {
         Self {
             processors: listed,
@@ -29,28 +29,28 @@ impl ProcessorsBody {
     }
 }
 
-/// A file in the folder of processors that does not run as it is.
+/// A rejected file in the processors folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RejectedFileBody {
-    /// Its name.
+    /// The file name.
     pub file: String,
-    /// Why.
+    /// Why the file was rejected.
     pub reason: String,
-    /// The processor that goes on with what the file held before; null where there is none.
+    /// The processor that still runs an earlier version of this file, or null.
     #[schema(required = true)]
     pub processor: Option<String>,
-    /// The version in which it goes on.
+    /// The version that still runs.
     #[schema(required = true)]
     pub version: Option<u32>,
-    /// The SHA-256 of the component that goes on.
+    /// The SHA-256 of the component that still runs.
     #[schema(required = true)]
     pub digest: Option<String>,
 }
 
 impl From<RejectedFileBody> for RejectedFile {
-    fn from(refused: RejectedFileBody) -> Self {
-        let parts = (refused.processor, refused.version, refused.digest);
-        let instead = match parts {
+    fn from(rejected: RejectedFileBody) -> Self {
+        let parts = (rejected.processor, rejected.version, rejected.digest);
+        let active_component = match parts {
             (Some(name), Some(version), Some(digest)) => Some(LoadedComponent {
                 name,
                 version,
@@ -59,43 +59,44 @@ impl From<RejectedFileBody> for RejectedFile {
             _ => None,
         };
         Self {
-            file: refused.file,
-            reason: refused.reason,
-            active_component: instead,
+            file: rejected.file,
+            reason: rejected.reason,
+            active_component,
         }
     }
 }
 
 impl From<&RejectedFile> for RejectedFileBody {
-    fn from(refused: &RejectedFile) -> Self {
-        let instead = refused.active_component.as_ref();
+    fn from(rejected: &RejectedFile) -> Self {
+        let active = rejected.active_component.as_ref();
         Self {
-            file: refused.file.clone(),
-            reason: refused.reason.clone(),
-            processor: instead.map(|component| component.name.clone()),
-            version: instead.map(|component| component.version),
-            digest: instead.map(|component| component.digest.clone()),
+            file: rejected.file.clone(),
+            reason: rejected.reason.clone(),
+            processor: active.map(|component| component.name.clone()),
+            version: active.map(|component| component.version),
+            digest: active.map(|component| component.digest.clone()),
         }
     }
 }
 
-/// What was marked to be processed again.
+/// The sessions that a request marked for reprocessing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReprocessBody {
-    /// The processor.
+    /// The name of the processor.
     pub processor: String,
-    /// Sessions that are due now; those never processed are so anyway, and not counted.
+    /// The number of marked sessions. Sessions that were never processed are due already and do not
+    /// count.
     pub marked: u64,
-    /// Sessions in quarantine among them: no mark takes them out of it.
+    /// The number of marked sessions in quarantine. A mark does not release them.
     pub quarantined: u64,
 }
 
-/// The latest rows of the audit log.
+/// One page of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AuditBody {
-    /// The newest first.
+    /// Newest first.
     pub entries: Vec<AuditRow>,
-    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    /// The cursor of the next page. Send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }

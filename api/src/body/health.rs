@@ -1,4 +1,4 @@
-//! The health of the service and of what it works on.
+//! Health of the service, its data, and its scheduler.
 
 use std::collections::BTreeMap;
 
@@ -8,192 +8,194 @@ use session_pipeline_pipeline::scheduler::SchedulerStatus;
 use session_pipeline_pipeline::scheduler::timetable::{Job, JobResult};
 use utoipa::ToSchema;
 
-/// Whether everything works and keeps up (BEHAVIOUR.md 5.3).
+/// The results of all health checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DetailedHealth {
-    /// What all checks come to.
+    /// The status over all checks.
     pub status: OverallStatus,
-    /// What those come to that concern everybody.
+    /// The status over the checks that concern all users.
     pub overall_analyst: OverallStatus,
-    /// Who asks.
+    /// The role of the caller.
     pub caller_role: CallerRole,
     /// The version of the program.
     pub version: String,
-    /// The channel that it was released on.
+    /// The release channel.
     pub channel: String,
-    /// The image that it was packed in; only for admins.
+    /// The tag of the container image. Only for admins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_tag: Option<String>,
-    /// The commit that it was built from; only for admins.
+    /// The commit that the program was built from. Only for admins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit_sha: Option<String>,
-    /// The version of the database that it writes.
+    /// The schema version that this program writes.
     pub schema_version: u32,
-    /// When this process began.
+    /// The start time of this process.
     pub deployed_at: String,
-    /// When the checks were made.
+    /// The time of the checks.
     pub timestamp: String,
     /// The checks, by name.
     pub services: BTreeMap<String, HealthCheckBody>,
 }
 
-/// Who asks.
+/// The role of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CallerRole {
-    /// Sees everything.
+    /// Sees all fields of each check.
     Admin,
-    /// Sees how each check stands.
+    /// Sees the status of each check. Details of operator checks are hidden.
     Analyst,
 }
 
-/// One check; which figures it has depends on what it looked at.
+/// The result of one health check. Which fields it has depends on the check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheckBody {
-    /// How it came out; the schema's check says so by `db_schema` where it is shown in full.
+    /// The status. The full schema check has `db_schema` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<CheckStatus>,
-    /// Whom it concerns.
+    /// The audience of the check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = true)]
     pub audience: Option<CheckAudience>,
-    /// What was found.
+    /// What the check found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_action: Option<String>,
-    /// Which stage lags.
+    /// The stage that lags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
-    /// How many sessions there are.
+    /// The number of sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_files: Option<u64>,
-    /// When a session was last processed.
+    /// When a session was processed most recently.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_processed: Option<String>,
-    /// How far that lies behind the newest session.
+    /// How far `last_processed` is behind the newest session, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_seconds: Option<u64>,
-    /// How old the oldest session is that was passed over.
+    /// The age of the oldest session that was skipped, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck_file_age_seconds: Option<u64>,
-    /// Which one that is.
+    /// The key of that session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck_file: Option<String>,
-    /// When the run in progress began.
+    /// When the run in progress started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_since: Option<String>,
-    /// Linked folders and linked sessions below the sessions root, which are not followed.
+    /// The number of symbolic links below the sessions root. Links are not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub links: Option<u64>,
-    /// How the database's version stands to the program's.
+    /// Whether the schema version of the database matches the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub db_schema: Option<SchemaState>,
-    /// The version that the database has.
+    /// The schema version of the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<u32>,
-    /// The version that it should have.
+    /// The schema version that the program expects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<u32>,
-    /// How many there are.
+    /// The number of items that the check counts, such as users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// When the scheduler last looked what is due.
+    /// The last scheduler tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_tick_at: Option<String>,
     /// The scheduler's jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jobs: Option<Vec<JobStateBody>>,
-    /// Sessions that are not tried any more.
+    /// The number of sessions in quarantine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<u64>,
-    /// Sessions whose last attempt failed.
+    /// The number of sessions whose last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<u64>,
-    /// Sessions read or tried in the last day, by processors that failed on some.
+    /// The number of sessions attempted in the last day, by processors that had failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions_last_day: Option<u64>,
-    /// Those of them that are not tried any more.
+    /// The number of those sessions that are in quarantine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined_last_day: Option<u64>,
-    /// Bytes that may still be written.
+    /// Free disk space, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
-    /// Bytes in all.
+    /// Disk size, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_bytes: Option<u64>,
 }
 
-/// How one job stands.
+/// The state of a scheduler job, in a health check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobStateBody {
-    /// Its name, `session-processor:` and that of the processor.
+    /// `session-processor:` followed by the name of the processor.
     pub name: String,
-    /// When it runs.
+    /// The schedule.
     pub schedule: String,
-    /// Whether it runs right now.
+    /// Whether a run is in progress.
     pub running: bool,
-    /// When it last did.
+    /// When the last run started.
     #[schema(required = true)]
     pub last_run_at: Option<String>,
-    /// How that ended.
+    /// The result of the last run.
     #[schema(required = true)]
-    pub last_status: Option<JobResultWord>,
-    /// Why, where it did not go well and this process knows.
+    pub last_status: Option<JobStatus>,
+    /// Why the last run failed or did not start. Null if it succeeded, or if another process ran
+    /// it.
     #[schema(required = true)]
     pub last_reason: Option<String>,
 }
 
-/// The word for how a job ended.
+/// The result of a job's last run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum JobResultWord {
-    /// It ran.
+pub enum JobStatus {
+    /// The run succeeded.
     Ok,
-    /// It ran, and something failed.
+    /// The run failed, or sessions in it failed.
     Failed,
-    /// There was no run.
+    /// The run did not start.
     Refused,
 }
 
-/// The scheduler, and when its jobs run.
+/// The scheduler and its jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SchedulerBody {
-    /// Whether this service starts runs by itself.
+    /// Whether this service starts scheduled runs.
     pub enabled: bool,
-    /// How often it looks what is due.
+    /// The interval between two ticks, in seconds. Each tick starts the jobs that are due.
     #[schema(required = true)]
     pub tick_seconds: Option<u64>,
-    /// When it last looked; null before the first time.
+    /// The last tick. Null before the first tick.
     #[schema(required = true)]
     pub last_tick_at: Option<String>,
-    /// Its jobs, in the order of their names.
+    /// The jobs, sorted by name.
     pub jobs: Vec<ScheduledJob>,
 }
 
-/// A job.
+/// A scheduler job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ScheduledJob {
-    /// Its name, `session-processor:` and that of the processor.
+    /// `session-processor:` followed by the name of the processor.
     pub name: String,
-    /// The processor that it runs.
+    /// The name of the processor.
     pub processor: String,
-    /// When it runs, as the configuration would say it.
+    /// The schedule, in the syntax of the config file.
     pub schedule: String,
-    /// When the run at work began; null where none is.
+    /// When the run in progress started, or null.
     #[schema(required = true)]
     pub running_since: Option<String>,
-    /// When the last run that has ended began.
+    /// When the last finished run started.
     #[schema(required = true)]
     pub last_run_at: Option<String>,
-    /// How it ended.
+    /// The result of the last finished run.
     #[schema(required = true)]
-    pub last_status: Option<JobResultWord>,
-    /// Why, where it did not go well and this process knows.
+    pub last_status: Option<JobStatus>,
+    /// Why the last run failed or did not start. Null if it succeeded, or if another process ran
+    /// it.
     #[schema(required = true)]
     pub last_reason: Option<String>,
 }
@@ -227,9 +229,9 @@ impl From<Job> for ScheduledJob {
                 .filter(|reason| !reason.is_empty())
                 .map(str::to_owned),
             last_status: job.last_end.as_ref().map(|end| match end {
-                JobResult::Ok => JobResultWord::Ok,
-                JobResult::Failed(_) => JobResultWord::Failed,
-                JobResult::Rejected(_) => JobResultWord::Refused,
+                JobResult::Ok => JobStatus::Ok,
+                JobResult::Failed(_) => JobStatus::Failed,
+                JobResult::Rejected(_) => JobStatus::Refused,
             }),
             name: job.name,
             processor: job.processor,
@@ -237,9 +239,9 @@ impl From<Job> for ScheduledJob {
     }
 }
 
-/// What an operator took note of.
+/// The warning that an operator dismissed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AcknowledgmentBody {
-    /// Commits that were lost.
+    /// The number of lost commits.
     pub lost_commits: u64,
 }

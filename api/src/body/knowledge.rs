@@ -1,4 +1,4 @@
-//! Knowledge: what users verified, and what speaks for it.
+//! Knowledge items that users verified, with their evidence.
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_pipeline::knowledge::{
@@ -6,87 +6,87 @@ use session_pipeline_pipeline::knowledge::{
 };
 use utoipa::ToSchema;
 
-/// The items that were asked for.
+/// One page of knowledge items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct KnowledgeBody {
-    /// Those that wait for a person first, then the newest first.
+    /// Pending items first, then newest first.
     pub items: Vec<KnowledgeItemBody>,
-    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    /// The cursor of the next page. Send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// One piece of knowledge.
+/// A knowledge item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct KnowledgeItemBody {
-    /// Its id.
+    /// The id of the item.
     pub id: String,
-    /// What it is about.
+    /// The title.
     pub title: String,
-    /// What is known.
+    /// The statement.
     pub content: String,
-    /// `pending` until a person decides, then `approved`, `rejected`, `revoked` or `expired`.
+    /// `pending` until an admin decides, then `approved`, `rejected`, `revoked` or `expired`.
     pub status: String,
-    /// The domain it belongs to; null where it is none of those that there are.
+    /// The domain, such as `finance`. Null if no known domain fits.
     #[schema(required = true)]
     pub domain: Option<String>,
-    /// How far it is to be trusted, from 0 to 1.
+    /// Confidence, from 0 to 1.
     pub confidence: f64,
-    /// What it names.
+    /// The entities that the item names.
     pub entities: Vec<String>,
-    /// Of whose session it was first found.
+    /// The user in whose session the item was found first.
     pub source_user: String,
-    /// When it was first found.
+    /// When the item was found.
     pub created_at: String,
-    /// When it was last changed.
+    /// When the item was last changed.
     pub updated_at: String,
-    /// How many pieces of evidence there are.
+    /// The number of pieces of evidence.
     pub evidence_count: u64,
-    /// How many users gave them.
+    /// The number of users that the evidence comes from.
     pub users: u64,
-    /// How many contradictions with others nobody has resolved.
+    /// The number of unresolved contradictions with other items.
     pub contradictions: u64,
 }
 
-/// All that is known of an item.
+/// A knowledge item with its evidence and its related items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct KnowledgeDetailsBody {
     /// The item.
     #[serde(flatten)]
     pub item: KnowledgeItemBody,
-    /// What shows it, in the order of sessions and lines.
+    /// The evidence, sorted by session and line.
     pub evidence: Vec<EvidenceBody>,
-    /// What it has to do with, unresolved.
+    /// Unresolved relations to other items.
     pub related: Vec<ItemRelation>,
 }
 
-/// A user's words that show an item.
+/// A quote of a user that supports an item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EvidenceBody {
-    /// Its id.
+    /// The id of the evidence.
     pub id: String,
-    /// The session's key.
+    /// The key of the session.
     pub session: String,
-    /// The number of the line that holds the words.
+    /// The line number of the quote in the session.
     pub line: i64,
-    /// `uuid` of that line; null where it has none.
+    /// The `uuid` of that line, or null.
     #[schema(required = true)]
     pub line_uuid: Option<String>,
-    /// Whose words they are.
+    /// The user who wrote it.
     pub user: String,
-    /// The words.
+    /// The quoted text.
     pub quote: String,
-    /// How the item was verified by them: `correction`, `confirmation`, `unprompted_definition`.
+    /// How the user verified the item: `correction`, `confirmation` or `unprompted_definition`.
     pub detection_type: String,
-    /// Which detector found them: `phrases` or `llm`.
+    /// The detector that found it: `phrases` or `llm`.
     pub detector: String,
-    /// When.
+    /// When the evidence was recorded.
     pub recorded_at: String,
 }
 
 impl From<&KnowledgeItem> for KnowledgeItemBody {
     fn from(item: &KnowledgeItem) -> Self {
-        // A list by the contract; where somebody made it something else, it names nothing.
+        // A value that is not a JSON list, such as after a manual edit, counts as empty.
         let entities = item.entities.as_deref().map(serde_json::from_str);
         Self {
             id: item.id.clone(),

@@ -1,91 +1,94 @@
-//! Quarantine: the sessions that are not tried any more, and those that were let out.
+//! Quarantined sessions, and their release.
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::redaction::without_secrets;
 use session_pipeline_store::{QuarantineFilter, QuarantinedSession};
 use utoipa::ToSchema;
 
-/// The sessions in quarantine.
+/// One page of quarantined sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuarantineBody {
-    /// In the order of processors and keys.
+    /// Sorted by processor, then by session key.
     pub sessions: Vec<QuarantinedSessionBody>,
-    /// How many they are; of a page, how many are on it.
+    /// The number of entries in `sessions`.
     pub count: usize,
-    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    /// The cursor of the next page. Send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// A session that a processor does not try any more.
+/// A session in quarantine, which is not retried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuarantinedSessionBody {
-    /// The processor.
+    /// The name of the processor.
     pub processor: String,
-    /// The session's key.
+    /// The key of the session.
     pub session: String,
-    /// The word of its last fault.
+    /// The kind of the last fault.
     pub fault: String,
-    /// What happened.
+    /// The message of the last fault.
     pub detail: String,
-    /// Failures in a row.
+    /// The number of consecutive failures.
     pub attempts: u32,
-    /// Those of them that the session or the component caused.
+    /// The number of those failures that the session or the component caused.
     pub own_attempts: u32,
-    /// When it was last tried.
+    /// When the last attempt was made.
     pub last_attempt_at: String,
-    /// Since when it is not tried any more.
+    /// When the session was quarantined.
     #[schema(required = true)]
     pub quarantined_at: Option<String>,
     /// The digest of the component that failed.
     #[schema(required = true)]
     pub component: Option<String>,
-    /// Since when a run knows that its file is gone.
+    /// When a run first found the file of the session missing, or null.
     #[schema(required = true)]
     pub missing_since: Option<String>,
 }
 
-/// What was let out.
+/// The sessions that a request released from quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReleaseBody {
-    /// Sessions that the next run tries again, each with a new count.
+    /// The number of released sessions. The next run retries them with a failure count of zero.
     pub released: u64,
 }
 
 impl From<Vec<QuarantinedSession>> for QuarantineBody {
-    fn from(held: Vec<QuarantinedSession>) -> Self {
+    fn from(sessions: Vec<QuarantinedSession>) -> Self {
         Self {
-            count: held.len(),
-            sessions: held.into_iter().map(QuarantinedSessionBody::from).collect(),
+            count: sessions.len(),
+            sessions: sessions
+                .into_iter()
+                .map(QuarantinedSessionBody::from)
+                .collect(),
             next: None,
         }
     }
 }
 
 impl From<QuarantinedSession> for QuarantinedSessionBody {
-    fn from(held: QuarantinedSession) -> Self {
+    fn from(row: QuarantinedSession) -> Self {
         Self {
-            processor: held.processor,
-            session: held.session,
-            fault: held.fault.kind.as_str().to_owned(),
-            // Rows of earlier versions were written as they came.
-            detail: without_secrets(&held.fault.detail).into_owned(),
-            attempts: held.failures.attempts,
-            own_attempts: held.failures.own_attempts,
-            last_attempt_at: held.last_attempt_at.to_string(),
-            quarantined_at: held.failures.quarantined_at.map(|at| at.to_string()),
-            component: held.component,
-            missing_since: held.missing_since.map(|at| at.to_string()),
+            processor: row.processor,
+            session: row.session,
+            fault: row.fault.kind.as_str().to_owned(),
+            // Earlier versions stored details without removing secrets.
+            detail: without_secrets(&row.fault.detail).into_owned(),
+            attempts: row.failures.attempts,
+            own_attempts: row.failures.own_attempts,
+            last_attempt_at: row.last_attempt_at.to_string(),
+            quarantined_at: row.failures.quarantined_at.map(|at| at.to_string()),
+            component: row.component,
+            missing_since: row.missing_since.map(|at| at.to_string()),
         }
     }
 }
 
-/// Whom a release means: somebody who is named, or all by that very word, since a forgotten
-/// parameter must not let everybody out.
+/// Returns the filter of a release. Without a processor or a session, `all` is required, so that a
+/// forgotten parameter does not release every session.
 ///
 /// # Errors
-/// When neither is said, or both.
-pub fn meant(
+/// Neither a name nor `all` was passed, or both were.
+pub fn release_filter(
     processor: Option<String>,
     session: Option<String>,
     all: bool,
@@ -93,9 +96,11 @@ pub fn meant(
     let is_named = processor.is_some() || session.is_some();
     match (is_named, all) {
         (true, false) | (false, true) => Ok(QuarantineFilter { processor, session }),
-        (false, false) => Err("say which: a `processor`, a `session`, or `all` of them".to_owned()),
+        (false, false) => {
+            Err("no sessions selected; pass `processor`, `session` or `all`".to_owned())
+        }
         (true, true) => {
-            Err("`all` goes without a `processor` or a `session`; leave one of them out".to_owned())
+            Err("`all` conflicts with `processor` and `session`; pass only one of them".to_owned())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Runs: what one did, and the list of them.
+//! Runs and their statistics.
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::redaction::without_secrets;
@@ -7,14 +7,14 @@ use session_pipeline_pipeline::run::RunReport;
 use session_pipeline_store::{LlmUsage, RunResult, RunRow, RunStats, Trigger};
 use utoipa::ToSchema;
 
-/// A run that came to its end.
+/// The result of a finished run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunBody {
-    /// Whether no session failed, and something was tried if anything was due.
+    /// Whether no session failed, and at least one was attempted if any was due.
     pub ok: bool,
-    /// What it did.
+    /// The statistics of the run.
     pub details: RunStats,
-    /// What it passed over below the sessions root, such as links, and why.
+    /// Paths below the sessions root that were skipped, such as links, with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<SkippedPath>,
 }
@@ -29,40 +29,40 @@ impl From<RunReport> for RunBody {
     }
 }
 
-/// The latest runs.
+/// One page of runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunsBody {
-    /// The newest first.
+    /// Newest first.
     pub runs: Vec<RunSummary>,
-    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    /// The cursor of the next page. Send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// One run.
+/// A run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunSummary {
-    /// Its id.
+    /// The id of the run.
     pub id: String,
-    /// The processor.
+    /// The name of the processor.
     pub processor: String,
-    /// Through what it was started.
+    /// What started the run.
     pub trigger: Trigger,
-    /// When it began.
+    /// When the run started.
     pub started_at: String,
-    /// When it ended; null while it is at work.
+    /// When the run ended. Null while it is in progress.
     #[schema(required = true)]
     pub finished_at: Option<String>,
-    /// How it ended; null while it is at work.
+    /// The result. Null while the run is in progress.
     #[schema(required = true)]
     pub result: Option<RunResult>,
-    /// Why it did not come to its end.
+    /// Why the run was aborted, or null.
     #[schema(required = true)]
     pub error: Option<String>,
-    /// What it did; null while it is at work, and where a crash cut it off.
+    /// The statistics. Null while the run is in progress, and after a crash.
     #[schema(required = true)]
     pub stats: Option<RunStats>,
-    /// What it asked of language models; null where it asked nothing.
+    /// Language model usage. Null if the run sent no requests to a model.
     #[schema(required = true)]
     pub llm: Option<LlmUsage>,
 }
@@ -79,7 +79,7 @@ impl From<RunRow> for RunSummary {
             started_at: row.started_at.to_string(),
             finished_at: row.finished_at.map(|at| at.to_string()),
             result: row.result,
-            // Rows of earlier versions were written as they came.
+            // Earlier versions stored errors without removing secrets.
             error: row.error.map(|error| without_secrets(&error).into_owned()),
             stats: stats.map(RunStats::without_secrets),
             llm: row.llm,

@@ -1,4 +1,4 @@
-//! Sessions: how each stands with every processor, and all that is known of one.
+//! Sessions and their processing state.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use session_pipeline_pipeline::listing::{
 };
 use utoipa::ToSchema;
 
-/// How a session stands with a processor.
+/// The state of a session for one processor.
 #[derive(
     Clone,
     Copy,
@@ -26,69 +26,70 @@ use utoipa::ToSchema;
     clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum SessionStateWord {
+pub enum SessionState {
     /// Never processed
     New,
-    /// Processed as they are now
+    /// Processed, and unchanged since then
     Processed,
-    /// Looked at by the next run
+    /// Processed by the next run
     Due,
-    /// Failed, and waiting to be tried again
+    /// Failed, and waiting for a retry
     Waiting,
-    /// Failed too often, and not tried any more
+    /// Failed too often, and not retried
     Quarantined,
-    /// Known, but their file is gone
+    /// Processed before, but the file is gone
     Missing,
 }
 
-impl SessionStateWord {
-    /// The word for it.
+impl SessionState {
+    /// The name of the state in JSON and on the command line.
     pub fn as_str(self) -> &'static str {
-        use session_pipeline_pipeline::listing::ProcessingState as Known;
+        use session_pipeline_pipeline::listing::ProcessingState;
         match self {
-            Self::New => Known::New.as_str(),
-            Self::Processed => Known::Processed.as_str(),
-            Self::Due => Known::Due.as_str(),
-            Self::Waiting => Known::Waiting.as_str(),
-            Self::Quarantined => Known::Quarantined.as_str(),
-            Self::Missing => Known::Missing.as_str(),
+            Self::New => ProcessingState::New.as_str(),
+            Self::Processed => ProcessingState::Processed.as_str(),
+            Self::Due => ProcessingState::Due.as_str(),
+            Self::Waiting => ProcessingState::Waiting.as_str(),
+            Self::Quarantined => ProcessingState::Quarantined.as_str(),
+            Self::Missing => ProcessingState::Missing.as_str(),
         }
     }
 }
 
-impl From<session_pipeline_pipeline::listing::ProcessingState> for SessionStateWord {
+impl From<session_pipeline_pipeline::listing::ProcessingState> for SessionState {
     fn from(state: session_pipeline_pipeline::listing::ProcessingState) -> Self {
-        use session_pipeline_pipeline::listing::ProcessingState as Known;
+        use session_pipeline_pipeline::listing::ProcessingState;
         match state {
-            Known::New => Self::New,
-            Known::Processed => Self::Processed,
-            Known::Due => Self::Due,
-            Known::Waiting => Self::Waiting,
-            Known::Quarantined => Self::Quarantined,
-            Known::Missing => Self::Missing,
+            ProcessingState::New => Self::New,
+            ProcessingState::Processed => Self::Processed,
+            ProcessingState::Due => Self::Due,
+            ProcessingState::Waiting => Self::Waiting,
+            ProcessingState::Quarantined => Self::Quarantined,
+            ProcessingState::Missing => Self::Missing,
         }
     }
 }
 
-/// How many sessions stand how; one that stands in two ways with two processors counts in both.
+/// The number of sessions in each state. A session with different states for two processors counts
+/// in both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StateCounts {
     /// Never processed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<u64>,
-    /// Processed as they are now.
+    /// Processed, and unchanged since then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processed: Option<u64>,
-    /// Looked at by the next run.
+    /// Processed by the next run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<u64>,
-    /// Failed, and waiting to be tried again.
+    /// Failed, and waiting for a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u64>,
-    /// Failed too often, and not tried any more.
+    /// Failed too often, and not retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<u64>,
-    /// Known, but their file is gone.
+    /// Processed before, but the file is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<u64>,
 }
@@ -101,46 +102,46 @@ impl StateCounts {
         counts
     }
 
-    /// Counts further sessions.
+    /// Adds the sessions of another list.
     pub fn add(&mut self, sessions: &[SessionBody]) {
-        for known in sessions.iter().flat_map(|session| &session.processors) {
-            let count = match known.state {
-                SessionStateWord::New => &mut self.new,
-                SessionStateWord::Processed => &mut self.processed,
-                SessionStateWord::Due => &mut self.due,
-                SessionStateWord::Waiting => &mut self.waiting,
-                SessionStateWord::Quarantined => &mut self.quarantined,
-                SessionStateWord::Missing => &mut self.missing,
+        for processor in sessions.iter().flat_map(|session| &session.processors) {
+            let count = match processor.state {
+                SessionState::New => &mut self.new,
+                SessionState::Processed => &mut self.processed,
+                SessionState::Due => &mut self.due,
+                SessionState::Waiting => &mut self.waiting,
+                SessionState::Quarantined => &mut self.quarantined,
+                SessionState::Missing => &mut self.missing,
             };
             *count.get_or_insert(0) += 1;
         }
     }
 
-    /// Those that are there, with their words.
-    pub fn words(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    /// The states that have sessions, by name, with the number of sessions.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
-            (SessionStateWord::New, self.new),
-            (SessionStateWord::Processed, self.processed),
-            (SessionStateWord::Due, self.due),
-            (SessionStateWord::Waiting, self.waiting),
-            (SessionStateWord::Quarantined, self.quarantined),
-            (SessionStateWord::Missing, self.missing),
+            (SessionState::New, self.new),
+            (SessionState::Processed, self.processed),
+            (SessionState::Due, self.due),
+            (SessionState::Waiting, self.waiting),
+            (SessionState::Quarantined, self.quarantined),
+            (SessionState::Missing, self.missing),
         ]
         .into_iter()
         .filter_map(|(state, count)| Some((state.as_str(), count?)))
     }
 }
 
-/// The sessions.
+/// One page of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionsBody {
-    /// In the order of their keys.
+    /// Sorted by key.
     pub sessions: Vec<SessionBody>,
-    /// How many they are; of a page, how many are on it.
+    /// The number of entries in `sessions`.
     pub count: usize,
-    /// How they stand; of a page, how those on it do.
+    /// The number of entries in `sessions`, by state.
     pub states: StateCounts,
-    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    /// The cursor of the next page. Send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -156,135 +157,135 @@ impl From<Vec<SessionBody>> for SessionsBody {
     }
 }
 
-/// One session.
+/// A session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionBody {
-    /// Its path below the sessions root.
+    /// The path of the file below the sessions root.
     pub key: String,
-    /// The first folder of that.
+    /// The first folder of the key.
     pub user: String,
-    /// Its size; null where its file is gone.
+    /// The size of the file. Null if the file is gone.
     #[schema(required = true)]
     pub bytes: Option<u64>,
-    /// When its file last changed; null where it is gone.
+    /// When the file last changed. Null if the file is gone.
     #[schema(required = true)]
     pub modified_at: Option<String>,
-    /// How it stands, in the order of the processors' names.
+    /// The state for each processor, sorted by processor name.
     pub processors: Vec<ProcessorStateBody>,
 }
 
-/// How a session stands with one processor.
+/// The state of a session for one processor, with its last failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessorStateBody {
-    /// The processor.
+    /// The name of the processor.
     pub processor: String,
-    /// In a word.
-    pub state: SessionStateWord,
-    /// How many items were extracted, where it was processed.
+    /// The state.
+    pub state: SessionState,
+    /// The number of extracted items. Null if the session was not processed.
     #[schema(required = true)]
     pub items: Option<i64>,
-    /// When the content was read that its rows come from.
+    /// When the session was read for the rows that are stored now.
     #[schema(required = true)]
     pub processed_at: Option<String>,
-    /// Since when a run knows that its file is gone.
+    /// When a run first found the file missing, or null.
     #[schema(required = true)]
     pub missing_since: Option<String>,
-    /// Its last failure.
+    /// The last failure. Null if the last attempt succeeded.
     #[schema(required = true)]
     pub failure: Option<LastFailureBody>,
 }
 
-/// All that is known of one session.
+/// A session with its details for each processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionDetailsBody {
-    /// Its path below the sessions root.
+    /// The path of the file below the sessions root.
     pub key: String,
-    /// The first folder of that.
+    /// The first folder of the key.
     pub user: String,
-    /// Its size; null where its file is gone.
+    /// The size of the file. Null if the file is gone.
     #[schema(required = true)]
     pub bytes: Option<u64>,
-    /// When its file last changed; null where it is gone.
+    /// When the file last changed. Null if the file is gone.
     #[schema(required = true)]
     pub modified_at: Option<String>,
-    /// How it stands, in the order of the processors' names.
+    /// The state for each processor, sorted by processor name.
     pub processors: Vec<ProcessorDetailsBody>,
 }
 
-/// How a session stands with one processor, with all that goes beyond the list.
+/// The state of a session for one processor, with the details that lists omit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessorDetailsBody {
-    /// As in the list.
+    /// The same fields as in a list.
     #[serde(flatten)]
-    pub standing: ProcessorStateBody,
-    /// What goes beyond it.
+    pub summary: ProcessorStateBody,
+    /// Fields that lists do not have.
     #[serde(flatten)]
     pub details: StateDetails,
 }
 
-/// The sessions, or the one that was asked for.
+/// A page of sessions, or the details of the session that `key` names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum SessionsOrDetails {
-    /// All of them.
+    /// A page of sessions.
     List(SessionsBody),
-    /// One.
+    /// The details of one session.
     One(SessionDetailsBody),
 }
 
 /// The last failure of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LastFailureBody {
-    /// The fault's word.
+    /// The kind of the fault.
     pub fault: String,
-    /// What happened.
+    /// The message of the fault.
     pub detail: String,
-    /// Failures in a row.
+    /// The number of consecutive failures.
     pub attempts: u32,
-    /// When it was last tried.
+    /// When the last attempt was made.
     pub last_attempt_at: String,
-    /// Before that no scheduled run tries it again.
+    /// Scheduled runs do not retry the session before this time.
     #[schema(required = true)]
     pub next_attempt_at: Option<String>,
-    /// Since when it is not tried any more.
+    /// When the session was quarantined, or null.
     #[schema(required = true)]
     pub quarantined_at: Option<String>,
 }
 
-/// What goes beyond the list.
+/// Details of a session that lists omit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StateDetails {
-    /// The name that its rows bear.
+    /// The user name in the rows of the session.
     #[schema(required = true)]
     pub username: Option<String>,
-    /// The MD5 of the content that its rows come from.
+    /// The MD5 of the content that was processed.
     #[schema(required = true)]
     pub hash: Option<String>,
-    /// Whether somebody asked for it to be processed again.
+    /// Whether the session is marked for reprocessing.
     pub due: bool,
-    /// The digest of the component that wrote its rows.
+    /// The SHA-256 of the component that wrote the rows.
     #[schema(required = true)]
     pub component: Option<String>,
-    /// That component's version.
+    /// The version of that component.
     #[schema(required = true)]
     pub version: Option<u32>,
-    /// What its last attempt took.
+    /// The cost of the last attempt.
     #[schema(required = true)]
     pub cost: Option<AttemptCost>,
-    /// How many rows it has, by table.
+    /// The number of rows, by table.
     pub rows: BTreeMap<String, u64>,
 }
 
-/// What an attempt took.
+/// The resources that an attempt used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptCost {
-    /// The run.
+    /// The id of the run.
     pub run: String,
-    /// Fuel burned.
+    /// Fuel consumed.
     pub fuel: u64,
-    /// The most memory that it held.
+    /// Peak memory, in bytes.
     pub peak_memory: u64,
-    /// Bytes of the session.
+    /// The size of the session, in bytes.
     pub bytes: u64,
     /// CPU time, in microseconds.
     pub guest_micros: u64,
@@ -296,7 +297,7 @@ impl From<&ListedSession> for SessionBody {
             key: session.key.clone(),
             user: session.key.split('/').next().unwrap_or_default().to_owned(),
             bytes: session.file.map(|file| file.size),
-            modified_at: session.file.map(|file| modified(&file).to_string()),
+            modified_at: session.file.map(|file| modified_at(&file).to_string()),
             processors: session
                 .processors
                 .iter()
@@ -307,13 +308,13 @@ impl From<&ListedSession> for SessionBody {
 }
 
 impl From<&SessionWithDetails> for SessionDetailsBody {
-    fn from(shown: &SessionWithDetails) -> Self {
-        let session = SessionBody::from(&shown.listed);
-        let processors = session.processors.into_iter().map(|standing| {
-            let details = shown.details.get(&standing.processor);
+    fn from(source: &SessionWithDetails) -> Self {
+        let session = SessionBody::from(&source.listed);
+        let processors = session.processors.into_iter().map(|summary| {
+            let details = source.details.get(&summary.processor);
             ProcessorDetailsBody {
                 details: details.map(StateDetails::from).unwrap_or_default(),
-                standing,
+                summary,
             }
         });
         Self {
@@ -326,22 +327,22 @@ impl From<&SessionWithDetails> for SessionDetailsBody {
     }
 }
 
-fn modified(file: &FileStat) -> UtcMicros {
+fn modified_at(file: &FileStat) -> UtcMicros {
     UtcMicros(file.mtime_ns.div_euclid(1000))
 }
 
 impl From<&ProcessorState> for ProcessorStateBody {
-    fn from(known: &ProcessorState) -> Self {
+    fn from(source: &ProcessorState) -> Self {
         let text = |at: Option<UtcMicros>| at.map(|at| at.to_string());
         Self {
-            processor: known.processor.to_string(),
-            state: known.state.into(),
-            items: known.items,
-            processed_at: text(known.processed_at),
-            missing_since: text(known.missing_since),
-            failure: known.failure.as_ref().map(|failure| LastFailureBody {
+            processor: source.processor.to_string(),
+            state: source.state.into(),
+            items: source.items,
+            processed_at: text(source.processed_at),
+            missing_since: text(source.missing_since),
+            failure: source.failure.as_ref().map(|failure| LastFailureBody {
                 fault: failure.fault.kind.as_str().to_owned(),
-                // Rows of earlier versions were written as they came.
+                // Earlier versions stored details without removing secrets.
                 detail: without_secrets(&failure.fault.detail).into_owned(),
                 attempts: failure.failures.attempts,
                 last_attempt_at: failure.last_attempt_at.to_string(),

@@ -1,21 +1,21 @@
-//! Tokens: asked for, made, and listed.
+//! Tokens, and requests to create them.
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store as store;
 use utoipa::ToSchema;
 
-/// What a token allows; an admin may do all that an analyst may.
+/// The role of a token. An admin can do everything that an analyst can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum RoleWord {
-    /// Reads reports, and uploads sessions
+pub enum TokenRole {
+    /// Read reports and upload sessions
     Analyst,
-    /// Runs, changes and reads everything
+    /// Full access
     Admin,
 }
 
-impl From<store::Role> for RoleWord {
+impl From<store::Role> for TokenRole {
     fn from(role: store::Role) -> Self {
         match role {
             store::Role::Analyst => Self::Analyst,
@@ -24,80 +24,80 @@ impl From<store::Role> for RoleWord {
     }
 }
 
-impl From<RoleWord> for store::Role {
-    fn from(role: RoleWord) -> Self {
+impl From<TokenRole> for store::Role {
+    fn from(role: TokenRole) -> Self {
         match role {
-            RoleWord::Analyst => Self::Analyst,
-            RoleWord::Admin => Self::Admin,
+            TokenRole::Analyst => Self::Analyst,
+            TokenRole::Admin => Self::Admin,
         }
     }
 }
 
-/// What a new token is asked to be.
+/// The properties of a new token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTokenBody {
-    /// What it allows.
-    pub role: RoleWord,
-    /// The e-mail of its user; a user that is not there yet is made.
+    /// The role of the token.
+    pub role: TokenRole,
+    /// The email address of the user. The user is created if it does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 254)]
     pub user: Option<String>,
-    /// What it is for.
+    /// A label that describes what the token is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 200)]
     pub label: Option<String>,
-    /// From when on it is not good any more, as `2026-12-31` or `2026-12-31T00:00:00Z`.
+    /// When the token expires, such as `2026-12-31` or `2026-12-31T00:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
 }
 
-/// A new token. Its text is shown here and never again.
+/// A new token. Only this response contains its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreatedTokenBody {
-    /// Its id.
+    /// The id of the token.
     pub id: String,
-    /// What to send as `Authorization: Bearer …`.
+    /// The text of the token. Send it as `Authorization: Bearer …`.
     pub token: String,
-    /// What it allows.
-    pub role: RoleWord,
+    /// The role of the token.
+    pub role: TokenRole,
 }
 
-/// All tokens.
+/// One page of tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokensBody {
-    /// In the order in which they were made.
+    /// Oldest first.
     pub tokens: Vec<TokenBody>,
-    /// Where the next page begins: send it as `cursor`. Absent on the last page.
+    /// The cursor of the next page. Send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// A token, without its text.
+/// A token without its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenBody {
-    /// Its id.
+    /// The id of the token.
     pub id: String,
-    /// What it allows.
-    pub role: RoleWord,
-    /// The id of its user.
+    /// The role of the token.
+    pub role: TokenRole,
+    /// The id of the user, or null.
     #[schema(required = true)]
     pub user_id: Option<String>,
-    /// The e-mail of its user.
+    /// The email address of the user, or null.
     #[schema(required = true)]
     pub user: Option<String>,
-    /// What it is for.
+    /// A label that describes what the token is for.
     #[schema(required = true)]
     pub label: Option<String>,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: String,
-    /// From when on it is not good any more.
+    /// When the token expires, or null.
     #[schema(required = true)]
     pub expires_at: Option<String>,
-    /// When it was taken back.
+    /// When the token was revoked, or null.
     #[schema(required = true)]
     pub revoked_at: Option<String>,
-    /// When it was last used, to the minute.
+    /// When the token was last used, with a precision of one minute.
     #[schema(required = true)]
     pub last_used_at: Option<String>,
 }
@@ -118,23 +118,25 @@ impl From<store::Token> for TokenBody {
     }
 }
 
-/// What is asked for, as the runtime takes it.
+/// Converts the body of a request into the type of the store.
 ///
 /// # Errors
-/// When the time is none, in words for whoever asked.
-pub fn asked(new: NewTokenBody) -> Result<store::NewToken, String> {
+/// The expiry is not a valid time. The message is for the client.
+pub fn new_token(body: NewTokenBody) -> Result<store::NewToken, String> {
     Ok(store::NewToken {
-        role: new.role.into(),
-        email: new.user,
-        label: new.label,
-        expires_at: new.expires_at.as_deref().map(instant).transpose()?,
+        role: body.role.into(),
+        email: body.user,
+        label: body.label,
+        expires_at: body.expires_at.as_deref().map(parse_expiry).transpose()?,
     })
 }
 
-/// An instant as people write it: a day in UTC, or a time with its zone.
-fn instant(text: &str) -> Result<UtcMicros, String> {
+/// Parses a day in UTC, or a time with its zone.
+fn parse_expiry(text: &str) -> Result<UtcMicros, String> {
     text.parse().map_err(|_| {
         let text = session_pipeline_host::fault::printable(text);
-        format!("`{text}` is no time; write one like 2026-12-31 or 2026-12-31T00:00:00Z")
+        format!(
+            "invalid expiry `{text}`; write a date or a time, such as 2026-12-31 or 2026-12-31T00:00:00Z"
+        )
     })
 }

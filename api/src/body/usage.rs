@@ -1,69 +1,70 @@
-//! Usage: the report of tokens and cost, and its administration.
+//! The usage report, pruning, and uploads.
 //!
-//! The report itself is written by [`session_pipeline_pipeline::report`], whose cost is an exact
-//! decimal number; these types describe it, and read it back.
+//! [`session_pipeline_pipeline::report`] serializes the report, with its cost as an exact decimal
+//! number. The types here describe that JSON in the OpenAPI document, and deserialize it.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A report by days, months, sessions, users, models, projects, or tools.
+/// A report grouped by day, month, session, user, model, project or tool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageReportBody {
-    /// Every session that was committed before this time is included.
+    /// The report includes every session that was committed before this time.
     #[schema(format = DateTime)]
     pub as_of: String,
-    /// The sums over all messages of these days, whatever the rows are about.
+    /// The sums over all messages in the range of days. They do not depend on the grouping.
     pub totals: UsageTotalsBody,
-    /// In order of their keys.
+    /// Sorted by key.
     pub rows: Vec<UsageRow>,
 }
 
-/// A row: what it is about, and its sums. Rows about tools have those of [`UsageToolRow`].
+/// A row of the report. A report by tool has rows of type [`UsageToolRow`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum UsageRow {
-    /// Calls of one tool.
+    /// The calls of one tool.
     Tool(UsageToolRow),
-    /// Messages of one day, month, session, user, model or project.
+    /// The messages of one day, month, session, user, model or project.
     Messages(UsageMessageRow),
 }
 
-/// Sums over messages, each counted once over all files.
+/// Sums over messages. A message in several files counts once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageTotalsBody {
-    /// Input that was neither read from nor written to the cache.
+    /// Input tokens, without cache reads and cache writes.
     pub input_tokens: i64,
-    /// Output.
+    /// Output tokens.
     pub output_tokens: i64,
-    /// Input read from the cache.
+    /// Tokens read from the cache.
     pub cache_read_tokens: i64,
-    /// Input written to the cache.
+    /// Tokens written to the cache.
     pub cache_creation_tokens: i64,
-    /// Cost in US dollars of what has a price; null where nothing has.
+    /// Cost in US dollars, of the models that have a price. Null if none has one.
     #[schema(required = true)]
     pub cost_usd: Option<f64>,
-    /// Whether the cost leaves something out.
+    /// Whether the actual cost is higher, because a price or a count is missing.
     pub cost_is_lower_bound: bool,
-    /// Whether some message's final output count was never written.
+    /// Whether the transcript lacks the final output count of a message.
     pub output_is_lower_bound: bool,
-    /// Models without a price, at that time and speed; at most 100 of them.
+    /// Models without a price for their time and speed. At most 100.
     pub unknown_models: Vec<String>,
-    /// Messages.
+    /// The number of messages.
     pub messages: i64,
-    /// Distinct session ids.
+    /// The number of distinct session ids.
     pub sessions: i64,
 }
 
-/// The sums of one row. Of the first six fields one is there: the one that was asked for.
+/// The sums of one group. Exactly one of the first six fields is present: the one that `by`
+/// selects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageMessageRow {
-    /// The day, in UTC; null where the transcript does not tell.
+    /// The day, in UTC. Null if the transcript has no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<String>,
     /// The month, in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub month: Option<String>,
-    /// The session's id.
+    /// The session id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// The user.
@@ -75,87 +76,87 @@ pub struct UsageMessageRow {
     /// The repository or folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// As in the totals.
+    /// Input tokens, without cache reads and cache writes.
     pub input_tokens: i64,
-    /// As in the totals.
+    /// Output tokens.
     pub output_tokens: i64,
-    /// As in the totals.
+    /// Tokens read from the cache.
     pub cache_read_tokens: i64,
-    /// As in the totals.
+    /// Tokens written to the cache.
     pub cache_creation_tokens: i64,
-    /// As in the totals.
+    /// Cost in US dollars, of the models that have a price. Null if none has one.
     #[schema(required = true)]
     pub cost_usd: Option<f64>,
-    /// As in the totals.
+    /// Whether the actual cost is higher, because a price or a count is missing.
     pub cost_is_lower_bound: bool,
-    /// As in the totals.
+    /// Whether the transcript lacks the final output count of a message.
     pub output_is_lower_bound: bool,
-    /// As in the totals.
+    /// Models without a price for their time and speed. At most 100.
     pub unknown_models: Vec<String>,
-    /// As in the totals.
+    /// The number of messages.
     pub messages: i64,
-    /// As in the totals.
+    /// The number of distinct session ids.
     pub sessions: i64,
 }
 
-/// How often a tool was called, and how calls failed.
+/// The calls of one tool, and how they failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageToolRow {
     /// The tool.
     #[schema(required = true)]
     pub tool: Option<String>,
-    /// Calls, each counted once.
+    /// The number of calls. A call in several files counts once.
     pub calls: i64,
-    /// Calls that failed.
+    /// The number of calls that failed, for any reason.
     pub errors: i64,
-    /// Of these: the tool refused.
+    /// Failed calls in which the tool reported an error.
     pub tool_errors: i64,
-    /// A command ended with a code other than zero.
+    /// Failed calls of a command that exited with a code other than zero.
     pub exit_codes: i64,
-    /// A person said no.
+    /// Calls that the user rejected.
     pub rejected: i64,
-    /// Another call of the same message failed.
+    /// Calls canceled because another call of the same message failed.
     pub siblings_failed: i64,
-    /// Distinct session ids.
+    /// The number of distinct session ids.
     pub sessions: i64,
 }
 
-/// What pruning did.
+/// The result of pruning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PruneBody {
-    /// `ok`, or `skipped` where no retention is set.
+    /// `ok`, or `skipped` if no retention period is set.
     pub status: PruneStatus,
     /// Why nothing was pruned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Days that events are kept.
+    /// The retention period, in days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<u32>,
-    /// Events removed.
+    /// The number of deleted events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<u64>,
-    /// Events that are left.
+    /// The number of remaining events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u64>,
 }
 
-/// Whether anything was pruned.
+/// Whether events were pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PruneStatus {
-    /// What was old is gone.
+    /// Events older than the retention period were deleted.
     Ok,
-    /// No retention is set.
+    /// No retention period is set.
     Skipped,
 }
 
 /// An uploaded session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UploadBody {
-    /// `ok`.
+    /// Always `ok`.
     pub status: String,
-    /// The name under which it lies.
+    /// The file name of the stored session.
     pub filename: String,
-    /// Its size in bytes, decompressed.
+    /// The decompressed size, in bytes.
     pub size: u64,
 }

@@ -110,7 +110,7 @@ pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exi
 struct EmptyReportHint;
 
 impl Listener for EmptyReportHint {
-    fn hear(&self, report: http::LocalReport<'_>) -> bool {
+    fn receive(&self, report: http::LocalReport<'_>) -> bool {
         if let http::LocalReport::NothingProcessed = report {
             hint("nothing was processed yet; run `session-pipeline run usage` first");
         }

@@ -68,7 +68,7 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
         Some(scheduler)
     };
     let service = Arc::new(service);
-    let is_new = service.make_first_token()?;
+    let is_new = service.create_first_token()?;
     let token_path = service.admin_token_path();
     let server = Server::start(Arc::clone(&service), arguments.listen)?;
     let audit = |action: &str, params: serde_json::Value| {
@@ -91,7 +91,7 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
         }),
     );
     // Install the handlers before printing that the server is ready, so that no signal is lost.
-    let signals = server.heed_signals()?;
+    let signals = server.listen_for_signals()?;
     match scheduler {
         Some(scheduler) => server.schedule(scheduler),
         None => examine_once(&pipeline)?,
@@ -139,7 +139,7 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
         std::process::exit(Exit::CouldNotRun as i32);
     });
     hint("stopping");
-    service.finish_denials();
+    service.flush_denials();
     audit("server.stop", serde_json::json!({ "reason": reason }));
     let stopped = server.stop();
     if !stopped.is_complete {

@@ -15,7 +15,7 @@ use super::pages::page;
 use super::table::{LongTable, bytes, count_of, field_list, number, timestamp};
 use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
 use crate::body::session::{
-    ProcessorDetailsBody, ProcessorStateBody, SessionBody, SessionDetailsBody, SessionStateWord,
+    ProcessorDetailsBody, ProcessorStateBody, SessionBody, SessionDetailsBody, SessionState,
     SessionsBody, StateCounts,
 };
 
@@ -41,7 +41,7 @@ pub(super) struct SessionListArgs {
     processor: Option<String>,
     /// Only list sessions in this state; can be repeated
     #[arg(long, value_enum, value_name = "STATE")]
-    state: Vec<SessionStateWord>,
+    state: Vec<SessionState>,
 }
 
 #[derive(Debug, Args)]
@@ -128,7 +128,7 @@ fn write(
     }
     let states: Vec<String> = pages
         .states
-        .words()
+        .iter()
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
     let count = count_of(pages.count, "session", "sessions");
@@ -204,7 +204,7 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for Docum
 /// Removes the sessions and states that do not match the filters.
 fn filter_sessions(sessions: &mut Vec<SessionBody>, arguments: &SessionListArgs) {
     let matches_state =
-        |state: SessionStateWord| arguments.state.is_empty() || arguments.state.contains(&state);
+        |state: SessionState| arguments.state.is_empty() || arguments.state.contains(&state);
     sessions.retain_mut(|session| {
         session.processors.retain(|entry| {
             let processor = arguments.processor.as_ref();
@@ -235,12 +235,10 @@ fn rows(session: &SessionBody) -> Vec<[String; 7]> {
 fn state_time(entry: &ProcessorStateBody) -> Option<&str> {
     let failure = entry.failure.as_ref();
     match entry.state {
-        SessionStateWord::Missing => entry.missing_since.as_deref(),
-        SessionStateWord::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
-        SessionStateWord::Quarantined => {
-            failure.and_then(|failure| failure.quarantined_at.as_deref())
-        }
-        SessionStateWord::New | SessionStateWord::Processed | SessionStateWord::Due => {
+        SessionState::Missing => entry.missing_since.as_deref(),
+        SessionState::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
+        SessionState::Quarantined => failure.and_then(|failure| failure.quarantined_at.as_deref()),
+        SessionState::New | SessionState::Processed | SessionState::Due => {
             entry.processed_at.as_deref()
         }
     }
@@ -282,14 +280,14 @@ fn render_details(session: &SessionDetailsBody) -> String {
         ],
     );
     for processor in &session.processors {
-        text.push_str(&format!("\n\n{}\n", processor.standing.processor));
+        text.push_str(&format!("\n\n{}\n", processor.summary.processor));
         text.push_str(&field_list("  ", &processor_fields(processor)));
     }
     text
 }
 
 fn processor_fields(processor: &ProcessorDetailsBody) -> Vec<(&'static str, Option<String>)> {
-    let ProcessorDetailsBody { standing, details } = processor;
+    let ProcessorDetailsBody { summary, details } = processor;
     let component = details
         .component
         .as_ref()
@@ -311,8 +309,8 @@ fn processor_fields(processor: &ProcessorDetailsBody) -> Vec<(&'static str, Opti
         format!("{table} {count}")
     });
     let rows = rows.collect::<Vec<_>>().join(", ");
-    let state = standing.state.as_str();
-    let failure = standing.failure.as_ref();
+    let state = summary.state.as_str();
+    let failure = summary.failure.as_ref();
     let instant = |at: &Option<String>| at.as_deref().map(to_seconds);
     vec![
         (
@@ -323,10 +321,10 @@ fn processor_fields(processor: &ProcessorDetailsBody) -> Vec<(&'static str, Opti
                 state.to_owned()
             }),
         ),
-        ("missing since", instant(&standing.missing_since)),
-        ("processed", instant(&standing.processed_at)),
+        ("missing since", instant(&summary.missing_since)),
+        ("processed", instant(&summary.processed_at)),
         ("username", details.username.as_deref().map(printable)),
-        ("items", standing.items.map(number)),
+        ("items", summary.items.map(number)),
         ("rows", Some(rows).filter(|rows| !rows.is_empty())),
         (
             "content",

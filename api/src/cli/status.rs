@@ -56,7 +56,7 @@ impl ProcessorCounts {
 }
 
 impl Listener for ProcessorCounts {
-    fn hear(&self, report: LocalReport<'_>) -> bool {
+    fn receive(&self, report: LocalReport<'_>) -> bool {
         if let LocalReport::Counts(processors) = report {
             let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             *counts = Some(table_of(processors));

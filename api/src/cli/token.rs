@@ -7,7 +7,7 @@ use session_pipeline_store as store;
 use super::client::{OpenMode, RouteCall, segment};
 use super::table::table;
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
-use crate::body::token::{CreatedTokenBody, NewTokenBody, RoleWord, TokenBody, TokensBody};
+use crate::body::token::{CreatedTokenBody, NewTokenBody, TokenBody, TokenRole, TokensBody};
 
 const PATH: &str = "/api/admin/tokens";
 
@@ -25,7 +25,7 @@ pub(super) enum TokenCommand {
 pub(super) struct CreateArgs {
     /// Role of the token
     #[arg(long, value_enum)]
-    role: RoleWord,
+    role: TokenRole,
     /// E-mail address of the user, who is created if necessary
     #[arg(long, value_name = "EMAIL", value_parser = super::non_empty)]
     user: Option<String>,

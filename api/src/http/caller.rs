@@ -1,7 +1,7 @@
-//! Who asks: a bearer token made into a caller, and the role that a route wants.
+//! Authenticates callers by bearer token, and checks the role that a route requires.
 //!
-//! Extractors run in the order of a handler's arguments, so a handler that names its caller first
-//! says nothing about parameters to those who may not ask.
+//! Extractors run in the order of a handler's arguments. Handlers take the caller first, so that an
+//! unauthorized client gets no errors about parameters.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,33 +18,33 @@ use super::local::LocalCaller;
 use super::problem::ApiError;
 use crate::problem::ProblemClass;
 
-/// Someone with a good token, of whatever role.
+/// A caller with a valid token, of any role.
 pub(super) struct AnyRole {
-    pub(super) caller: AuthenticatedCaller,
+    pub(super) authenticated: AuthenticatedCaller,
     ip: Option<IpAddr>,
-    /// The caller in this process, where that is who asks.
+    /// The caller in this process, for a local command.
     pub(super) local: Option<LocalCaller>,
 }
 
 impl AnyRole {
-    /// The caller as the audit log names them. Which program a request comes from is nothing that it
-    /// is believed about: only the token tells a scheduler.
+    /// The caller for the audit log. The client kind comes from the token, not from the request, so
+    /// that a client cannot pose as a scheduler.
     pub(super) fn actor(&self) -> Actor {
         if self.local.is_some() {
             return Actor::cli();
         }
-        self.caller
+        self.authenticated
             .actor(ClientKind::Web, self.ip.map(|ip| ip.to_string()))
     }
 
-    /// Whether it is the shared secret of an outer scheduler, and no person.
+    /// Whether the caller uses the shared secret of an external scheduler.
     pub(super) fn is_scheduler(&self) -> bool {
-        self.local.is_none() && self.caller.is_scheduler()
+        self.local.is_none() && self.authenticated.is_scheduler()
     }
 
-    fn of(local: LocalCaller) -> Self {
+    fn from_local(local: LocalCaller) -> Self {
         Self {
-            caller: AuthenticatedCaller {
+            authenticated: AuthenticatedCaller {
                 role: Role::Admin,
                 token_id: None,
                 user_id: None,
@@ -56,28 +56,28 @@ impl AnyRole {
         }
     }
 
-    /// Rejects a caller whose token was revoked, or expired, since the request began.
+    /// Checks the token again, at the end of a long request.
     ///
     /// # Errors
-    /// When it was.
-    pub(super) fn check_again(&self, service: &ServiceState) -> Result<(), ApiError> {
+    /// The token was revoked or has expired since the request started.
+    pub(super) fn recheck(&self, service: &ServiceState) -> Result<(), ApiError> {
         let now = service.clock().now();
         let Some(keyring) = &service.keyring else {
             return Ok(());
         };
-        let checked = keyring.recheck(&self.caller, now);
+        let checked = keyring.recheck(&self.authenticated, now);
         checked.map_err(|error| ApiError::new(ProblemClass::Unauthenticated, error.to_string()))
     }
 }
 
-/// Who sends a request, by its headers alone; the error is for a 401.
+/// The result of [`identify`]. The error is the detail of a 401 response.
 #[derive(Clone, Debug)]
 pub(super) struct CallerIdentity(pub(super) Result<AuthenticatedCaller, String>);
 
-/// Identifies the caller before anything else of a request is read.
+/// Identifies the caller by the headers, before the body is read.
 ///
 /// # Errors
-/// When there is no valid token, with what a 401 says.
+/// There is no valid token. The error is the detail of a 401 response.
 pub(super) fn identify(
     headers: &HeaderMap,
     service: &ServiceState,
@@ -86,17 +86,17 @@ pub(super) fn identify(
         bearer(headers).ok_or("a token is missing: send it as `Authorization: Bearer …`")?;
     let now = service.clock().now();
     let keyring = service.keyring.as_ref();
-    let keyring = keyring.ok_or("requests from outside are not accepted here")?;
-    let recognised = keyring.authenticate(token, now);
-    recognised.map_err(|error| error.to_string())
+    let keyring = keyring.ok_or("this command does not accept requests from other processes")?;
+    let caller = keyring.authenticate(token, now);
+    caller.map_err(|error| error.to_string())
 }
 
-/// More addresses than a request passes on its way.
+/// Maximum number of forwarded addresses to read. Real proxy chains are shorter.
 const HOPS_MAX: usize = 32;
 
-/// Where a request comes from. Each proxy appends to `X-Forwarded-For` who asked it, so the list is
-/// read from its end, as long as the addresses are those of trusted proxies; what stands before is
-/// what the client says of itself.
+/// The address of the client. Each proxy appends the address of its client to `X-Forwarded-For`, so
+/// the list is read from its end, as long as the addresses belong to trusted proxies. Earlier
+/// entries are controlled by the client.
 pub(super) fn client_address(
     headers: &HeaderMap,
     extensions: &Extensions,
@@ -115,14 +115,14 @@ pub(super) fn client_address(
         let Some(hop) = hops.next() else { break };
         match hop_address(hop) {
             Some(hop) => address = hop,
-            // The caller is unknown there.
+            // The proxy does not know its client.
             None => break,
         }
     }
     Some(address)
 }
 
-/// An address, which some proxies write with a port.
+/// Parses an address. Some proxies append a port.
 fn hop_address(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim();
     let address: Option<IpAddr> = text.parse().ok();
@@ -132,15 +132,15 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
         .map(|address| address.to_canonical())
 }
 
-/// Someone who may read reports.
+/// A caller who can read reports.
 pub(super) struct Analyst {
-    /// The role of their token, which is at least that of an analyst.
+    /// The role of the token: analyst or admin.
     pub(super) role: Role,
-    /// As in [`AnyRole`].
+    /// The caller in this process, for a local command.
     pub(super) local: Option<LocalCaller>,
 }
 
-/// Someone who may do everything.
+/// A caller who can do everything.
 pub(super) struct Admin(pub(super) AnyRole);
 
 impl FromRequestParts<Arc<ServiceState>> for AnyRole {
@@ -151,7 +151,7 @@ impl FromRequestParts<Arc<ServiceState>> for AnyRole {
         service: &Arc<ServiceState>,
     ) -> Result<Self, ApiError> {
         if let Some(local) = parts.extensions.get::<LocalCaller>() {
-            return Ok(Self::of(local.clone()));
+            return Ok(Self::from_local(local.clone()));
         }
         let identified = parts.extensions.remove::<CallerIdentity>();
         let caller = identified
@@ -161,26 +161,26 @@ impl FromRequestParts<Arc<ServiceState>> for AnyRole {
         let now = service.clock().now();
         if let Some(id) = caller.token_id.clone().filter(|_| caller.is_use_due) {
             let service = Arc::clone(service);
-            // Nobody waits for this; a use that can't be written down is no reason to refuse it.
+            // The request does not wait for this. It succeeds even if the use cannot be recorded.
             tokio::task::spawn_blocking(move || {
                 let (Some(keyring), Some(store)) = (&service.keyring, service.store()) else {
                     return;
                 };
                 if let Err(error) = keyring.record_use(store, &id, now) {
-                    tracing::warn!("the use of token {id} was not written down: {error}");
+                    tracing::warn!("cannot record the use of token `{id}`: {error}");
                 }
             });
         }
-        let known = Self {
-            caller,
+        let any = Self {
+            authenticated: caller,
             ip: client_address(&parts.headers, &parts.extensions, service),
             local: None,
         };
-        if let Some(recognised) = parts.extensions.get::<RecognizedCaller>() {
-            // A second extractor of the same request finds the same caller.
-            let _ = recognised.0.set(known.actor());
+        if let Some(recognized) = parts.extensions.get::<RecognizedCaller>() {
+            // Already set if a second extractor runs in the same request. The caller is the same.
+            let _ = recognized.0.set(any.actor());
         }
-        Ok(known)
+        Ok(any)
     }
 }
 
@@ -191,11 +191,11 @@ impl FromRequestParts<Arc<ServiceState>> for Analyst {
         parts: &mut Parts,
         service: &Arc<ServiceState>,
     ) -> Result<Self, ApiError> {
-        let known = AnyRole::from_request_parts(parts, service).await?;
-        wanted(&known, Role::Analyst)?;
+        let any = AnyRole::from_request_parts(parts, service).await?;
+        require_role(&any, Role::Analyst)?;
         Ok(Self {
-            role: known.caller.role,
-            local: known.local,
+            role: any.authenticated.role,
+            local: any.local,
         })
     }
 }
@@ -207,21 +207,21 @@ impl FromRequestParts<Arc<ServiceState>> for Admin {
         parts: &mut Parts,
         service: &Arc<ServiceState>,
     ) -> Result<Self, ApiError> {
-        let known = AnyRole::from_request_parts(parts, service).await?;
-        wanted(&known, Role::Admin).map(|()| Self(known))
+        let any = AnyRole::from_request_parts(parts, service).await?;
+        require_role(&any, Role::Admin).map(|()| Self(any))
     }
 }
 
-fn wanted(known: &AnyRole, role: Role) -> Result<(), ApiError> {
-    if known.caller.role >= role {
+fn require_role(any: &AnyRole, role: Role) -> Result<(), ApiError> {
+    if any.authenticated.role >= role {
         return Ok(());
     }
-    let (has, needs) = (known.caller.role.as_str(), role.as_str());
-    let detail = format!("this token is of role `{has}`; this needs `{needs}`");
+    let (has, needs) = (any.authenticated.role.as_str(), role.as_str());
+    let detail = format!("this token has the role `{has}`; this request requires `{needs}`");
     Err(ApiError::new(ProblemClass::Forbidden, detail))
 }
 
-/// The token of a request; the scheme may be spelt in any case.
+/// The bearer token of a request. The scheme is case-insensitive.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;

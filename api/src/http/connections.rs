@@ -1,9 +1,9 @@
-//! Which connections are open, and which of them makes room when there are too many.
+//! Limits the number of open connections, and evicts idle ones when the limit is reached.
 //!
-//! A connection is *busy* while a request of an authenticated caller runs on it. All others (idle,
-//! still sending a head, rejected) can be closed when a new one needs the place, so callers without a
-//! token cannot lock anyone out. Beyond the limit there are a few places more, in which only health
-//! and version are answered.
+//! A connection is *busy* while a request of an authenticated caller runs on it. All other
+//! connections (idle, still sending a head, rejected) can be evicted for a new one, so clients
+//! without a token cannot lock anyone out. A few reserved slots beyond the limit answer only health
+//! and version.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,13 +19,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::HttpLimits;
 
-/// A connection that has been idle for less is not closed for another: its head may be on its way.
-/// It is also what a caller waits for a place when many connections come at once.
+/// Minimum idle time before a connection can be evicted: its head can be in transit. Also the time
+/// that a new connection waits for a slot when many connections arrive at once.
 const IDLE_TIME_MIN: Duration = Duration::from_millis(150);
-/// The same for the few places that are reserved for health.
+/// Minimum idle time before a connection in a reserved slot can be evicted.
 const RESERVED_TIME_MIN: Duration = Duration::from_millis(150);
-/// How long a search for a place waits before it is repeated.
-const CLEARING_TIME: Duration = Duration::from_millis(50);
+/// Interval between two attempts to find a slot.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// All open connections of a server.
 #[derive(Debug)]
@@ -36,22 +36,22 @@ pub(super) struct Connections {
     next_id: AtomicU64,
 }
 
-/// What the layers above HTTP know of one connection.
+/// The state of one connection, shared with the request middleware.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// The address that the server listens on.
     pub(super) listen: IpAddr,
-    /// The address of ours that the client connected to.
+    /// The local address that the client connected to.
     pub(super) local: IpAddr,
-    /// Whether only health and version are answered here.
+    /// Whether this connection answers only health and version.
     pub(super) is_reserved: bool,
-    /// Whether a head was received that a strict server rejects; set by the stream.
+    /// Whether the client sent a head that a strict server rejects. Set by the stream.
     pub(super) is_malformed: AtomicBool,
     idle_since: Mutex<Option<Instant>>,
     evicted: Notify,
 }
 
-/// A place among the connections; given back when it is dropped.
+/// A slot for a connection. Dropping it releases the slot.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     pub(super) connection: Arc<Connection>,
@@ -70,9 +70,13 @@ impl Connections {
         })
     }
 
-    /// A place for a new connection. Waits only while all places are taken by busy connections and
-    /// by those that are no older than [`IDLE_TIME_MIN`].
-    pub(super) async fn place(self: &Arc<Self>, listen: IpAddr, local: IpAddr) -> ConnectionPermit {
+    /// Returns a slot for a new connection. Waits only while all connections are busy or have been
+    /// idle for less than [`IDLE_TIME_MIN`].
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        listen: IpAddr,
+        local: IpAddr,
+    ) -> ConnectionPermit {
         let (permit, is_reserved) = self.permit().await;
         let connection = Arc::new(Connection {
             listen,
@@ -93,26 +97,27 @@ impl Connections {
     }
 
     async fn permit(&self) -> (OwnedSemaphorePermit, bool) {
-        let asked = Instant::now();
+        let started = Instant::now();
         loop {
             if let Ok(permit) = Arc::clone(&self.general).try_acquire_owned() {
                 return (permit, false);
             }
-            let is_cleared = self.evict(false);
-            // A place is being cleared, or can be in a moment: a caller gets an answer there, and only
-            // health does in the reserved ones.
-            let is_near = is_cleared || (asked.elapsed() < IDLE_TIME_MIN && self.has_idle());
-            if !is_near {
+            let has_evicted = self.evict(false);
+            // If a general slot is about to become free, the connection waits for it, because a
+            // reserved slot answers only health and version.
+            let is_slot_near =
+                has_evicted || (started.elapsed() < IDLE_TIME_MIN && self.has_idle());
+            if !is_slot_near {
                 if let Ok(permit) = Arc::clone(&self.reserved).try_acquire_owned() {
                     return (permit, true);
                 }
                 self.evict(true);
             }
             let general = Arc::clone(&self.general).acquire_owned();
-            let wait = if is_cleared {
+            let wait = if has_evicted {
                 IDLE_TIME_MIN
             } else {
-                CLEARING_TIME
+                RETRY_INTERVAL
             };
             if let Ok(Ok(permit)) = tokio::time::timeout(wait, general).await {
                 return (permit, false);
@@ -120,14 +125,15 @@ impl Connections {
         }
     }
 
-    /// Whether a connection that is not reserved is idle, however short a time.
+    /// Whether a connection in a general slot is idle, for any time.
     fn has_idle(&self) -> bool {
         let open = self.open();
         open.values()
             .any(|connection| !connection.is_reserved && connection.idle_since().is_some())
     }
 
-    /// Closes the connection of a kind that has been idle longest; returns whether there was one.
+    /// Evicts the connection that has been idle longest, in a reserved or a general slot. Returns
+    /// whether there was one.
     fn evict(&self, is_reserved: bool) -> bool {
         let mut open = self.open();
         let time_min = if is_reserved {
@@ -137,11 +143,11 @@ impl Connections {
         };
         let idle = open.iter().filter_map(|(id, connection)| {
             let since = (*connection.idle_since())?;
-            let is_it = connection.is_reserved == is_reserved && since.elapsed() >= time_min;
-            is_it.then_some((since, *id))
+            let can_evict = connection.is_reserved == is_reserved && since.elapsed() >= time_min;
+            can_evict.then_some((since, *id))
         });
         let oldest = idle.min().map(|(_, id)| id);
-        // Removed here, so that the next search finds another one.
+        // Removed now, so that the next call evicts another connection.
         let Some(connection) = oldest.and_then(|id| open.remove(&id)) else {
             return false;
         };
@@ -161,7 +167,7 @@ impl Drop for ConnectionPermit {
 }
 
 impl Connection {
-    /// Ends when the connection has to make room for another one.
+    /// Completes when the connection is evicted.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
     }
@@ -179,7 +185,7 @@ impl Connection {
     }
 }
 
-/// A request of an authenticated caller runs on the connection.
+/// Keeps a connection busy while a request of an authenticated caller runs on it.
 #[derive(Debug)]
 pub(super) struct BusyGuard(Arc<Connection>);
 
@@ -190,7 +196,7 @@ impl Drop for BusyGuard {
 }
 
 impl BusyGuard {
-    /// The same body; the connection is busy until all of it is sent.
+    /// Wraps a response body. The connection is busy until the body is sent.
     pub(super) fn until_sent(self, body: Body) -> Body {
         Body::new(BusyBody { body, _busy: self })
     }

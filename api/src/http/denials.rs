@@ -1,8 +1,8 @@
-//! Requests that were denied, and those that failed to change something, in the audit log.
+//! Records denied requests, and failed requests that would change data, in the audit log.
 //!
-//! The sender of such requests must not be able to fill the disk with them. The first of a kind is
-//! written down at once; those that follow within [`WINDOW`] are counted, and written as one row
-//! when it is over. Kinds beyond [`KINDS_MAX`] in one window are one kind.
+//! A client must not be able to fill the disk with such requests. The first request of a kind is
+//! recorded immediately. Later ones within [`WINDOW`] are counted, and recorded as one row when the
+//! window ends. Kinds beyond [`KINDS_MAX`] in one window are recorded as one kind.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,18 +18,18 @@ use session_pipeline_store::{Actor, AuditEntry, ClientKind};
 use super::ServiceState;
 use super::caller::client_address;
 
-/// How long requests of one kind are counted before they are written down.
+/// How long requests of one kind are counted before the count is recorded.
 const WINDOW: Duration = Duration::from_secs(600);
-/// Kinds in one window: two rows for each of them at most.
+/// Maximum number of kinds in one window. Each kind has at most two rows.
 const KINDS_MAX: usize = 32;
-/// A denied client waits at most this long for its row, so that it does not hang on a busy database.
+/// How long a response waits for its audit row, so that a busy database does not delay it.
 const WAIT_MAX: Duration = Duration::from_millis(250);
 
-/// Who asks, as soon as a token was recognised.
+/// The caller of a request. Set after authentication.
 #[derive(Clone, Default)]
 pub(super) struct RecognizedCaller(pub(super) Arc<OnceLock<Actor>>);
 
-/// What makes two requests alike.
+/// The properties by which failed requests are grouped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct DenialKind {
     status: u16,
@@ -40,7 +40,7 @@ struct DenialKind {
 }
 
 impl DenialKind {
-    fn of(status: StatusCode, resource: String, actor: Actor) -> Self {
+    fn new(status: StatusCode, resource: String, actor: Actor) -> Self {
         Self {
             status: status.as_u16(),
             resource,
@@ -50,7 +50,7 @@ impl DenialKind {
         }
     }
 
-    /// All kinds for which there is no room.
+    /// The kind for all requests beyond [`KINDS_MAX`].
     fn other() -> Self {
         Self {
             status: 0,
@@ -83,40 +83,40 @@ impl DenialKind {
     }
 }
 
-/// What was denied since the window began.
+/// The denied requests of the current window.
 #[derive(Default)]
 pub(super) struct Denials(Mutex<DenialWindow>);
 
 #[derive(Default)]
 struct DenialWindow {
-    began: UtcMicros,
-    /// How many of each kind came after the first.
-    more: HashMap<DenialKind, u64>,
+    started_at: UtcMicros,
+    /// The number of requests of each kind after the first.
+    repeats: HashMap<DenialKind, u64>,
 }
 
 impl Denials {
-    /// Counts a request; gives what is to be written down now.
-    fn note(&self, kind: DenialKind, now: UtcMicros) -> Vec<AuditEntry> {
+    /// Counts a request. Returns the entries to record now.
+    fn count(&self, kind: DenialKind, now: UtcMicros) -> Vec<AuditEntry> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = now >= window.began.plus(WINDOW) || now < window.began;
+        let is_over = now >= window.started_at.plus(WINDOW) || now < window.started_at;
         let mut entries = match is_over {
             true => window.restart(now),
             false => Vec::new(),
         };
-        let has_room = window.more.len() < KINDS_MAX || window.more.contains_key(&kind);
+        let has_room = window.repeats.len() < KINDS_MAX || window.repeats.contains_key(&kind);
         let kind = if has_room { kind } else { DenialKind::other() };
-        match window.more.get_mut(&kind) {
-            Some(more) => *more = more.saturating_add(1),
+        match window.repeats.get_mut(&kind) {
+            Some(repeats) => *repeats = repeats.saturating_add(1),
             None => {
-                window.more.insert(kind.clone(), 0);
+                window.repeats.insert(kind.clone(), 0);
                 entries.push(kind.entry(1, now));
             }
         }
         entries
     }
 
-    /// What was counted and not written down; for the end of the service.
-    pub(super) fn rest(&self, now: UtcMicros) -> Vec<AuditEntry> {
+    /// Ends the window. Returns the counts that are not recorded yet.
+    pub(super) fn drain(&self, now: UtcMicros) -> Vec<AuditEntry> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         window.restart(now)
     }
@@ -124,22 +124,24 @@ impl Denials {
 
 impl DenialWindow {
     fn restart(&mut self, now: UtcMicros) -> Vec<AuditEntry> {
-        self.began = now;
-        let more = self.more.drain().filter(|(_, more)| *more > 0);
-        more.map(|(kind, more)| kind.entry(more, now)).collect()
+        self.started_at = now;
+        let repeated = self.repeats.drain().filter(|(_, repeats)| *repeats > 0);
+        repeated
+            .map(|(kind, repeats)| kind.entry(repeats, now))
+            .collect()
     }
 }
 
-/// Writes down what comes of a request, where it was denied or failed to change something.
-pub(super) async fn watched(
+/// Middleware that records denied requests, and failed requests that would change data.
+pub(super) async fn audit_failures(
     State(service): State<Arc<ServiceState>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let recognised = RecognizedCaller::default();
-    request.extensions_mut().insert(recognised.clone());
+    let recognized = RecognizedCaller::default();
+    request.extensions_mut().insert(recognized.clone());
     let method = request.method().clone();
-    // The route and never the path, which a caller may fill at will.
+    // The route, not the path: clients control the path.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let address = client_address(request.headers(), request.extensions(), &service);
     let response = next.run(request).await;
@@ -150,7 +152,7 @@ pub(super) async fn watched(
     let (Some(route), true) = (route, is_denied || (changes && has_failed)) else {
         return response;
     };
-    let actor = recognised.0.get().cloned().unwrap_or_else(|| Actor {
+    let actor = recognized.0.get().cloned().unwrap_or_else(|| Actor {
         user_id: None,
         client_kind: ClientKind::Web,
         client_ip: address.map(|address| address.to_string()),
@@ -159,11 +161,11 @@ pub(super) async fn watched(
     let now = service.clock().now();
     let entries = service
         .denials
-        .note(DenialKind::of(status, resource, actor), now);
+        .count(DenialKind::new(status, resource, actor), now);
     if !entries.is_empty() {
         let service = Arc::clone(&service);
         let written = tokio::task::spawn_blocking(move || service.write_denials(entries));
-        // What is late is written all the same.
+        // After the timeout the entries are still written.
         let _ = tokio::time::timeout(WAIT_MAX, written).await;
     }
     response
@@ -174,14 +176,14 @@ impl ServiceState {
         for entry in entries {
             let Some(store) = self.store() else { return };
             if let Err(error) = store.audit(entry) {
-                tracing::warn!("a denied request is missing in the audit log: {error}");
+                tracing::warn!("cannot record a denied request in the audit log: {error}");
             }
         }
     }
 
-    /// Writes down what was denied and only counted so far.
-    pub fn finish_denials(&self) {
-        self.write_denials(self.denials.rest(self.clock().now()));
+    /// Records the counts of the current window in the audit log. Called when the service stops.
+    pub fn flush_denials(&self) {
+        self.write_denials(self.denials.drain(self.clock().now()));
     }
 }
 
@@ -198,20 +200,20 @@ mod tests {
     }
 
     #[test]
-    fn however_many_requests_are_denied_the_rows_are_few() {
+    fn a_flood_of_denied_requests_writes_a_limited_number_of_rows() {
         let denials = Denials::default();
         let start = UtcMicros(1_000_000_000_000);
         let mut rows = Vec::new();
         for number in 0..100_000 {
-            rows.extend(denials.note(kind(number % 5_000), start));
+            rows.extend(denials.count(kind(number % 5_000), start));
         }
         assert_eq!(rows.len(), KINDS_MAX + 1);
         let later = start.plus(WINDOW);
-        let rows = denials.note(kind(0), later);
+        let rows = denials.count(kind(0), later);
         assert_eq!(
             rows.len(),
             KINDS_MAX + 2,
-            "their counts, and the first of the next window"
+            "expected the counts, and the first request of the next window"
         );
         let count = |entry: &AuditEntry| {
             let params: serde_json::Value =
@@ -223,6 +225,6 @@ mod tests {
         };
         let counted: u64 = rows.iter().map(count).sum();
         assert_eq!(counted + KINDS_MAX as u64 + 1, 100_001);
-        assert!(denials.rest(later).is_empty());
+        assert!(denials.drain(later).is_empty());
     }
 }

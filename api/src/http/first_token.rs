@@ -1,4 +1,4 @@
-//! The first token: so that whoever starts a new service can come in.
+//! Creates the first admin token when a new service starts.
 
 use std::fs;
 use std::io::Write;
@@ -10,17 +10,17 @@ use session_pipeline_store::{Actor, NewToken, Role, StoreError};
 use super::ServiceState;
 
 impl ServiceState {
-    /// Where the first admin token lies.
+    /// The path of the file with the first admin token.
     pub fn admin_token_path(&self) -> PathBuf {
         self.config().state_dir().join("admin-token")
     }
 
-    /// Makes an admin token where nobody has any, and writes it where only the owner of the data
-    /// dir reads it. Gives whether it did.
+    /// Creates an admin token if there are no tokens, and writes it to a file that only the owner
+    /// of the data directory can read. Returns whether it created one.
     ///
     /// # Errors
-    /// When the database or the disk refuses.
-    pub fn make_first_token(&self) -> Result<bool, TokenError> {
+    /// The database or the file cannot be written.
+    pub fn create_first_token(&self) -> Result<bool, TokenError> {
         let (Some(keyring), Some(store)) = (&self.keyring, self.store()) else {
             return Ok(false);
         };
@@ -30,14 +30,14 @@ impl ServiceState {
         let new = NewToken {
             role: Role::Admin,
             email: None,
-            label: Some("the first one, in state/admin-token".to_owned()),
+            label: Some("first token, in state/admin-token".to_owned()),
             expires_at: None,
         };
         let now = self.clock().now();
         let path = self.admin_token_path();
-        let tell = |text: &str| {
+        let save = |text: &str| {
             let write = || -> std::io::Result<()> {
-                // Such a file is nobody else's to read, from its first moment on.
+                // A temporary file is readable only by its owner from the moment it is created.
                 let folder = path.parent().unwrap_or(&path);
                 let mut file = tempfile::NamedTempFile::new_in(folder)?;
                 writeln!(file, "{text}")?;
@@ -49,7 +49,7 @@ impl ServiceState {
             write().map_err(|source| StoreError::Io { path, source })
         };
         let randomness = self.randomness.as_ref();
-        keyring.create_with_preview(store, &new, randomness, Actor::cli(), now, tell)?;
+        keyring.create_with_preview(store, &new, randomness, Actor::cli(), now, save)?;
         Ok(true)
     }
 }

@@ -1,5 +1,5 @@
-//! What stands before all routes: every failure becomes our JSON, a panic a 500 with an id, and a
-//! client that is too slow or sends too much is sent away.
+//! The middleware of all routes. Every error response becomes a JSON problem, a panic becomes a 500
+//! with an id, and clients that are too slow or send too much are rejected.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -20,47 +20,48 @@ use tokio::sync::Mutex;
 
 use super::caller::{self, CallerIdentity};
 use super::connections::Connection;
-use super::pace::{BodyDeadline, paced};
-use super::problem::{ApiError, logged};
+use super::pace::{BodyDeadline, with_deadline};
+use super::problem::{ApiError, log_failures};
 use super::{ServiceState, head, upload};
 use crate::problem::ProblemClass;
 
-/// This much of a body is read after its request was answered: twice the largest upload.
+/// Maximum number of body bytes read after the response is sent: twice the largest upload.
 const DRAINED_BYTES_MAX: usize = 128 << 20;
-/// Answered on every connection, also where all others are taken.
+/// Paths that are answered on every connection, including the reserved ones.
 const ALWAYS_ANSWERED: [&str; 2] = ["/api/health", "/api/version"];
-/// More than any refusal of a library's own says.
-const REFUSAL_BYTES_MAX: usize = 4096;
+/// Maximum length of an error response of a library. Their texts are shorter.
+const LIBRARY_ERROR_BYTES_MAX: usize = 4096;
 
-/// Answers what is at no route.
+/// Adds responses for unknown paths and methods.
 pub(super) fn with_fallbacks(routes: Router) -> Router {
     routes
         .fallback(|| async {
-            let detail = "there is nothing here; /api/openapi.json shows what there is";
+            let detail = "unknown path; `/api/openapi.json` describes all paths";
             ApiError::new(ProblemClass::NotFound, detail)
         })
         .method_not_allowed_fallback(|| async {
-            let detail = "this method is not allowed here; /api/openapi.json shows those that are";
+            let detail = "method not allowed for this path; `/api/openapi.json` describes the allowed methods";
             ApiError::new(ProblemClass::MethodNotAllowed, detail)
         })
 }
 
-pub(super) fn stand_before(routes: Router, service: Arc<ServiceState>) -> Router {
+/// Wraps the routes of a server in all checks.
+pub(super) fn with_checks(routes: Router, service: Arc<ServiceState>) -> Router {
     with_fallbacks(routes)
-        .layer(middleware::from_fn(logged))
+        .layer(middleware::from_fn(log_failures))
         .layer(DefaultBodyLimit::max(service.limits.body_bytes_max))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&service),
-            in_time,
+            limit_time,
         ))
-        .layer(middleware::from_fn(in_json))
-        .layer(middleware::from_fn_with_state(service, caught))
+        .layer(middleware::from_fn(convert_errors))
+        .layer(middleware::from_fn_with_state(service, catch_panics))
 }
 
-/// Checks a request's head, decides who asks, and bounds the time for its body. A response is sent as
-/// soon as it is known; what the client is still sending is read for a moment longer, so that a
-/// client that only listens afterwards finds it.
-async fn in_time(
+/// Checks the head of a request, identifies the caller, and limits the time for the body. The
+/// response is sent as soon as it is ready, even while the client is still sending. The rest of the
+/// body is then drained for a short time.
+async fn limit_time(
     State(service): State<Arc<ServiceState>>,
     request: Request,
     next: Next,
@@ -69,9 +70,9 @@ async fn in_time(
     let (mut parts, body) = request.into_parts();
     let caller = caller::identify(&parts.headers, &service);
     let is_upload = caller.is_ok() && parts.uri.path() == upload::PATH;
-    let pace = if is_upload {
+    let deadline = if is_upload {
         BodyDeadline::new(limits.upload_time_max)
-            .at_least(limits.upload_rate_min, limits.body_time_max)
+            .with_minimum_rate(limits.upload_rate_min, limits.body_time_max)
     } else {
         BodyDeadline::new(limits.body_time_max)
     };
@@ -79,16 +80,16 @@ async fn in_time(
     let is_reserved = connection
         .as_ref()
         .is_some_and(|connection| connection.is_reserved);
-    // A body that is announced with `Expect` comes only when it is asked for. A place that is reserved
-    // for health is given back at once.
-    let is_read =
+    // A client that sends `Expect` waits for permission before it sends the body. A reserved slot
+    // must become free immediately.
+    let needs_drain =
         !body.is_end_stream() && !is_reserved && !parts.headers.contains_key(header::EXPECT);
     let is_chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
     let chunks = Arc::new(Mutex::new(body.into_data_stream()));
     let is_late = Arc::new(AtomicBool::new(false));
     let admitted = connection.as_deref().map_or(Ok(()), |connection| {
         head::check(&parts, connection, &service.config().service.hosts)?;
-        has_room(connection, parts.uri.path())
+        check_slot(connection, parts.uri.path())
     });
     let busy = connection
         .filter(|_| admitted.is_ok() && caller.is_ok())
@@ -96,7 +97,7 @@ async fn in_time(
     parts.extensions.insert(CallerIdentity(caller));
     let mut response = match admitted {
         Ok(()) => {
-            let body = paced(Arc::clone(&chunks), Arc::clone(&is_late), pace);
+            let body = with_deadline(Arc::clone(&chunks), Arc::clone(&is_late), deadline);
             next.run(Request::from_parts(parts, Body::from_stream(body)))
                 .await
         }
@@ -108,18 +109,18 @@ async fn in_time(
     };
     if is_late.load(Ordering::SeqCst) {
         let detail = format!(
-            "the request body did not arrive in time: send it within {} s, an upload within {} s and at {} bytes a second or more",
+            "the request body arrived too slowly; send it within {} s, or an upload within {} s and at no less than {} bytes per second",
             limits.body_time_max.as_secs_f64(),
             limits.upload_time_max.as_secs_f64(),
             limits.upload_rate_min
         );
         response = ApiError::new(ProblemClass::RequestTimeout, detail).into_response();
         close(&mut response);
-    } else if is_read {
+    } else if needs_drain {
         drain(chunks, limits.drain_time_max);
     }
     if is_chunked {
-        // Where its body ends is known to the HTTP library alone, not to the check of heads.
+        // The scan of heads cannot find the end of a chunked body, so the connection is closed.
         close(&mut response);
     }
     match busy {
@@ -128,12 +129,12 @@ async fn in_time(
     }
 }
 
-/// Whether the connection is one of those on which everything is answered.
-fn has_room(connection: &Connection, path: &str) -> Result<(), ApiError> {
+/// Rejects all paths but health and version on a reserved connection.
+fn check_slot(connection: &Connection, path: &str) -> Result<(), ApiError> {
     if !connection.is_reserved || ALWAYS_ANSWERED.contains(&path) {
         return Ok(());
     }
-    let detail = "too many connections are open; try again in a few seconds";
+    let detail = "too many open connections; retry in a few seconds";
     Err(ApiError::new(ProblemClass::Unavailable, detail))
 }
 
@@ -142,8 +143,8 @@ fn close(response: &mut Response) {
     response.headers_mut().insert(header::CONNECTION, close);
 }
 
-/// Reads what a client still sends after its request was answered: a client that only listens when
-/// it has sent everything would otherwise find the connection gone, and never read the response.
+/// Reads the rest of a body after the response was sent. Otherwise, a client that reads the
+/// response only after sending the whole body would get a connection reset instead.
 fn drain(chunks: Arc<Mutex<BodyDataStream>>, time_max: Duration) {
     tokio::spawn(async move {
         let deadline = tokio::time::Instant::now() + time_max;
@@ -158,8 +159,8 @@ fn drain(chunks: Arc<Mutex<BodyDataStream>>, time_max: Duration) {
     });
 }
 
-/// Gives refusals that a library wrote the form of ours.
-pub(super) async fn in_json(request: Request, next: Next) -> Response {
+/// Converts error responses of libraries to JSON problems.
+pub(super) async fn convert_errors(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let is_failure = status.is_client_error() || status.is_server_error();
@@ -168,48 +169,48 @@ pub(super) async fn in_json(request: Request, next: Next) -> Response {
     if !is_failure || is_json {
         return response;
     }
-    let text = to_bytes(response.into_body(), REFUSAL_BYTES_MAX).await;
+    let text = to_bytes(response.into_body(), LIBRARY_ERROR_BYTES_MAX).await;
     let text = text.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let detail = match text.trim() {
         "" => status
             .canonical_reason()
-            .unwrap_or("refused")
+            .unwrap_or("request rejected")
             .to_lowercase(),
         text => printable(text),
     };
-    ApiError::of_library(status, detail).into_response()
+    ApiError::from_status(status, detail).into_response()
 }
 
-/// A handler that panics costs only its own request.
-pub(super) async fn caught(
+/// Converts a panic of a handler to a 500, so that it affects only its own request.
+pub(super) async fn catch_panics(
     State(service): State<Arc<ServiceState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    answer.unwrap_or_else(|panic| {
-        panicked(service.randomness.as_ref(), panic.as_ref()).into_response()
+    let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    response.unwrap_or_else(|panic| {
+        panic_error(service.randomness.as_ref(), panic.as_ref()).into_response()
     })
 }
 
-/// What a client hears of a panic: an id, under which the log has the rest.
-pub(super) fn panicked(randomness: &dyn Randomness, panic: &(dyn Any + Send)) -> ApiError {
+/// The error for a panic. The client gets an id, and the log has the message with the same id.
+pub(super) fn panic_error(randomness: &dyn Randomness, panic: &(dyn Any + Send)) -> ApiError {
     let mut id = [0; 8];
-    // Without randomness the id is zero, and the log still has the rest.
+    // If the random source fails, the id is zero, and the log still has the message.
     let _ = randomness.fill(&mut id);
     let id = format!("{:016x}", u64::from_be_bytes(id));
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without a message");
-    tracing::error!(id, "a request panicked: {}", printable(text));
-    let detail = format!("something broke on our side; the log has more of it under {id}");
+        .unwrap_or("no message");
+    tracing::error!(id, "panic in a request handler: {}", printable(text));
+    let detail = format!("internal error; the server log has the details with the id `{id}`");
     ApiError::new(ProblemClass::Internal, detail)
 }
 
-// A panic that nobody can cause from outside: no handler of ours is known to panic.
+// A unit test, because no request is known to cause a panic in a handler.
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -219,12 +220,12 @@ mod tests {
     use axum::response::IntoResponse;
     use session_pipeline_pipeline::token::Randomness;
 
-    use super::panicked;
+    use super::panic_error;
     use crate::body::Problem;
 
-    struct FixedBody;
+    struct FixedRandomness;
 
-    impl Randomness for FixedBody {
+    impl Randomness for FixedRandomness {
         fn fill(&self, buffer: &mut [u8]) -> std::io::Result<()> {
             buffer.fill(0xab);
             Ok(())
@@ -232,9 +233,9 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
+    struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Log {
+    impl Write for LogBuffer {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             log.write(bytes)
@@ -246,16 +247,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_500_with_an_id_under_which_the_log_has_the_reason() {
-        let log = Log::default();
+    async fn a_panic_returns_500_with_an_id_and_logs_its_message_with_that_id() {
+        let log = LogBuffer::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
             .with_ansi(false)
             .finish();
         let panic: Box<dyn std::any::Any + Send> = Box::new("a secret of ours");
-        let error =
-            tracing::subscriber::with_default(subscriber, || panicked(&FixedBody, panic.as_ref()));
+        let error = tracing::subscriber::with_default(subscriber, || {
+            panic_error(&FixedRandomness, panic.as_ref())
+        });
         let response = error.into_response();
         assert_eq!(response.status(), 500);
         let body = to_bytes(response.into_body(), 4096).await.unwrap();

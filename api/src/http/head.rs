@@ -1,5 +1,6 @@
-//! The head of a request, checked more strictly than the HTTP library does: what two programs could
-//! read in two ways, and names that are not ours (DNS rebinding), are rejected.
+//! Checks the head of a request more strictly than the HTTP library. Rejects heads that two
+//! programs could parse differently (request smuggling), and host names of other servers (DNS
+//! rebinding).
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -13,49 +14,49 @@ use super::connections::Connection;
 use super::problem::ApiError;
 use crate::problem::ProblemClass;
 
-/// As much of a line is looked at: more than the fields that decide where a body ends take.
+/// Maximum number of bytes stored of a line. The fields that delimit the body are shorter.
 const LINE_BYTES_MAX: usize = 256;
 
-/// Checks what every request must have. `hosts` are the names from the config file.
+/// Checks the head of a request. `hosts` are the names from the config file.
 ///
 /// # Errors
-/// When the request must not be answered.
+/// The head is malformed, or names another host.
 pub(super) fn check(
     parts: &Parts,
     connection: &Connection,
     hosts: &[String],
 ) -> Result<(), ApiError> {
     if connection.is_malformed.load(Ordering::SeqCst) {
-        return Err(ApiError::bad(
-            "malformed request head: lines must end with CR LF, and one field must say where the body ends",
+        return Err(ApiError::bad_request(
+            "malformed request head: lines must end with CR LF, and at most one field can delimit the body",
         ));
     }
     for name in [header::AUTHORIZATION, header::HOST] {
         if parts.headers.get_all(&name).iter().nth(1).is_some() {
             let detail = format!("more than one `{name}` header; send exactly one");
-            return Err(ApiError::bad(detail));
+            return Err(ApiError::bad_request(detail));
         }
     }
     let host = match parts.headers.get(header::HOST) {
         Some(host) => Some(host.to_str().ok().and_then(authority).ok_or_else(|| {
             let host = printable(&String::from_utf8_lossy(host.as_bytes()));
-            ApiError::bad(format!(
-                "invalid `host` header `{host}`; send NAME or NAME:PORT"
+            ApiError::bad_request(format!(
+                "invalid `Host` header `{host}`; send NAME or NAME:PORT"
             ))
         })?),
         None if parts.version == Version::HTTP_11 => {
-            return Err(ApiError::bad(
-                "the `host` header is missing; HTTP/1.1 requires it",
+            return Err(ApiError::bad_request(
+                "missing `Host` header; HTTP/1.1 requires it",
             ));
         }
         None => None,
     };
-    // A target in absolute form names a host as well, and takes precedence.
+    // A request target in absolute form also names a host, and takes precedence.
     for authority in host.as_ref().into_iter().chain(parts.uri.authority()) {
-        let name = name_of(authority);
-        if !is_ours(&name, connection, hosts) {
+        let name = host_name(authority);
+        if !is_own_name(&name, connection, hosts) {
             let detail = format!(
-                "this server does not answer to the host name `{}`; use its address, or add the name to `hosts` in the section `[service]` of the config file",
+                "unknown host name `{}`; use the address of the server, or add the name to `hosts` in the `[service]` section of the config file",
                 printable(&name)
             );
             return Err(ApiError::new(ProblemClass::Misdirected, detail));
@@ -69,39 +70,39 @@ fn authority(text: &str) -> Option<Authority> {
     (!text.contains('@') && !authority.host().is_empty()).then_some(authority)
 }
 
-/// The host alone, as names are compared.
-fn name_of(authority: &Authority) -> String {
+/// The host without brackets, port and trailing dot, in lowercase.
+fn host_name(authority: &Authority) -> String {
     let host = authority.host();
     let host = host.strip_prefix('[').unwrap_or(host);
     let host = host.strip_suffix(']').unwrap_or(host);
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
-fn is_ours(name: &str, connection: &Connection, hosts: &[String]) -> bool {
+fn is_own_name(name: &str, connection: &Connection, hosts: &[String]) -> bool {
     if hosts.iter().any(|host| host == name) {
         return true;
     }
     match name.parse::<IpAddr>() {
         Ok(address) => {
             let address = address.to_canonical();
-            let ours = [connection.listen, connection.local];
-            address.is_loopback() || ours.iter().any(|ours| ours.to_canonical() == address)
+            let own = [connection.listen, connection.local];
+            address.is_loopback() || own.iter().any(|own| own.to_canonical() == address)
         }
         Err(_) => name == "localhost" || name.ends_with(".localhost"),
     }
 }
 
-/// Follows the bytes of a connection from head to head, and finds heads that the HTTP library would
-/// be lenient with. It goes by lengths alone: after a chunked body it no longer knows where it is, so
-/// such a request has to be the connection's last one.
+/// Scans the bytes of a connection for malformed heads that the HTTP library would accept. It skips
+/// bodies by their length. It cannot find the end of a chunked body, so a request with one must be
+/// the last on its connection.
 #[derive(Debug, Default)]
 pub(super) struct HeadScan {
-    place: HeadPosition,
-    /// The present line without its line feed: its first bytes, its last one, and its length.
+    position: HeadPosition,
+    /// The first bytes of the current line, without the line feed. `last` is its last byte.
     line: Vec<u8>,
     last: u8,
     line_length: usize,
-    /// Whether the request line is over.
+    /// Whether the request line was read.
     has_request_line: bool,
     content_length: Option<u64>,
     is_chunked: bool,
@@ -111,41 +112,42 @@ pub(super) struct HeadScan {
 enum HeadPosition {
     #[default]
     Head,
-    /// This many bytes of the body are still to come.
+    /// In a body, with this many bytes left.
     Body(u64),
+    /// After a chunked body.
     Unknown,
 }
 
-/// A head that must not be answered.
+/// A head that must be rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MalformedHead;
 
 impl HeadScan {
-    /// Takes the next bytes of the connection.
+    /// Scans the next bytes of the connection.
     ///
     /// # Errors
-    /// When they belong to a head that is malformed.
+    /// The bytes complete a malformed line or head.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), MalformedHead> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            match &mut self.place {
+            match &mut self.position {
                 HeadPosition::Unknown => return Ok(()),
                 HeadPosition::Body(left) => {
                     let taken =
                         usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                     *left -= taken as u64;
                     if *left == 0 {
-                        self.place = HeadPosition::Head;
+                        self.position = HeadPosition::Head;
                     }
                     rest = rest.get(taken..).unwrap_or_default();
                 }
                 HeadPosition::Head => {
                     let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-                        self.keep(rest);
+                        self.push(rest);
                         return Ok(());
                     };
                     let (line, after) = rest.split_at(end);
-                    self.keep(line);
+                    self.push(line);
                     self.end_line()?;
                     rest = after.get(1..).unwrap_or_default();
                 }
@@ -154,7 +156,7 @@ impl HeadScan {
         Ok(())
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) {
         let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
         self.line.extend(bytes.iter().take(room));
         self.last = bytes.last().copied().unwrap_or(self.last);
@@ -169,7 +171,7 @@ impl HeadScan {
             return Err(MalformedHead);
         }
         if length == 1 {
-            // Empty lines before a request are passed over, as the library does.
+            // The library skips empty lines before a request, too.
             return if self.has_request_line {
                 self.end_head()
             } else {
@@ -185,7 +187,7 @@ impl HeadScan {
             parts.next().unwrap_or_default(),
         );
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            // The library goes by the last coding, in however many fields and behind whichever others.
+            // The library accepts several codings and fields, and uses the last coding.
             let is_plain = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
             if !is_plain || std::mem::replace(&mut self.is_chunked, true) {
                 return Err(MalformedHead);
@@ -210,7 +212,7 @@ impl HeadScan {
             is_chunked,
             ..
         } = std::mem::take(self);
-        self.place = match (content_length, is_chunked) {
+        self.position = match (content_length, is_chunked) {
             (Some(_), true) => return Err(MalformedHead),
             (None, true) => HeadPosition::Unknown,
             (Some(0) | None, false) => HeadPosition::Head,
@@ -224,7 +226,7 @@ impl HeadScan {
 mod tests {
     use super::{HeadScan, MalformedHead};
 
-    /// What a scan makes of a connection's bytes, whole and byte by byte.
+    /// Scans the bytes of a connection at once and byte by byte, and expects the same result.
     fn scan(bytes: &[u8]) -> Result<(), MalformedHead> {
         let whole = HeadScan::default().feed(bytes);
         let mut scan = HeadScan::default();
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_heads_with_and_without_bodies_follow_each_other() {
+    fn several_valid_heads_on_one_connection_are_accepted() {
         let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let post = "POST / HTTP/1.1\r\nHost: a\r\ncontent-LENGTH:  7 \r\n\r\na\nb\n\n\nc";
         let empty = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_could_be_read_in_two_ways_are_malformed() {
+    fn an_ambiguous_head_is_malformed() {
         let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         for head in [
             "GET / HTTP/1.1\nHost: a\n\n",

@@ -1,4 +1,4 @@
-//! Whether the service is alive, which it is, and whether everything works and keeps up.
+//! Health, version, and scheduler routes.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use session_pipeline_pipeline::status;
 use session_pipeline_store::AuditedAction;
 use utoipa::IntoParams;
 
-use super::asked::ValidQuery;
 use super::caller::{Admin, AnyRole};
+use super::params::ValidQuery;
 use super::problem::{ApiError, AuthenticatedResponses, CommonResponses};
 use super::{ServiceState, local};
 use crate::body::Version;
 use crate::body::health::{AcknowledgmentBody, DetailedHealth, SchedulerBody};
 use crate::build::build;
 
-/// Whether the service is alive. Always 200; the body tells.
+/// Reports whether the service is alive. The status is always 200. The body has the result.
 #[utoipa::path(get, path = "/api/health", operation_id = "health", tag = "health", security(()),
     responses((status = 200, body = Health), CommonResponses))]
 pub(super) async fn health(
@@ -31,16 +31,16 @@ pub(super) async fn health(
     if let Some(schema) = service.schema.cached(service.clock().as_ref()) {
         return Ok(Json(alive(&schema)));
     }
-    // Without a place in the queue: a probe must not wait for reports.
+    // Bypasses the queue, because a probe must not wait for reports.
     let schema = service
-        .off_thread(None, |service| Ok(service.look_at_schema()))
+        .run_blocking(None, |service| Ok(service.schema_status()))
         .await?;
     Ok(Json(alive(&schema)))
 }
 
 impl ServiceState {
-    /// How the database's shape stands, looked at twice a minute at most.
-    fn look_at_schema(&self) -> SchemaStatus {
+    /// The schema status of the database, checked at most twice per minute.
+    fn schema_status(&self) -> SchemaStatus {
         let clock = self.clock();
         self.schema.get(clock.as_ref(), || {
             let schema = match self.store() {
@@ -50,7 +50,7 @@ impl ServiceState {
                 },
             };
             if let SchemaStatus::Unreachable { detail } = &schema {
-                tracing::error!("the database does not answer: {detail}");
+                tracing::error!("the database is unreachable: {detail}");
             }
             schema
         })
@@ -60,16 +60,16 @@ impl ServiceState {
 fn alive(schema: &SchemaStatus) -> Health {
     let health = Health::from(schema);
     match schema {
-        // The reason may name paths, and this route is open.
+        // The reason can contain paths, and this route needs no token.
         SchemaStatus::Unreachable { .. } => Health {
-            detail: Some("the database does not answer; the log has the reason".to_owned()),
+            detail: Some("the database is unreachable; the server log has the reason".to_owned()),
             ..health
         },
         SchemaStatus::Ok | SchemaStatus::Mismatch { .. } => health,
     }
 }
 
-/// Which version serves, and since when.
+/// Returns the version and start time of the server.
 #[utoipa::path(get, path = "/api/version", operation_id = "version", tag = "health", security(()),
     responses((status = 200, body = Version), CommonResponses))]
 pub(super) async fn version(
@@ -85,28 +85,28 @@ pub(super) async fn version(
     }))
 }
 
-/// What to look at besides.
+/// Selects additional checks.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DetailedQuery {
-    /// Further checks, with commas between them: `schema` is the only one; others are passed over.
+    /// Additional checks, separated by commas. `schema` is the only one. Other names are ignored.
     include: Option<String>,
 }
 
-/// Whether everything works and keeps up. Operators' detail is shown to admins only.
+/// Returns all health checks. Operator details are for admins only.
 #[utoipa::path(get, path = "/api/health/detailed", operation_id = "detailed_health", tag = "health", security(("bearer" = [])),
     params(DetailedQuery), responses((status = 200, body = DetailedHealth), AuthenticatedResponses))]
 pub(super) async fn detailed(
     State(service): State<Arc<ServiceState>>,
-    known: AnyRole,
-    ValidQuery(asked): ValidQuery<DetailedQuery>,
+    caller: AnyRole,
+    ValidQuery(query): ValidQuery<DetailedQuery>,
 ) -> Result<Response, ApiError> {
-    let includes_schema = asked
+    let includes_schema = query
         .include
         .is_some_and(|include| include.split(',').any(|word| word.trim() == "schema"));
-    let (role, local) = (known.caller.role, known.local);
-    let look = move |service: &ServiceState| {
+    let (role, local) = (caller.authenticated.role, caller.local);
+    let collect = move |service: &ServiceState| {
         if local.is_some() {
             let (store, now) = (service.store(), service.clock().now());
             service
@@ -119,9 +119,12 @@ pub(super) async fn detailed(
             registry: service.registry(),
             database: service.store().into(),
             cadences: &cadences,
-            scheduler: service.scheduler.as_ref().map(|watch| watch.status()),
+            scheduler: service
+                .scheduler
+                .as_ref()
+                .map(|scheduler| scheduler.status()),
             disk: &SystemDisk,
-            schema: includes_schema.then(|| service.look_at_schema()),
+            schema: includes_schema.then(|| service.schema_status()),
             now: service.clock().now(),
         };
         let clock = service.clock().as_ref();
@@ -138,19 +141,19 @@ pub(super) async fn detailed(
         serde_json::to_vec(&report.body(role, &build(service.started_at)))
             .map_err(|error| ApiError::internal(&error))
     };
-    let body = service.read(role, look).await?;
+    let body = service.read(role, collect).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// Takes note of commits that were lost, so that health warns of them no more.
+/// Dismisses the warning about lost commits.
 #[utoipa::path(post, path = "/api/admin/health/acknowledge", operation_id = "acknowledge_health", tag = "admin", security(("bearer" = ["admin"])),
     responses((status = 200, body = AcknowledgmentBody), AuthenticatedResponses))]
 pub(super) async fn acknowledge(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
+    Admin(admin): Admin,
 ) -> Result<Json<AcknowledgmentBody>, ApiError> {
-    let actor = known.actor();
-    let acknowledged = service.query(move |service| {
+    let actor = admin.actor();
+    let acknowledged = service.change(move |service| {
         let audited = AuditedAction {
             action: "health.acknowledge",
             actor,
@@ -165,13 +168,16 @@ pub(super) async fn acknowledge(
     Ok(Json(acknowledged.await?))
 }
 
-/// The scheduler and its jobs.
+/// Returns the scheduler and its jobs.
 #[utoipa::path(get, path = "/api/admin/scheduler", operation_id = "show_scheduler", tag = "admin", security(("bearer" = ["admin"])),
     responses((status = 200, body = SchedulerBody), AuthenticatedResponses))]
 pub(super) async fn scheduler(
     State(service): State<Arc<ServiceState>>,
     _: Admin,
 ) -> Json<SchedulerBody> {
-    let status = service.scheduler.as_ref().map(|watch| watch.status());
+    let status = service
+        .scheduler
+        .as_ref()
+        .map(|scheduler| scheduler.status());
     Json(status.into())
 }

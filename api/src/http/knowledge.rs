@@ -1,4 +1,4 @@
-//! Knowledge: what users verified, shown to analysts and decided by admins.
+//! Routes of knowledge items: analysts read them, and admins approve or reject them.
 
 use std::sync::Arc;
 
@@ -12,33 +12,33 @@ use session_pipeline_pipeline::knowledge::{
 use utoipa::IntoParams;
 
 use super::ServiceState;
-use super::asked::{self, ValidName, ValidQuery};
 use super::caller::{Admin, Analyst, AnyRole};
+use super::params::{self, ValidName, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
 use crate::body::knowledge::{KnowledgeBody, KnowledgeDetailsBody, KnowledgeItemBody};
 
-/// Which items: all conditions hold.
+/// Selects items that match all conditions.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct KnowledgeQuery {
-    /// Only of this status, for instance `pending`.
+    /// Only items with this status, such as `pending`.
     status: Option<String>,
-    /// Only of this domain, for instance `finance`.
+    /// Only items of this domain, such as `finance`.
     domain: Option<String>,
-    /// Only with this text in title or content, in any case.
+    /// Only items with this text in the title or content. Case-insensitive.
     text: Option<String>,
-    /// At most this many on one page.
-    #[serde(default = "super::asked::hundred")]
+    /// The maximum number of rows on a page.
+    #[serde(default = "super::params::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<String>,
 }
 
-/// A place in the list, as a cursor has it: `0` or `1` for decided, the time, and the id.
-fn place(text: &str) -> Option<KnowledgeCursor> {
+/// Parses a cursor: `0` or `1` for decided, the time, and the id.
+fn position(text: &str) -> Option<KnowledgeCursor> {
     let mut parts = text.splitn(3, '.');
     let is_decided = match parts.next()? {
         "0" => false,
@@ -47,7 +47,7 @@ fn place(text: &str) -> Option<KnowledgeCursor> {
     };
     let created_at = UtcMicros(parts.next()?.parse().ok()?);
     let id = parts.next()?.to_owned();
-    // The order goes by the age, which has to be a number as well.
+    // The list is sorted by age, the negated time, and `i64::MIN` has no negation.
     (created_at.0 != i64::MIN).then_some(KnowledgeCursor {
         is_decided,
         created_at,
@@ -55,7 +55,7 @@ fn place(text: &str) -> Option<KnowledgeCursor> {
     })
 }
 
-/// What is known: what has evidence, and what a person approved.
+/// Lists knowledge items that have evidence or were approved.
 #[utoipa::path(get, path = "/api/knowledge", operation_id = "list_knowledge", tag = "knowledge", security(("bearer" = ["analyst"])),
     params(KnowledgeQuery), responses((status = 200, body = KnowledgeBody), AuthenticatedResponses))]
 pub(super) async fn list(
@@ -63,9 +63,9 @@ pub(super) async fn list(
     analyst: Analyst,
     ValidQuery(query): ValidQuery<KnowledgeQuery>,
 ) -> Result<Json<KnowledgeBody>, ApiError> {
-    let limit = asked::limit(query.limit)?;
-    let wanted = KnowledgeFilter {
-        after: asked::cursor(query.cursor.as_deref(), place)?,
+    let limit = params::limit(query.limit)?;
+    let filter = KnowledgeFilter {
+        after: params::cursor(query.cursor.as_deref(), position)?,
         limit: limit + 1,
         status: query.status,
         domain: query.domain,
@@ -73,76 +73,76 @@ pub(super) async fn list(
     };
     let items = service
         .read(analyst.role, move |service| {
-            Ok(knowledge::list(service.store(), &wanted)?)
+            Ok(knowledge::list(service.store(), &filter)?)
         })
         .await?;
-    let place = |item: &KnowledgeItem| {
-        let place = KnowledgeCursor::of(item);
-        let rank = u8::from(place.is_decided);
-        format!("{rank}.{}.{}", place.created_at.0, place.id)
+    let cursor = |item: &KnowledgeItem| {
+        let cursor = KnowledgeCursor::of(item);
+        let rank = u8::from(cursor.is_decided);
+        format!("{rank}.{}.{}", cursor.created_at.0, cursor.id)
     };
-    let (items, next) = asked::page(items, limit, place);
+    let (items, next) = params::page(items, limit, cursor);
     let items = items.iter().map(KnowledgeItemBody::from).collect();
     Ok(Json(KnowledgeBody { items, next }))
 }
 
-/// One item with all that speaks for it and against it.
+/// Returns an item with its evidence and its contradictions.
 #[utoipa::path(get, path = "/api/knowledge/{id}", operation_id = "show_knowledge", tag = "knowledge", security(("bearer" = ["analyst"])),
     params(("id" = String, Path, description = "The id of the item.")), responses(
         (status = 200, body = KnowledgeDetailsBody),
-        (status = 404, body = Problem, description = "There is no such item."),
+        (status = 404, body = Problem, description = "The item does not exist."),
         AuthenticatedResponses))]
 pub(super) async fn show(
     State(service): State<Arc<ServiceState>>,
     analyst: Analyst,
     ValidName(id): ValidName,
 ) -> Result<Json<KnowledgeDetailsBody>, ApiError> {
-    let shown = service.read(analyst.role, move |service| {
-        let shown = knowledge::show(service.store(), &id)?;
-        Ok(KnowledgeDetailsBody::from(&shown))
+    let body = service.read(analyst.role, move |service| {
+        let details = knowledge::show(service.store(), &id)?;
+        Ok(KnowledgeDetailsBody::from(&details))
     });
-    Ok(Json(shown.await?))
+    Ok(Json(body.await?))
 }
 
-/// Takes an item over as known.
+/// Approves an item.
 #[utoipa::path(post, path = "/api/knowledge/{id}/approve", operation_id = "approve_knowledge", tag = "knowledge", security(("bearer" = ["admin"])),
     params(("id" = String, Path, description = "The id of the item.")), responses(
         (status = 200, body = KnowledgeDetailsBody),
-        (status = 404, body = Problem, description = "There is no such item."),
+        (status = 404, body = Problem, description = "The item does not exist."),
         AuthenticatedResponses))]
 pub(super) async fn approve(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
+    Admin(admin): Admin,
     ValidName(id): ValidName,
 ) -> Result<Json<KnowledgeDetailsBody>, ApiError> {
-    decide(service, known, id, Decision::Approve).await
+    decide(service, admin, id, Decision::Approve).await
 }
 
-/// Says that an item does not hold.
+/// Rejects an item.
 #[utoipa::path(post, path = "/api/knowledge/{id}/reject", operation_id = "reject_knowledge", tag = "knowledge", security(("bearer" = ["admin"])),
     params(("id" = String, Path, description = "The id of the item.")), responses(
         (status = 200, body = KnowledgeDetailsBody),
-        (status = 404, body = Problem, description = "There is no such item."),
+        (status = 404, body = Problem, description = "The item does not exist."),
         AuthenticatedResponses))]
 pub(super) async fn reject(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
+    Admin(admin): Admin,
     ValidName(id): ValidName,
 ) -> Result<Json<KnowledgeDetailsBody>, ApiError> {
-    decide(service, known, id, Decision::Reject).await
+    decide(service, admin, id, Decision::Reject).await
 }
 
 async fn decide(
     service: Arc<ServiceState>,
-    known: AnyRole,
+    admin: AnyRole,
     id: String,
     decision: Decision,
 ) -> Result<Json<KnowledgeDetailsBody>, ApiError> {
-    let actor = known.actor();
-    let shown = service.query(move |service| {
+    let actor = admin.actor();
+    let body = service.change(move |service| {
         let (store, now) = (service.store(), service.clock().now());
-        let shown = knowledge::decide(store, &id, decision, actor, now)?;
-        Ok(KnowledgeDetailsBody::from(&shown))
+        let details = knowledge::decide(store, &id, decision, actor, now)?;
+        Ok(KnowledgeDetailsBody::from(&details))
     });
-    Ok(Json(shown.await?))
+    Ok(Json(body.await?))
 }

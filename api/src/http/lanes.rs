@@ -1,8 +1,8 @@
-//! Who waits for whom: each role has its own places for requests to the database, and requests about
-//! tokens have theirs.
+//! Limits concurrent database requests. Each role has its own lane, and so do token requests, so
+//! that one cannot starve another.
 //!
-//! A read ends when its time is up, when its client disconnects, and when the service stops. A change
-//! is never broken off: its answer has to say what was done.
+//! A read is canceled when it times out, when its client disconnects, and when the service stops. A
+//! change is never canceled, because its response must report what was done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use super::problem::ApiError;
 use super::{HttpLimits, ServiceState};
 use crate::problem::ProblemClass;
 
-/// DuckDB forgets an interrupt between two statements, so it is repeated this often.
-const INTERRUPT_EVERY: Duration = Duration::from_millis(20);
+/// Interval at which an interrupt is repeated. DuckDB discards an interrupt between two statements.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The places of all requests that use the database.
+/// The semaphores of all requests that use the database.
 pub(super) struct Lanes {
     analysts: Arc<Semaphore>,
     admins: Arc<Semaphore>,
     tokens: Arc<Semaphore>,
-    /// Whether reads have to end now.
+    /// Set when all reads must end.
     is_stopping: watch::Sender<bool>,
 }
 
@@ -37,43 +37,43 @@ impl Lanes {
         }
     }
 
-    /// Ends all reads, those that begin later as well.
+    /// Cancels all reads, including reads that start later.
     pub(super) fn stop_reads(&self) {
         self.is_stopping.send_replace(true);
     }
 }
 
 impl ServiceState {
-    /// Changes something, in the place of an admin.
-    pub(super) async fn query<T: Send + 'static>(
+    /// Runs a change in the lane of admins.
+    pub(super) async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         if self.is_local() {
-            return self.off_thread(None, work).await;
+            return self.run_blocking(None, work).await;
         }
         let permit = Arc::clone(&self.lanes.admins).acquire_owned().await;
-        self.off_thread(permit.ok(), work).await
+        self.run_blocking(permit.ok(), work).await
     }
 
-    /// Lists or changes tokens, whatever else is going on.
-    pub(super) async fn about_tokens<T: Send + 'static>(
+    /// Runs a token request in the lane of tokens. Other requests do not delay it.
+    pub(super) async fn run_token_request<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let permit = Arc::clone(&self.lanes.tokens).acquire_owned().await;
-        self.off_thread(permit.ok(), work).await
+        self.run_blocking(permit.ok(), work).await
     }
 
-    /// Reads, in the place of a role and within the time that the configuration allows.
+    /// Runs a read in the lane of a role, with the configured time limit.
     pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         role: Role,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         if self.is_local() {
-            // Its user can stop the command, and no other request waits.
-            return self.off_thread(None, work).await;
+            // The user can interrupt the command, and no other request is waiting.
+            return self.run_blocking(None, work).await;
         }
         let limit = self.config().service.query_time_max;
         let until = Instant::now() + limit;
@@ -84,38 +84,37 @@ impl ServiceState {
         let permit = tokio::time::timeout_at(until, Arc::clone(lane).acquire_owned()).await;
         let Ok(permit) = permit else {
             let detail = format!(
-                "{} other requests of role `{}` kept the database busy for {} s; try again later",
-                self.limits.queries_max,
+                "the database was busy with other requests of the role `{}` for {} s; retry later",
                 role.as_str(),
                 limit.as_secs_f64()
             );
             return Err(ApiError::new(ProblemClass::Unavailable, detail));
         };
         let cancellation = Cancellation::default();
-        let _gone = CancelledWhenDropped(cancellation.clone());
+        let _cancel_guard = CancelOnDrop(cancellation.clone());
         let scope = cancellation.clone();
-        let mut done = std::pin::pin!(
-            self.off_thread(permit.ok(), move |service| scope.scope(|| work(service)))
+        let mut task = std::pin::pin!(
+            self.run_blocking(permit.ok(), move |service| scope.scope(|| work(service)))
         );
         let mut stopping = self.lanes.is_stopping.subscribe();
         let reason = tokio::select! {
-            done = &mut done => return done,
+            result = &mut task => return result,
             () = tokio::time::sleep_until(until) => CancelReason::TimedOut(limit),
             _ = stopping.wait_for(|stopping| *stopping) => CancelReason::Stopping,
         };
         loop {
             cancellation.cancel(reason);
-            if let Ok(done) = tokio::time::timeout(INTERRUPT_EVERY, &mut done).await {
-                return done;
+            if let Ok(result) = tokio::time::timeout(INTERRUPT_INTERVAL, &mut task).await {
+                return result;
             }
         }
     }
 }
 
-/// Cancels the reads of a request whose client disconnects: its future is dropped then.
-struct CancelledWhenDropped(Cancellation);
+/// Cancels the reads of a request when its future is dropped, because the client disconnected.
+struct CancelOnDrop(Cancellation);
 
-impl Drop for CancelledWhenDropped {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if self.0.is_over() {
             return;
@@ -125,7 +124,7 @@ impl Drop for CancelledWhenDropped {
             runtime.spawn(async move {
                 while !cancellation.is_over() {
                     cancellation.cancel(CancelReason::ClientGone);
-                    tokio::time::sleep(INTERRUPT_EVERY).await;
+                    tokio::time::sleep(INTERRUPT_INTERVAL).await;
                 }
             });
         }

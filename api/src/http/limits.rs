@@ -1,44 +1,45 @@
-//! How much of everything clients may take.
+//! Limits for clients of the service.
 
 use std::time::Duration;
 
-/// Limits of the service; the defaults hold unless a test asks for others.
+/// The limits of the service. Only tests change the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Connections at once; a further one closes the one that has been idle longest.
+    /// Maximum number of connections. A further connection evicts the one that was idle longest.
     pub connections_max: usize,
-    /// Connections beyond that, on which only health and version are answered.
+    /// Number of reserved connections beyond that, which answer only health and version.
     pub health_connections_max: usize,
-    /// Headers of a request, together: eight times what proxies send.
+    /// Maximum size of the headers of a request: eight times what proxies send.
     pub header_bytes_max: usize,
-    /// Time for a client to send the headers, from its first byte or the end of its last request.
+    /// Time limit for the headers, from the first byte or the end of the previous request.
     pub header_time_max: Duration,
-    /// Body of a request, uploads apart: a new token takes a hundred bytes.
+    /// Maximum size of a request body, except for uploads. A request for a token has about 100
+    /// bytes.
     pub body_bytes_max: usize,
-    /// Time for a client to send its body, uploads apart.
+    /// Time limit for the request body, except for uploads.
     pub body_time_max: Duration,
-    /// An uploaded transcript, decompressed (BEHAVIOUR.md 1.5).
+    /// Maximum size of an uploaded transcript, decompressed.
     pub upload_bytes_max: u64,
-    /// Time for a client to send an upload: 50 MiB over a line of 2 Mbit/s.
+    /// Time limit for an upload: enough for 50 MiB at 2 Mbit/s.
     pub upload_time_max: Duration,
-    /// Bytes in a second that an upload must send on average. One that is below this for longer than
-    /// `body_time_max`, or that stands still for as long, is ended.
+    /// Minimum average rate of an upload, in bytes per second. An upload that is slower for longer
+    /// than `body_time_max`, or that stalls for that long, is aborted.
     pub upload_rate_min: u64,
-    /// Uploads that write at once; each is synced to the disk.
+    /// Maximum number of uploads that write concurrently. Each is synced to disk.
     pub uploads_max: usize,
-    /// Uploads of one user at once.
+    /// Maximum number of concurrent uploads of a user.
     pub uploads_per_user_max: usize,
-    /// Time for which a body is still read after its request was answered.
+    /// How long the rest of a body is read after the response was sent.
     pub drain_time_max: Duration,
-    /// Time in which a client must take something of a long answer.
+    /// How long a client can stop reading a response before it is disconnected.
     pub stall_time_max: Duration,
-    /// Requests to the database at once, for each role: each can take a core, and analysts never take
-    /// the place of admins.
+    /// Maximum number of concurrent database requests of each role. Each request can use a core.
+    /// Roles are limited separately, so that analysts cannot block admins.
     pub queries_max: usize,
-    /// Requests about tokens at once, which wait for none of the others.
+    /// Maximum number of concurrent token requests. They do not wait for other requests.
     pub token_requests_max: usize,
-    /// Time for runs and requests at work to end when the service stops; what then is still at
-    /// work is cut off, so that the process ends within ten seconds.
+    /// How long a stopping service waits for runs and requests in progress. The rest is aborted, so
+    /// that the process exits within ten seconds.
     pub stop_time_max: Duration,
 }
 

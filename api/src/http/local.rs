@@ -1,7 +1,7 @@
-//! The router for a command that works on the data directory itself, in its own process.
+//! The router for a command that opens the data directory in its own process.
 //!
-//! The routes are those of a server. What protects a server from its clients does not apply: no
-//! token, no limits on time, and no audit rows for failed requests.
+//! It has the same routes as a server, but not the protections against clients: no tokens, no time
+//! limits, and no audit rows for failed requests.
 
 use std::sync::Arc;
 
@@ -11,35 +11,35 @@ use session_pipeline_pipeline::report::PriceTableError;
 use session_pipeline_pipeline::run::Progress;
 use session_pipeline_store::{LlmUsage, ProcessorStatus};
 
-use super::{ServiceState, documented, guard};
+use super::{ServiceState, guard, routes_with_document};
 use crate::body::session::SessionBody;
 
-/// A caller in the same process, who needs no token. A handler finds it among the extensions of a
-/// request, where no request from outside can put it.
+/// A caller in the same process, which needs no token. It is passed as an extension of the request,
+/// which clients over the network cannot set.
 #[derive(Clone)]
 pub(crate) struct LocalCaller(pub(crate) Arc<dyn Listener>);
 
-/// Listens to what a handler reports to a caller in the same process.
+/// Receives the reports of a handler to a caller in the same process.
 pub(crate) trait Listener: Progress + Send + Sync {
-    /// Takes one report; `false` if no more are wanted.
-    fn hear(&self, report: LocalReport<'_>) -> bool;
+    /// Receives one report. Returns whether the handler can continue to report.
+    fn receive(&self, report: LocalReport<'_>) -> bool;
 }
 
-/// What a handler reports beyond its response.
+/// A report of a handler that is not part of its response.
 pub(crate) enum LocalReport<'a> {
-    /// There is no sessions root.
+    /// The sessions root does not exist.
     NoSessionsRoot,
-    /// The walk over the sessions skipped these.
+    /// The paths that the walk over the sessions skipped.
     Skipped(&'a [SkippedPath]),
-    /// Reports are not possible with this price file.
+    /// The price file is invalid, so reports would fail.
     UnusablePrices(&'a PriceTableError),
-    /// A run begins.
-    RunBegins,
-    /// What a run sent to language models.
+    /// A run starts.
+    RunStarts,
+    /// The language model usage of a run.
     ModelUse(LlmUsage),
     /// The next sessions of a list.
     Sessions(Vec<SessionBody>),
-    /// The counts of each processor.
+    /// The session counts of each processor.
     Counts(&'a [ProcessorStatus]),
     /// The report is empty because nothing was processed yet.
     NothingProcessed,
@@ -47,7 +47,7 @@ pub(crate) enum LocalReport<'a> {
 
 impl LocalCaller {
     pub(super) fn report(&self, report: LocalReport<'_>) -> bool {
-        self.0.hear(report)
+        self.0.receive(report)
     }
 }
 
@@ -61,11 +61,11 @@ impl Progress for LocalCaller {
     }
 }
 
-/// The routes over a service that [`ServiceState::local`] made.
+/// The routes over a service from [`ServiceState::local`].
 pub(crate) fn local_router(service: ServiceState) -> Router {
     let service = Arc::new(service);
-    let (routes, _) = documented();
+    let (routes, _) = routes_with_document();
     guard::with_fallbacks(routes.with_state(Arc::clone(&service)))
-        .layer(middleware::from_fn(guard::in_json))
-        .layer(middleware::from_fn_with_state(service, guard::caught))
+        .layer(middleware::from_fn(guard::convert_errors))
+        .layer(middleware::from_fn_with_state(service, guard::catch_panics))
 }

@@ -1,4 +1,4 @@
-//! The description of the routes, generated from the handlers.
+//! The OpenAPI document, generated from the handlers.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use super::ServiceState;
 use super::problem::CommonResponses;
 
-/// What holds for all routes.
-pub(super) fn frame() -> OpenApi {
+/// The document without routes.
+pub(super) fn base_document() -> OpenApi {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
-            "A token, made by `session-pipeline token create` or by POST /api/admin/tokens.",
+            "A token from `session-pipeline token create` or `POST /api/admin/tokens`.",
         ))
         .build();
     OpenApiBuilder::new()
@@ -25,9 +25,9 @@ pub(super) fn frame() -> OpenApi {
                 .title("Session Pipeline")
                 .version(env!("CARGO_PKG_VERSION"))
                 .description(Some(
-                    "Sandboxed processors over AI coding-agent transcripts. Every failure answers `{\"detail\": …, \"class\": …}`. \
-                     Any request can be answered with 400 where its head is malformed, 421 where its `Host` is not a name of \
-                     this server, and 503 while too many connections are open.",
+                    "Sandboxed processors over AI coding-agent transcripts. Every error has the body `{\"detail\": …, \"class\": …}`. \
+                     Any request can return 400 if its head is malformed, 421 if its `Host` is not a name of this server, and \
+                     503 while too many connections are open.",
                 ))
                 .build(),
         )
@@ -39,13 +39,13 @@ pub(super) fn frame() -> OpenApi {
         .build()
 }
 
-/// This description.
+/// Returns this document.
 #[utoipa::path(get, path = "/api/openapi.json", operation_id = "describe_api", tag = "health", security(()),
-    responses((status = 200, description = "An OpenAPI document.", content_type = "application/json"), CommonResponses))]
+    responses((status = 200, description = "The OpenAPI document.", content_type = "application/json"), CommonResponses))]
 pub(super) async fn get(State(service): State<Arc<ServiceState>>) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json")];
     let document = service.document.get_or_init(|| {
-        let (_, document) = super::documented();
+        let (_, document) = super::routes_with_document();
         document.to_pretty_json().unwrap_or_default()
     });
     (kind, document.clone()).into_response()

@@ -1,4 +1,4 @@
-//! What went wrong, as a status and one JSON body for all of it.
+//! Errors of requests, as a status and a JSON problem.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use super::server::ServeError;
 use crate::body::Problem;
 use crate::problem::{Classify, ProblemClass};
 
-/// Seconds after which a client can try again what is busy now.
+/// The `Retry-After` header of busy responses, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// A request that is rejected or failed.
+/// The error of a rejected or failed request.
 #[derive(Debug)]
 pub(super) struct ApiError {
     pub(super) class: ProblemClass,
     status: StatusCode,
     pub(super) detail: String,
-    /// Whether it is a failure of the program or the system that no log has yet.
-    is_for_log: bool,
+    /// Whether this is an internal error that is not logged yet.
+    needs_log: bool,
 }
 
 impl ApiError {
@@ -33,21 +33,21 @@ impl ApiError {
             class,
             status: class.status(),
             detail: detail.into(),
-            is_for_log: false,
+            needs_log: false,
         }
     }
 
-    /// A rejection by a library, which chose its status.
-    pub(super) fn of_library(status: StatusCode, detail: impl Into<String>) -> Self {
+    /// A rejection by a library, which chose the status.
+    pub(super) fn from_status(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             class: ProblemClass::from_status(status),
             status,
             detail: detail.into(),
-            is_for_log: false,
+            needs_log: false,
         }
     }
 
-    pub(super) fn bad(detail: impl Into<String>) -> Self {
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(ProblemClass::BadRequest, detail)
     }
 
@@ -56,11 +56,11 @@ impl ApiError {
     }
 
     pub(super) fn stopping() -> Self {
-        let detail = "the service is stopping; try again when it is back";
+        let detail = "the service is stopping; retry after it has restarted";
         Self::new(ProblemClass::Unavailable, detail)
     }
 
-    /// A failure of the program or the system, with all its causes.
+    /// An internal error, with all its causes.
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         Self::failure(ProblemClass::Internal, error)
     }
@@ -68,14 +68,14 @@ impl ApiError {
     fn failure(class: ProblemClass, error: &dyn std::error::Error) -> Self {
         let error = Self::new(class, error_chain(error));
         Self {
-            is_for_log: error.status == StatusCode::INTERNAL_SERVER_ERROR,
+            needs_log: error.status == StatusCode::INTERNAL_SERVER_ERROR,
             ..error
         }
     }
 
-    /// Logs a failure that is sent to no client.
+    /// Logs an internal error that is not sent to a client.
     pub(super) fn log(&self) {
-        if self.is_for_log {
+        if self.needs_log {
             tracing::error!("{}", self.detail);
         }
     }
@@ -96,15 +96,15 @@ impl Classify for ServeError {
     }
 }
 
-/// A failure that belongs into the server's log. It is not logged where it occurs, because a command
-/// that runs alone prints it.
+/// An internal error for the log of the server. It is logged by middleware instead of at its
+/// origin, because a command without a server prints it instead.
 #[derive(Clone)]
-struct LoggedFailure(Arc<str>);
+struct UnloggedFailure(Arc<str>);
 
-/// Logs the failures of the program and the system.
-pub(super) async fn logged(request: Request, next: Next) -> Response {
+/// Middleware that logs internal errors.
+pub(super) async fn log_failures(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    if let Some(LoggedFailure(detail)) = response.extensions().get() {
+    if let Some(UnloggedFailure(detail)) = response.extensions().get() {
         tracing::error!("{detail}");
     }
     response
@@ -112,15 +112,15 @@ pub(super) async fn logged(request: Request, next: Next) -> Response {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let for_the_log = self
-            .is_for_log
-            .then(|| LoggedFailure(self.detail.as_str().into()));
+        let unlogged = self
+            .needs_log
+            .then(|| UnloggedFailure(self.detail.as_str().into()));
         let problem = Problem {
             detail: self.detail,
             class: Some(self.class),
         };
         let mut response = (self.status, Json(problem)).into_response();
-        if let Some(failure) = for_the_log {
+        if let Some(failure) = unlogged {
             response.extensions_mut().insert(failure);
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -129,11 +129,11 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);
         }
-        let is_busy = [
+        let busy = [
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::SERVICE_UNAVAILABLE,
         ];
-        if is_busy.contains(&self.status) {
+        if busy.contains(&self.status) {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
@@ -141,11 +141,11 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// What any request may be answered with.
+/// Error responses of every route.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "it only describes what other types answer")]
+#[expect(dead_code, reason = "only for the OpenAPI document")]
 pub(super) enum CommonResponses {
-    /// Our own failure; the reason is in the body, more of it in the log.
+    /// Internal error. The body has the reason, and the log has more.
     #[response(status = 500)]
     Internal(Problem),
     /// The service is stopping.
@@ -153,29 +153,29 @@ pub(super) enum CommonResponses {
     Stopping(Problem),
 }
 
-/// What a request that needs a token may be answered with beside that.
+/// Error responses of routes that require a token.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "it only describes what other types answer")]
+#[expect(dead_code, reason = "only for the OpenAPI document")]
 pub(super) enum AuthenticatedResponses {
-    /// There is no token, or it is not good.
+    /// The token is missing, unknown, expired or revoked.
     #[response(status = 401)]
-    NoToken(Problem),
-    /// The token does not allow this.
+    Unauthenticated(Problem),
+    /// The role of the token does not allow this.
     #[response(status = 403)]
-    NotAllowed(Problem),
-    /// The client was too slow.
+    Forbidden(Problem),
+    /// The client sent the request too slowly.
     #[response(status = 408)]
-    Slow(Problem),
+    Timeout(Problem),
     /// The request is too large.
     #[response(status = 413)]
     TooLarge(Problem),
-    /// A parameter is missing, unknown, or not allowed.
+    /// A parameter is missing, unknown or invalid.
     #[response(status = 422)]
-    Parameters(Problem),
-    /// Our own failure; the reason is in the body, more of it in the log.
+    InvalidParameter(Problem),
+    /// Internal error. The body has the reason, and the log has more.
     #[response(status = 500)]
     Internal(Problem),
-    /// The service is stopping, other requests keep it busy, or this one took too long.
+    /// The service is stopping or busy, or the request took too long.
     #[response(status = 503)]
-    Stopping(Problem),
+    Unavailable(Problem),
 }

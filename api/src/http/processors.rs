@@ -1,4 +1,4 @@
-//! The processors, and whether each can run.
+//! Lists the processors, and whether each can run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,36 +10,36 @@ use session_pipeline_host::sandbox::Engines;
 use session_pipeline_pipeline::registry::listing::{self, ListedProcessor};
 use utoipa::IntoParams;
 
-use super::asked::{self, ValidQuery};
 use super::caller::Admin;
+use super::params::{self, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
 use super::{HandlerSource, ServiceState};
 use crate::body::admin::ProcessorsBody;
 
-/// Which processors.
+/// Selects processors.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ProcessorsQuery {
-    /// At most this many on one page.
-    #[serde(default = "super::asked::hundred")]
+    /// The maximum number of rows on a page.
+    #[serde(default = "super::params::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<String>,
 }
 
-/// The processors, in the order of their names.
+/// Lists processors by name, with rejected files of the processors folder.
 #[utoipa::path(get, path = "/api/admin/processors", operation_id = "list_processors", tag = "admin", security(("bearer" = ["admin"])),
     params(ProcessorsQuery), responses((status = 200, body = ProcessorsBody), AuthenticatedResponses))]
 pub(super) async fn list(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
+    Admin(admin): Admin,
     ValidQuery(query): ValidQuery<ProcessorsQuery>,
 ) -> Result<Json<ProcessorsBody>, ApiError> {
-    let limit = asked::limit(query.limit)?;
-    let listed = move |service: &ServiceState| {
-        let scratch = service.look(known.local.is_some())?;
+    let limit = params::limit(query.limit)?;
+    let collect = move |service: &ServiceState| {
+        let scratch = service.examine_processors(admin.local.is_some())?;
         let listed = listing::list(
             service.registry(),
             service.config(),
@@ -51,29 +51,31 @@ pub(super) async fn list(
         let is_after = |name: &str| after.is_none_or(|after| name > after);
         let listed = listed.into_iter();
         let listed = listed.filter(|processor| is_after(&processor.name));
-        let (listed, next) = asked::page(listed.collect(), limit, |processor: &ListedProcessor| {
-            processor.name.clone()
-        });
+        let (listed, next) =
+            params::page(listed.collect(), limit, |processor: &ListedProcessor| {
+                processor.name.clone()
+            });
         Ok(ProcessorsBody {
             next,
             ..ProcessorsBody::new(listed, &service.registry().plan())
         })
     };
-    service.query(listed).await.map(Json)
+    service.change(collect).await.map(Json)
 }
 
 impl ServiceState {
-    /// Looks at the folder of processors; returns the folder in which to compile what no run has
+    /// Examines the processors folder. Returns the folder for compiling components that no run has
     /// compiled yet.
-    fn look(&self, is_local: bool) -> Result<PathBuf, ApiError> {
+    fn examine_processors(&self, is_local: bool) -> Result<PathBuf, ApiError> {
         match &self.source {
             HandlerSource::Pipeline(pipeline) => {
-                // For a server, what another look finds that is at work already is listed the next
-                // time. A command is about to run them all, so what is compiled here stays.
+                // A server does not wait for an examination that is in progress; the next list has
+                // its result. A command may run the processors next, so it compiles and stores them
+                // all.
                 pipeline.examine_folder(is_local)?;
                 if is_local {
                     for name in pipeline.registry().names() {
-                        // The list has the reason of a failure.
+                        // The list contains the reason for a failure.
                         let _ = pipeline.processor(&name);
                     }
                 }

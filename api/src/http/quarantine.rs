@@ -1,4 +1,4 @@
-//! Quarantine: who is in it, and letting them out.
+//! Lists and releases quarantined sessions.
 
 use std::sync::Arc;
 
@@ -10,64 +10,64 @@ use session_pipeline_store::{QuarantineFilter, QuarantinedSession, Role};
 use utoipa::IntoParams;
 
 use super::ServiceState;
-use super::asked::{self, ValidQuery};
 use super::caller::Admin;
+use super::params::{self, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
-use crate::body::quarantine::{QuarantineBody, ReleaseBody, meant};
+use crate::body::quarantine::{QuarantineBody, ReleaseBody, release_filter};
 
-/// Which of those in quarantine.
+/// Selects quarantined sessions.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct QuarantineQuery {
-    /// Only those of this processor.
+    /// Only sessions of this processor.
     processor: Option<String>,
-    /// Only this session, by its key.
+    /// Only the session with this key.
     session: Option<String>,
-    /// At most this many on one page.
-    #[serde(default = "super::asked::hundred")]
+    /// The maximum number of rows on a page.
+    #[serde(default = "super::params::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<String>,
 }
 
-/// The processor and the key of a session, as a cursor has them.
-fn place(text: &str) -> Option<(String, String)> {
+/// Parses a cursor: the processor and the key of a session.
+fn position(text: &str) -> Option<(String, String)> {
     let (processor, key) = text.split_once('/')?;
     Some((processor.to_owned(), key.to_owned()))
 }
 
-/// Whom to let out: at least one of these.
+/// Selects the sessions to release. At least one parameter is required.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReleaseQuery {
-    /// Those of this processor.
+    /// Sessions of this processor.
     processor: Option<String>,
-    /// This session, by its key.
+    /// The session with this key.
     session: Option<String>,
-    /// Everybody; goes with neither of the others.
+    /// All sessions. Conflicts with the other parameters.
     #[serde(default)]
     all: bool,
 }
 
-/// The sessions that failed too often and are not tried any more.
+/// Lists quarantined sessions, which failed too often and are not retried.
 #[utoipa::path(get, path = "/api/admin/quarantine", operation_id = "list_quarantine", tag = "admin", security(("bearer" = ["admin"])),
     params(QuarantineQuery), responses(
         (status = 200, body = QuarantineBody),
-        (status = 400, body = Problem, description = "There is no such processor."),
-        (status = 404, body = Problem, description = "There is no such session."),
+        (status = 400, body = Problem, description = "The processor does not exist."),
+        (status = 404, body = Problem, description = "The session does not exist."),
         AuthenticatedResponses))]
 pub(super) async fn list(
     State(service): State<Arc<ServiceState>>,
     _: Admin,
     ValidQuery(query): ValidQuery<QuarantineQuery>,
 ) -> Result<Json<QuarantineBody>, ApiError> {
-    let limit = asked::limit(query.limit)?;
-    let after = asked::cursor(query.cursor.as_deref(), place)?;
-    let which = QuarantineFilter {
+    let limit = params::limit(query.limit)?;
+    let after = params::cursor(query.cursor.as_deref(), position)?;
+    let filter = QuarantineFilter {
         processor: query.processor,
         session: query.session,
     };
@@ -77,41 +77,41 @@ pub(super) async fn list(
             service.config(),
             service.registry(),
             service.store(),
-            &which,
+            &filter,
             after.map(|(processor, key)| (processor.as_str(), key.as_str())),
             limit + 1,
             service.clock().now(),
         )?)
     });
-    let place = |held: &QuarantinedSession| format!("{}/{}", held.processor, held.session);
-    let (held, next) = asked::page(listed.await?, limit, place);
+    let cursor = |row: &QuarantinedSession| format!("{}/{}", row.processor, row.session);
+    let (rows, next) = params::page(listed.await?, limit, cursor);
     Ok(Json(QuarantineBody {
         next,
-        ..held.into()
+        ..rows.into()
     }))
 }
 
-/// Lets sessions out: the next run tries them, and counts their failures anew.
+/// Releases sessions from quarantine. The next run retries them, with their failure counts reset.
 #[utoipa::path(post, path = "/api/admin/quarantine/release", operation_id = "release_quarantine", tag = "admin", security(("bearer" = ["admin"])),
     params(ReleaseQuery), responses(
         (status = 200, body = ReleaseBody),
-        (status = 400, body = Problem, description = "There is no such processor."),
-        (status = 404, body = Problem, description = "There is no such session, or it is not in quarantine."),
+        (status = 400, body = Problem, description = "The processor does not exist."),
+        (status = 404, body = Problem, description = "The session does not exist, or is not in quarantine."),
         AuthenticatedResponses))]
 pub(super) async fn release(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
-    ValidQuery(asked): ValidQuery<ReleaseQuery>,
+    Admin(admin): Admin,
+    ValidQuery(query): ValidQuery<ReleaseQuery>,
 ) -> Result<Json<ReleaseBody>, ApiError> {
-    let which =
-        meant(asked.processor, asked.session, asked.all).map_err(ApiError::unprocessable)?;
-    let actor = known.actor();
-    let released = service.query(move |service| {
+    let filter = release_filter(query.processor, query.session, query.all)
+        .map_err(ApiError::unprocessable)?;
+    let actor = admin.actor();
+    let released = service.change(move |service| {
         Ok(quarantine::release(
             service.config(),
             service.registry(),
             service.store(),
-            &which,
+            &filter,
             actor,
             service.clock().now(),
         )?)

@@ -1,4 +1,4 @@
-//! Asking for sessions to be processed again.
+//! Marks sessions for reprocessing.
 
 use std::sync::Arc;
 
@@ -10,49 +10,49 @@ use session_pipeline_store::{Actor, AuditedAction};
 use utoipa::IntoParams;
 
 use super::ServiceState;
-use super::asked::ValidQuery;
 use super::caller::Admin;
+use super::params::ValidQuery;
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
 use crate::body::admin::ReprocessBody;
 
-/// Which sessions.
+/// Selects the sessions to mark.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReprocessQuery {
-    /// The processor.
+    /// The name of the processor.
     processor: String,
-    /// Only this session, by its key.
+    /// Only the session with this key.
     session: Option<String>,
 }
 
-/// Marks sessions, so that the next run processes them again; deletes nothing.
+/// Marks sessions for the next run to process again. Stored results are not deleted.
 #[utoipa::path(post, path = "/api/admin/reprocess", operation_id = "reprocess", tag = "admin", security(("bearer" = ["admin"])),
     params(ReprocessQuery), responses(
         (status = 200, body = ReprocessBody),
-        (status = 400, body = Problem, description = "There is no such processor, or it is not installed."),
-        (status = 404, body = Problem, description = "There is no such session."),
+        (status = 400, body = Problem, description = "The processor does not exist or is not installed."),
+        (status = 404, body = Problem, description = "The session does not exist."),
         AuthenticatedResponses))]
 pub(super) async fn reprocess(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
-    ValidQuery(asked): ValidQuery<ReprocessQuery>,
+    Admin(admin): Admin,
+    ValidQuery(query): ValidQuery<ReprocessQuery>,
 ) -> Result<Json<ReprocessBody>, ApiError> {
-    let actor = known.actor();
-    let marked = service.query(move |service| {
+    let actor = admin.actor();
+    let marked = service.change(move |service| {
         mark(
             service,
             "reprocess",
-            &asked.processor,
-            asked.session.as_deref(),
+            &query.processor,
+            query.session.as_deref(),
             actor,
         )
     });
     Ok(Json(marked.await?))
 }
 
-/// Marks for whoever asks.
+/// Marks sessions on behalf of an actor, with an audit entry for `action`.
 pub(super) fn mark(
     service: &ServiceState,
     action: &'static str,

@@ -1,6 +1,6 @@
-//! Taking connections, and letting go of them.
+//! Accepts connections, and shuts the service down.
 //!
-//! Only HTTP/1.1, without TLS: a proxy in front gives both, where they are wanted.
+//! The server speaks only HTTP/1.1 without TLS. Use a reverse proxy for TLS or HTTP/2.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,43 +25,43 @@ use tokio::task::JoinHandle;
 
 use super::connections::Connections;
 use super::problem::ApiError;
-use super::runs::run_off_thread;
+use super::runs::run_on_thread;
 use super::stream::ClientStream;
 use super::{HandlerSource, ServiceState, router};
 
-/// Threads that answer requests; they never wait for anything but the network.
-const ANSWERING_THREADS: usize = 2;
-/// Threads for what may wait for the disk: queries, uploads, and the probes of health.
-const WAITING_THREADS_MAX: usize = 64;
-/// Time to breathe where the system has no sockets left.
+/// Number of threads that serve requests. They wait only for the network.
+const WORKER_THREADS: usize = 2;
+/// Maximum number of threads for blocking work: queries, uploads, and health probes.
+const BLOCKING_THREADS_MAX: usize = 64;
+/// Pause after a failed `accept`, such as when the system has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Of the stop time, this much is for requests to get their answers once all runs have ended.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// Part of the stop time that is reserved for sending responses after all runs have ended.
+const RESPONSE_TIME: Duration = Duration::from_secs(1);
 
-/// Why the service could not start.
+/// An error that prevents the service from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is taken, or not ours.
-    #[error("`{address}` can't be listened on; choose another one with --listen")]
+    /// The address is in use, or does not belong to this machine.
+    #[error("cannot listen on `{address}`; choose another address with --listen")]
     Listen {
-        /// The address.
+        /// The address to listen on.
         address: SocketAddr,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: io::Error,
     },
-    /// The system gave no threads.
-    #[error("the service can't start its threads")]
+    /// The threads or signal handlers could not be created.
+    #[error("cannot start the threads of the service")]
     Threads(#[source] io::Error),
-    /// The service was made for commands in its own process.
-    #[error("a service without a pipeline can't listen; please report it")]
+    /// The service is for commands in its own process.
+    #[error("internal error: a service without a pipeline cannot listen; please report it")]
     NoPipeline,
-    /// The data dir refused.
+    /// The data directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A service that answers requests until it is stopped.
+/// A running service.
 #[derive(Debug)]
 pub struct Server {
     service: Arc<ServiceState>,
@@ -72,7 +72,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
 }
 
-/// The signals that ask a service to end.
+/// The signals that stop a service.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -88,26 +88,27 @@ impl Signals {
     }
 }
 
-/// How a service ended.
+/// The result of stopping a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// Whether all runs had come to their end; others were cut off, and are recorded so.
+    /// Whether all runs ended in time. Otherwise, the rest were aborted and recorded as
+    /// interrupted.
     pub is_complete: bool,
 }
 
 impl Server {
-    /// Listens, writes the address into the lock file, and begins to answer.
+    /// Listens on the address, writes the URL to the lock file, and starts to serve requests.
     ///
     /// # Errors
-    /// When the address is taken, or the system or the data dir refuses.
+    /// The address is in use, threads cannot be started, or the lock file cannot be written.
     pub fn start(service: Arc<ServiceState>, address: SocketAddr) -> Result<Self, ServeError> {
         let HandlerSource::Pipeline(pipeline) = &service.source else {
             return Err(ServeError::NoPipeline);
         };
         let pipeline = Arc::clone(pipeline);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(ANSWERING_THREADS)
-            .max_blocking_threads(WAITING_THREADS_MAX)
+            .worker_threads(WORKER_THREADS)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
             .thread_name("http")
             .enable_all()
             .build()
@@ -131,22 +132,22 @@ impl Server {
         })
     }
 
-    /// Starts runs by schedule, in the way of all runs, until the service stops.
+    /// Starts scheduled runs until the service stops.
     pub fn schedule(&self, scheduler: Scheduler) {
         let pipeline = Arc::clone(&self.pipeline);
         let service = Arc::clone(&self.service);
-        let running = Arc::clone(&self.pipeline);
+        let run_pipeline = Arc::clone(&self.pipeline);
         let run = move |processor: String| {
-            let (service, pipeline) = (Arc::clone(&service), Arc::clone(&running));
+            let (service, pipeline) = (Arc::clone(&service), Arc::clone(&run_pipeline));
             async move {
                 let config = pipeline.config();
                 let request = RunRequest::service(config, Trigger::Scheduler, Actor::scheduler());
-                let result = run_off_thread(pipeline, processor, request, None).await;
+                let result = run_on_thread(pipeline, processor, request, None).await;
                 let end = JobResult::from(&result);
                 if let Err(error) = result {
                     let error = ApiError::from(error);
                     error.log();
-                    service.note(&error);
+                    service.check_fatal(&error);
                 }
                 end
             }
@@ -154,100 +155,102 @@ impl Server {
         let mut stopping = self.stopping.subscribe();
         self.runtime.spawn(async move {
             let stop = async {
-                // An error says that the server is gone, which is a stop too.
+                // An error means that the server was dropped, which also stops the scheduler.
                 let _ = stopping.wait_for(|stopping| *stopping).await;
             };
             scheduler.run(pipeline, run, stop).await;
         });
     }
 
-    /// Where it answers.
+    /// The URL of the server.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The service behind it.
+    /// The state of the service.
     pub fn service(&self) -> &Arc<ServiceState> {
         &self.service
     }
 
-    /// From now on signals to end no longer end the process at once: for [`Server::wait`].
+    /// Handles SIGTERM and SIGINT, so that they no longer end the process. Pass the result to
+    /// [`Server::wait`].
     ///
     /// # Errors
-    /// When the system can't tell of signals.
-    pub fn heed_signals(&self) -> Result<Signals, ServeError> {
+    /// The signal handlers cannot be installed.
+    pub fn listen_for_signals(&self) -> Result<Signals, ServeError> {
         let _runtime = self.runtime.enter();
-        let heed = |kind| signal(kind).map_err(ServeError::Threads);
+        let listen = |kind| signal(kind).map_err(ServeError::Threads);
         Ok(Signals {
-            terminate: heed(SignalKind::terminate())?,
-            interrupt: heed(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
         })
     }
 
-    /// Waits for SIGTERM or SIGINT; `Some` is a reason to end before that. From then on a signal
-    /// calls `at_once`, which is to end the process.
+    /// Waits for SIGTERM or SIGINT. Returns a reason if the process must exit before a signal
+    /// arrives. A further signal calls `exit_now`, which ends the process immediately.
     pub fn wait(
         &self,
         mut signals: Signals,
-        at_once: impl FnOnce() + Send + 'static,
+        exit_now: impl FnOnce() + Send + 'static,
     ) -> Option<String> {
-        let mut broken = self.service.broken.subscribe();
+        let mut fatal_error = self.service.fatal_error.subscribe();
         let reason = self.runtime.block_on(async {
             tokio::select! {
                 () = signals.next() => None,
-                reason = broken.wait_for(Option::is_some) => {
+                reason = fatal_error.wait_for(Option::is_some) => {
                     reason.ok().and_then(|reason| reason.clone())
                 }
             }
         });
         self.runtime.spawn(async move {
             signals.next().await;
-            at_once();
+            exit_now();
         });
         reason
     }
 
-    /// Stops: no run begins any more, those at work end after the sessions in hand, requests get
-    /// their answers, and the database is brought to rest. What takes longer than allowed is cut off.
+    /// Stops the service. No new run starts, runs end after the sessions in progress, requests get
+    /// their responses, and the database is checkpointed. Work that exceeds the stop time is
+    /// aborted.
     pub fn stop(self) -> Shutdown {
         let pipeline = self.pipeline;
-        let until = Instant::now() + self.service.limits.stop_time_max;
-        let left = || until.saturating_duration_since(Instant::now());
+        let deadline = Instant::now() + self.service.limits.stop_time_max;
+        let left = || deadline.saturating_duration_since(Instant::now());
         pipeline.stop();
         pipeline.store().stop_rollup_updates();
         self.stopping.send_replace(true);
-        let is_complete = pipeline.wait_until_idle(left().saturating_sub(ANSWER_TIME));
+        let is_complete = pipeline.wait_until_idle(left().saturating_sub(RESPONSE_TIME));
         if !is_complete {
             let closed = pipeline.store().close_open_runs(pipeline.clock().now());
             if let Err(error) = closed {
-                tracing::warn!("runs that were cut off are still open: {error}");
+                tracing::warn!("cannot record aborted runs as interrupted: {error}");
             }
         }
         let mut accepting = self.accepting;
-        let mut answered = self
+        let mut drained = self
             .runtime
             .block_on(async { tokio::time::timeout(left() / 2, &mut accepting).await });
-        if answered.is_err() {
+        if drained.is_err() {
             self.service.lanes.stop_reads();
-            answered = self
+            drained = self
                 .runtime
                 .block_on(async { tokio::time::timeout(left(), accepting).await });
         }
-        if answered.is_err() {
-            tracing::warn!("requests were cut off, as the service has to end");
+        if drained.is_err() {
+            tracing::warn!("requests in progress were aborted because the service is stopping");
         }
-        // What still reads from the database is waited for, as long as there is time: only then
-        // can all of the log be brought into the file.
+        // Wait for reads in progress while time is left: a checkpoint can move the whole log into
+        // the database file only without them.
         self.runtime.shutdown_timeout(left());
-        let rest = pipeline.store().checkpoint();
-        if let Err(error) = rest.and_then(|()| pipeline.store().publish_url("")) {
-            tracing::warn!("the database was not brought to rest: {error}");
+        let checkpoint = pipeline.store().checkpoint();
+        if let Err(error) = checkpoint.and_then(|()| pipeline.store().publish_url("")) {
+            tracing::warn!("cannot close the database cleanly: {error}");
         }
         Shutdown { is_complete }
     }
 }
 
-/// Takes connections until the service stops, then waits for those at work.
+/// Accepts connections until the service stops, then waits for the open ones.
 async fn accept(
     listener: TcpListener,
     service: Arc<ServiceState>,
@@ -266,7 +269,7 @@ async fn accept(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!("a connection could not be accepted: {error}");
+                tracing::warn!("cannot accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -275,11 +278,11 @@ async fn accept(
             continue;
         };
         let listen = listen.map_or(local, |address| address.ip());
-        let place = tokio::select! {
-            place = connections.place(listen, local) => place,
+        let permit = tokio::select! {
+            permit = connections.acquire(listen, local) => permit,
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
-        let connection = Arc::clone(&place.connection);
+        let connection = Arc::clone(&permit.connection);
         let routes: Router = router
             .clone()
             .layer(axum::Extension(ConnectInfo(peer)))
@@ -292,14 +295,14 @@ async fn accept(
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
         let served = graceful.watch(served);
         tokio::spawn(async move {
-            let _place = place;
+            let _permit = permit;
             tokio::select! {
-                ended = served => {
-                    if let Err(error) = ended {
+                result = served => {
+                    if let Err(error) = result {
                         tracing::debug!("a connection ended early: {error}");
                     }
                 }
-                () = connection.evicted() => tracing::debug!("an idle connection made room for another"),
+                () = connection.evicted() => tracing::debug!("an idle connection was evicted"),
             }
         });
     }

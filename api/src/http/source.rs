@@ -1,5 +1,5 @@
-//! What the handlers work on: a whole pipeline, or only the parts of a data directory that one
-//! command needs.
+//! The data source of the handlers: a pipeline, or the parts of a data directory that a command
+//! needs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use super::ServiceState;
 use super::problem::ApiError;
 use crate::problem::ProblemClass;
 
-/// What the handlers work on.
+/// The data source of the handlers.
 pub(crate) enum HandlerSource {
     /// A pipeline, which can run processors.
     Pipeline(Arc<Pipeline>),
-    /// A data directory without anything that runs processors.
+    /// A data directory that cannot run processors.
     DataDir(Box<ReadOnlyDataDir>),
 }
 
-/// A data directory, as far as it exists.
+/// A data directory that may not have a database yet.
 pub(crate) struct ReadOnlyDataDir {
     pub(crate) config: Config,
     pub(crate) registry: Registry,
     pub(crate) clock: Arc<dyn Clock>,
-    /// `None` where there is no database yet.
+    /// `None`: there is no database yet.
     pub(crate) store: Option<Store>,
-    /// Whether a run would have a language model.
+    /// Whether a language model is configured.
     pub(crate) has_model: bool,
 }
 
@@ -45,26 +45,27 @@ impl HandlerSource {
 }
 
 impl ReadOnlyDataDir {
-    /// The cadences of the processors that ran here before: a status does not wait for a compiler.
+    /// The cadences of the processors that were compiled before. Others are left out, because a
+    /// status must not wait for the compiler.
     pub(super) fn cadences(&self) -> HashMap<String, Duration> {
         let Some(store) = &self.store else {
             return HashMap::new();
         };
         let engines = Engines::new(self.config.pool_limits(), 0);
         let names = self.registry.names().into_iter();
-        let known = names.filter_map(|name| {
+        let cadences = names.filter_map(|name| {
             let processor = self
                 .registry
                 .load_if_compiled(&name, &self.config, &engines, store)?;
             let cadence = Duration::from_secs(processor.manifest().cadence_seconds.into());
             Some((name, cadence))
         });
-        known.collect()
+        cadences.collect()
     }
 }
 
 impl ServiceState {
-    /// Whether its callers are in this process.
+    /// Whether the callers are in this process.
     pub(super) fn is_local(&self) -> bool {
         self.keyring.is_none()
     }
@@ -87,7 +88,7 @@ impl ServiceState {
         self.source.clock()
     }
 
-    /// The database; `None` where there is none yet.
+    /// The database. `None`: there is none yet.
     pub(super) fn store(&self) -> Option<&Store> {
         match &self.source {
             HandlerSource::Pipeline(pipeline) => Some(pipeline.store()),
@@ -95,7 +96,7 @@ impl ServiceState {
         }
     }
 
-    /// Whether a run would have a language model.
+    /// Whether a language model is configured.
     pub(super) fn has_language_model(&self) -> bool {
         match &self.source {
             HandlerSource::Pipeline(pipeline) => pipeline.has_language_model(),
@@ -103,7 +104,7 @@ impl ServiceState {
         }
     }
 
-    /// The database, for a request that is not possible without one.
+    /// The database, for a request that requires one.
     pub(super) fn database(&self) -> Result<&Store, ApiError> {
         self.store().ok_or_else(|| {
             let detail = "there is no database yet; `session-pipeline run` creates it";
@@ -117,7 +118,7 @@ impl ServiceState {
             HandlerSource::Pipeline(pipeline) => Ok(pipeline),
             HandlerSource::DataDir(_) => Err(ApiError::new(
                 ProblemClass::Internal,
-                "this command opened no pipeline; please report it",
+                "internal error: this command did not open a pipeline; please report it",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! The bytes of a connection, between the socket and HTTP.
+//! The stream of a connection, between the socket and the HTTP library.
 
 use std::io;
 use std::pin::Pin;
@@ -14,42 +14,46 @@ use tokio::time::Sleep;
 use super::connections::Connection;
 use super::head::HeadScan;
 
-/// A connection that gives up on a client that takes nothing of its answer, and that notes malformed
-/// heads.
+/// A stream that disconnects a client that stops reading its response, and detects malformed heads.
 pub(super) struct ClientStream {
     stream: TcpStream,
     connection: Arc<Connection>,
     scan: HeadScan,
-    patience: Duration,
-    /// Since a write had to wait.
-    stalled: Option<Pin<Box<Sleep>>>,
+    stall_time_max: Duration,
+    /// The timer of a write that cannot make progress.
+    stall_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, patience: Duration) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        connection: Arc<Connection>,
+        stall_time_max: Duration,
+    ) -> Self {
         Self {
             stream,
             connection,
             scan: HeadScan::default(),
-            patience,
-            stalled: None,
+            stall_time_max,
+            stall_timer: None,
         }
     }
 
-    fn watched<T>(
+    /// Turns a write that stalls for too long into an error.
+    fn limit_stall<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            self.stall_timer = None;
             return written;
         }
-        let patience = self.patience;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(stalled.as_mut().poll(context));
+        let time_max = self.stall_time_max;
+        let timer = self
+            .stall_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(time_max)));
+        ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -77,7 +81,7 @@ impl AsyncWrite for ClientStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watched(context, written)
+        self.limit_stall(context, written)
     }
 
     fn poll_write_vectored(
@@ -86,7 +90,7 @@ impl AsyncWrite for ClientStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watched(context, written)
+        self.limit_stall(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -95,7 +99,7 @@ impl AsyncWrite for ClientStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.watched(context, flushed)
+        self.limit_stall(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,4 @@
-//! Tokens: made, listed, taken back.
+//! Creates, lists and revokes tokens.
 
 use std::sync::Arc;
 
@@ -10,27 +10,27 @@ use session_pipeline_pipeline::token;
 use utoipa::IntoParams;
 
 use super::ServiceState;
-use super::asked::{self, ValidJson, ValidName, ValidQuery};
 use super::caller::Admin;
+use super::params::{self, ValidJson, ValidName, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
 use crate::body::token::{CreatedTokenBody, NewTokenBody, TokenBody, TokensBody};
 use crate::problem::ProblemClass;
 
-/// Which tokens.
+/// Selects tokens.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TokensQuery {
-    /// At most this many on one page.
-    #[serde(default = "super::asked::hundred")]
+    /// The maximum number of rows on a page.
+    #[serde(default = "super::params::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<String>,
 }
 
-/// The tokens, without their texts, in the order in which they were created.
+/// Lists tokens without their texts, oldest first.
 #[utoipa::path(get, path = "/api/admin/tokens", operation_id = "list_tokens", tag = "tokens", security(("bearer" = ["admin"])),
     params(TokensQuery), responses((status = 200, body = TokensBody), AuthenticatedResponses))]
 pub(super) async fn list(
@@ -38,38 +38,38 @@ pub(super) async fn list(
     _: Admin,
     ValidQuery(query): ValidQuery<TokensQuery>,
 ) -> Result<Json<TokensBody>, ApiError> {
-    let limit = asked::limit(query.limit)?;
-    let listed = move |service: &ServiceState| {
+    let limit = params::limit(query.limit)?;
+    let query_tokens = move |service: &ServiceState| {
         let store = service.database()?;
         Ok(store.tokens_after(query.cursor.as_deref(), limit + 1)?)
     };
-    let tokens = service.about_tokens(listed).await?;
-    let (tokens, next) = asked::page(tokens, limit, |token| token.id.clone());
+    let tokens = service.run_token_request(query_tokens).await?;
+    let (tokens, next) = params::page(tokens, limit, |token| token.id.clone());
     let tokens = tokens.into_iter().map(TokenBody::from).collect();
     Ok(Json(TokensBody { tokens, next }))
 }
 
-/// Makes a token; its text is shown this once.
+/// Creates a token. Only this response contains its text.
 #[utoipa::path(post, path = "/api/admin/tokens", operation_id = "create_token", tag = "tokens", security(("bearer" = ["admin"])),
     request_body = NewTokenBody, responses(
         (status = 201, body = CreatedTokenBody),
-        (status = 400, body = Problem, description = "The body is no JSON."),
-        (status = 415, body = Problem, description = "The body does not say that it is JSON."),
+        (status = 400, body = Problem, description = "The body is not valid JSON."),
+        (status = 415, body = Problem, description = "The content type is not JSON."),
         AuthenticatedResponses))]
 pub(super) async fn create(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
-    ValidJson(new): ValidJson<NewTokenBody>,
+    Admin(admin): Admin,
+    ValidJson(body): ValidJson<NewTokenBody>,
 ) -> Result<(StatusCode, Json<CreatedTokenBody>), ApiError> {
-    if known.is_scheduler() {
-        // A shared secret must not be able to outlive its own change (BEHAVIOUR.md 4.4).
-        let detail = "the scheduler's secret makes no tokens; use a token of your own";
+    if admin.is_scheduler() {
+        // Otherwise, someone who knew the secret would keep access after it is changed.
+        let detail = "the scheduler secret cannot create tokens; use an admin token";
         return Err(ApiError::new(ProblemClass::Forbidden, detail));
     }
-    let actor = known.actor();
-    let created = service.about_tokens(move |service| {
+    let actor = admin.actor();
+    let created = service.run_token_request(move |service| {
         let (store, now) = (service.database()?, service.clock().now());
-        let new = crate::body::token::asked(new).map_err(ApiError::unprocessable)?;
+        let new = crate::body::token::new_token(body).map_err(ApiError::unprocessable)?;
         let randomness = service.randomness.as_ref();
         Ok(match &service.keyring {
             Some(keyring) => keyring.create(store, &new, randomness, actor, now)?,
@@ -85,19 +85,19 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(body)))
 }
 
-/// Takes a token back, from now on.
+/// Revokes a token, effective immediately.
 #[utoipa::path(delete, path = "/api/admin/tokens/{id}", operation_id = "revoke_token", tag = "tokens", security(("bearer" = ["admin"])),
     params(("id" = String, Path, description = "The id of the token.")), responses(
         (status = 200, body = TokenBody),
-        (status = 404, body = Problem, description = "There is no such token."),
+        (status = 404, body = Problem, description = "The token does not exist."),
         AuthenticatedResponses))]
 pub(super) async fn revoke(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
+    Admin(admin): Admin,
     ValidName(id): ValidName,
 ) -> Result<Json<TokenBody>, ApiError> {
-    let actor = known.actor();
-    let revoked = service.about_tokens(move |service| {
+    let actor = admin.actor();
+    let revoked = service.run_token_request(move |service| {
         let (store, now) = (service.database()?, service.clock().now());
         Ok(match &service.keyring {
             Some(keyring) => keyring.revoke(store, &id, actor, now)?,

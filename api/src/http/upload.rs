@@ -1,4 +1,4 @@
-//! Uploads: transcripts that agents send at the end of a session.
+//! Accepts uploaded transcripts, which agents send at the end of a session.
 
 mod form;
 mod sink;
@@ -14,7 +14,7 @@ use session_pipeline_pipeline::upload::{self, UploadError};
 use session_pipeline_store::AuditEntry;
 use utoipa::ToSchema;
 
-use self::form::FormBody;
+use self::form::UploadBounds;
 use self::sink::UploadFile;
 use super::ServiceState;
 use super::caller::AnyRole;
@@ -25,102 +25,113 @@ use crate::problem::ProblemClass;
 
 pub(super) use uploaders::Uploaders;
 
-/// Where uploads arrive; they have their own limits.
+/// The path of the upload route, which has its own limits.
 pub(super) const PATH: &str = "/api/upload/sessions";
 
 /// The form of an upload.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it only describes what multipart reads")]
+#[expect(dead_code, reason = "only for the OpenAPI document")]
 pub(super) struct UploadForm {
-    /// The transcript; a name that ends with `.gz` says that it is compressed.
+    /// The transcript. If the file name ends with `.gz`, the content must be gzip.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
 }
 
-/// Keeps a transcript among the sessions of the token's user; sent again, it takes the place of the
-/// one before.
+/// Stores a transcript as a session of the token's user. A second upload with the same name
+/// replaces the first.
 #[utoipa::path(post, path = "/api/upload/sessions", operation_id = "upload_session", tag = "upload", security(("bearer" = [])),
     request_body(content = UploadForm, content_type = "multipart/form-data"), responses(
         (status = 200, body = UploadBody),
-        (status = 400, body = Problem, description = "The form is malformed or has no file, the file's name can't be that of a session, or it is no gzip."),
-        (status = 409, body = Problem, description = "The sessions are outside of the data dir, or something else is in the place of the session or its folder."),
-        (status = 415, body = Problem, description = "The body is no form."),
-        (status = 429, body = Problem, description = "The token's user has as many uploads in progress as are allowed."),
-        (status = 507, body = Problem, description = "The user's quota is used up, or the disk is nearly full."),
+        (status = 400, body = Problem, description = "The form is malformed or has no file, the file name is invalid, or the content is not gzip."),
+        (status = 409, body = Problem, description = "The sessions root is outside the data directory, or the path of the session or its folder is taken."),
+        (status = 415, body = Problem, description = "The body is not a form."),
+        (status = 429, body = Problem, description = "The user has too many uploads in progress."),
+        (status = 507, body = Problem, description = "The quota of the user is used up, or the disk is nearly full."),
         AuthenticatedResponses))]
 pub(super) async fn upload(
     State(service): State<Arc<ServiceState>>,
-    known: AnyRole,
+    caller: AnyRole,
     request: Request,
 ) -> Result<Json<UploadBody>, ApiError> {
-    let Some(user) = known.caller.user_id.clone() else {
-        let detail =
-            "this token belongs to nobody; upload with one made by `token create --user EMAIL`";
+    let Some(user) = caller.authenticated.user_id.clone() else {
+        let detail = "this token has no user; upload with a token from `token create --user EMAIL`";
         return Err(ApiError::new(ProblemClass::Forbidden, detail));
     };
-    let _turn = service.uploaders.turn(&user, &service.limits).await?;
-    let (request, body) = FormBody::of(request, service.limits.upload_bytes_max)?;
+    let _permit = service.uploaders.acquire(&user, &service.limits).await?;
+    let (request, bounds) = UploadBounds::apply(request, service.limits.upload_bytes_max)?;
     let form = Multipart::from_request(request, &service);
     let mut form = form.await.map_err(|error: MultipartRejection| {
-        unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error.body_text())
+        invalid_form(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error.body_text())
     })?;
     while let Some(field) = form
         .next_field()
         .await
-        .map_err(|error| body.refusal(&error))?
+        .map_err(|error| bounds.to_api_error(&error))?
     {
         if field.name() == Some("file") {
-            body.begin_file();
-            return keep(&service, &known, &user, field, &body).await.map(Json);
+            bounds.start_file();
+            return store(&service, &caller, &user, field, &bounds)
+                .await
+                .map(Json);
         }
     }
-    Err(ApiError::bad("the form has no field `file`"))
+    Err(ApiError::bad_request(
+        "the form has no field `file`; send the session in this field",
+    ))
 }
 
-/// The response for a form that its parser rejects.
-fn unreadable(status: StatusCode, reason: &str) -> ApiError {
+/// The error for a form that the parser rejects.
+fn invalid_form(status: StatusCode, reason: &str) -> ApiError {
     let detail = format!(
-        "the form cannot be read ({reason}); send `multipart/form-data` with the session in the field `file`"
+        "invalid form ({reason}); send `multipart/form-data` with the session in the field `file`"
     );
-    ApiError::of_library(status, detail)
+    ApiError::from_status(status, detail)
 }
 
-async fn keep(
+/// Stores the file of a form, and records the upload in the audit log.
+async fn store(
     service: &Arc<ServiceState>,
-    known: &AnyRole,
+    caller: &AnyRole,
     user: &str,
     mut field: Field<'_>,
-    body: &FormBody,
+    bounds: &UploadBounds,
 ) -> Result<UploadBody, ApiError> {
-    let sent = field.file_name().unwrap_or_default().to_owned();
-    let name = sent.strip_suffix(".gz").unwrap_or(&sent).to_owned();
-    let is_gzip = name != sent;
+    let original_name = field.file_name().unwrap_or_default().to_owned();
+    let name = original_name
+        .strip_suffix(".gz")
+        .unwrap_or(&original_name)
+        .to_owned();
+    let is_gzip = name != original_name;
     let (owner, filename) = (user.to_owned(), name.clone());
     let begin = move |service: &ServiceState| {
         let (config, now) = (service.config(), service.clock().now());
         Ok(upload::begin(
             config,
-            &service.ledger,
+            &service.quotas,
             &owner,
             &filename,
             now,
         )?)
     };
     let incoming = service.write_upload(begin).await?;
-    let mut sink = UploadFile::new(incoming, service.limits.upload_bytes_max, is_gzip);
-    while let Some(chunk) = field.chunk().await.map_err(|error| body.refusal(&error))? {
-        sink = service
+    let mut file = UploadFile::new(incoming, service.limits.upload_bytes_max, is_gzip);
+    while let Some(chunk) = field
+        .chunk()
+        .await
+        .map_err(|error| bounds.to_api_error(&error))?
+    {
+        file = service
             .write_upload(move |_| {
-                sink.write(&chunk)?;
-                Ok(sink)
+                file.write(&chunk)?;
+                Ok(file)
             })
             .await?;
     }
-    // An upload takes its time: the token may have been revoked since it began.
-    known.check_again(service)?;
-    let (actor, filename) = (known.actor(), name.clone());
+    // Uploads are slow, so the token may have been revoked since the request started.
+    caller.recheck(service)?;
+    let (actor, filename) = (caller.actor(), name.clone());
     let size = service.write_upload(move |service| {
-        let size = sink.finish()?.finish()?;
+        let size = file.finish()?.finish()?;
         let now = service.clock().now();
         let params = serde_json::json!({ "filename": filename, "bytes": size });
         let resource = format!(
@@ -141,14 +152,14 @@ async fn keep(
 }
 
 impl ServiceState {
-    /// Writes to the disk on a thread of its own. Only as many uploads as are allowed write at once;
-    /// one whose client is slow takes none of these places while it waits.
+    /// Writes to disk on a separate thread. The number of concurrent writes is limited. An upload
+    /// that waits for its client does not count.
     async fn write_upload<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let permit = Arc::clone(&self.uploads).acquire_owned().await;
-        self.off_thread(permit.ok(), work).await
+        self.run_blocking(permit.ok(), work).await
     }
 }
 
@@ -159,7 +170,9 @@ impl From<UploadError> for ApiError {
                 ProblemClass::InsufficientStorage,
                 session_pipeline_host::fault::error_chain(&error),
             ),
-            UploadError::Name(_) | UploadError::NameTooLong(_) => Self::bad(error.to_string()),
+            UploadError::Name(_) | UploadError::NameTooLong(_) => {
+                Self::bad_request(error.to_string())
+            }
             UploadError::ForeignRoot
             | UploadError::Folder(_)
             | UploadError::NotAFolder(_)

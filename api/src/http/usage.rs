@@ -1,4 +1,4 @@
-//! Usage: the report, and its administration.
+//! Routes of the `usage` processor: the report, reprocessing, pruning, export, and activity.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use session_pipeline_store::{AuditEntry, AuditedAction, Role};
 use tokio::io::{AsyncReadExt, BufReader};
 use utoipa::{IntoParams, ToSchema};
 
-use super::asked::ValidQuery;
 use super::caller::{Admin, Analyst};
+use super::params::ValidQuery;
 use super::problem::{ApiError, AuthenticatedResponses};
 use super::reprocess::mark;
 use super::{ServiceState, local};
@@ -26,75 +26,75 @@ use crate::body::Problem;
 use crate::body::admin::ReprocessBody;
 use crate::body::usage::{PruneBody, PruneStatus, UsageReportBody};
 
-/// The processor behind all of this.
+/// The processor that fills the tables of these routes.
 const USAGE: &str = "usage";
-/// An export is sent in pieces of this size.
-const PIECE_BYTES: usize = 64 << 10;
+/// The size of the chunks of an export.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// What a row stands for.
+/// The key that rows are grouped by.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum GroupingParam {
-    /// Days, in UTC.
+    /// One row per day, in UTC.
     #[default]
     Day,
-    /// Months, in UTC.
+    /// One row per month, in UTC.
     Month,
-    /// Sessions.
+    /// One row per session.
     Session,
-    /// Users.
+    /// One row per user.
     User,
-    /// Models.
+    /// One row per model.
     Model,
-    /// Tools.
+    /// One row per tool.
     Tool,
-    /// Repositories, or folders.
+    /// One row per repository or folder.
     Project,
 }
 
-/// Which report.
+/// Selects the grouping and the days of a report.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReportQuery {
-    /// What a row stands for.
+    /// The key that rows are grouped by.
     #[serde(default)]
     #[param(inline)]
     by: GroupingParam,
     /// The first day, in UTC.
     #[param(format = Date)]
     since: Option<String>,
-    /// The last day, in UTC, which is included.
+    /// The last day, in UTC, inclusive.
     #[param(format = Date)]
     until: Option<String>,
 }
 
-/// Tokens, cost and messages, each message counted once over all files.
+/// Returns the usage report: tokens, cost and messages. A message in several files counts once.
 #[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["analyst"])),
     params(ReportQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
 pub(super) async fn report(
     State(service): State<Arc<ServiceState>>,
     analyst: Analyst,
-    ValidQuery(asked): ValidQuery<ReportQuery>,
+    ValidQuery(query): ValidQuery<ReportQuery>,
 ) -> Result<Response, ApiError> {
     let day = |name: &str, text: Option<String>| -> Result<Option<Day>, ApiError> {
         let day = text.map(|text| {
             text.parse()
-                .map_err(|error| ApiError::unprocessable(unread(name, &text, &error)))
+                .map_err(|error| ApiError::unprocessable(invalid_value(name, &text, &error)))
         });
         day.transpose()
     };
     let days = DayRange {
-        since: day("since", asked.since)?,
-        until: day("until", asked.until)?,
+        since: day("since", query.since)?,
+        until: day("until", query.until)?,
     };
     if let (Some(since), Some(until)) = (days.since, days.until)
         && until < since
     {
-        let detail = format!("`until` {until} lies before `since` {since}; swap them");
+        let detail = format!("invalid range: until `{until}` is before since `{since}`; swap them");
         return Err(ApiError::unprocessable(detail));
     }
-    let by = match asked.by {
+    let by = match query.by {
         GroupingParam::Day => Some(report::ReportGrouping::Day),
         GroupingParam::Month => Some(report::ReportGrouping::Month),
         GroupingParam::Session => Some(report::ReportGrouping::Session),
@@ -108,7 +108,7 @@ pub(super) async fn report(
         let prices = PriceTable::load(service.config())?;
         let (store, clock) = (service.store(), service.clock());
         let now = clock.now();
-        let nothing = || {
+        let report_nothing_processed = || {
             if let Some(local) = &local {
                 local.report(local::LocalReport::NothingProcessed);
             }
@@ -117,7 +117,7 @@ pub(super) async fn report(
             Some(by) => {
                 let report = store.map(|store| report::usage(store, &prices, by, days, clock));
                 let report = report.transpose()?.flatten().unwrap_or_else(|| {
-                    nothing();
+                    report_nothing_processed();
                     UsageReport::empty(by.key(), now)
                 });
                 serde_json::to_vec(&report)
@@ -127,7 +127,7 @@ pub(super) async fn report(
                     report::tools(store, &prices, report::ToolGrouping::Tool, days, clock)
                 });
                 let report = report.transpose()?.flatten().unwrap_or_else(|| {
-                    nothing();
+                    report_nothing_processed();
                     UsageReport::empty("tool", now)
                 });
                 serde_json::to_vec(&report)
@@ -135,42 +135,43 @@ pub(super) async fn report(
         };
         body.map_err(|error| ApiError::internal(&error))
     });
-    let kind = [(header::CONTENT_TYPE, "application/json")];
-    Ok((kind, body.await?).into_response())
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    Ok((content_type, body.await?).into_response())
 }
 
-fn unread(name: &str, text: &str, error: &dyn std::error::Error) -> String {
+fn invalid_value(name: &str, text: &str, error: &dyn std::error::Error) -> String {
     let text = session_pipeline_host::fault::printable(text);
-    format!("`{name}` can't be `{text}`: {error}")
+    format!("invalid {name} `{text}`: {error}")
 }
 
-/// Marks all sessions, so that the next run extracts usage again; deletes nothing.
+/// Marks all sessions for the next run of `usage`. Stored results are not deleted.
 #[utoipa::path(post, path = "/api/admin/usage/reprocess", operation_id = "reprocess_usage", tag = "usage", security(("bearer" = ["admin"])),
     responses(
         (status = 200, body = ReprocessBody),
-        (status = 400, body = Problem, description = "The processor is not installed."),
+        (status = 400, body = Problem, description = "The processor `usage` is not installed."),
         AuthenticatedResponses))]
 pub(super) async fn reprocess(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
+    Admin(admin): Admin,
 ) -> Result<Json<ReprocessBody>, ApiError> {
-    let actor = known.actor();
-    let marked = service.query(move |service| mark(service, "usage.reprocess", USAGE, None, actor));
+    let actor = admin.actor();
+    let marked =
+        service.change(move |service| mark(service, "usage.reprocess", USAGE, None, actor));
     Ok(Json(marked.await?))
 }
 
-/// Removes the events that are older than the retention that the operator set.
+/// Deletes events that are older than the configured retention period.
 #[utoipa::path(post, path = "/api/admin/usage/prune", operation_id = "prune_usage", tag = "usage", security(("bearer" = ["admin"])),
     responses(
         (status = 200, body = PruneBody),
-        (status = 400, body = Problem, description = "The processor is not installed."),
+        (status = 400, body = Problem, description = "The processor `usage` is not installed."),
         AuthenticatedResponses))]
 pub(super) async fn prune(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
+    Admin(admin): Admin,
 ) -> Result<Json<PruneBody>, ApiError> {
     let Some(days) = service.config().service.usage_retention_days else {
-        let reason = "no retention is set: USAGE_EVENTS_RETENTION_DAYS is 0 or not there";
+        let reason = "no retention period is set: USAGE_EVENTS_RETENTION_DAYS is 0 or not set";
         return Ok(Json(PruneBody {
             status: PruneStatus::Skipped,
             reason: Some(reason.to_owned()),
@@ -179,9 +180,9 @@ pub(super) async fn prune(
             remaining: None,
         }));
     };
-    let actor = known.actor();
-    let pruned = service.query(move |service| {
-        let now = with_tables(service)?;
+    let actor = admin.actor();
+    let pruned = service.change(move |service| {
+        let now = create_tables(service)?;
         let store = service.database()?;
         let audited = AuditedAction {
             action: "usage.prune",
@@ -200,70 +201,71 @@ pub(super) async fn prune(
     }))
 }
 
-/// Sees to it that the tables and views are there, also where no run was yet; gives the time.
-fn with_tables(service: &ServiceState) -> Result<UtcMicros, ApiError> {
+/// Creates the tables and views of the processor if no run created them yet. Returns the current
+/// time.
+fn create_tables(service: &ServiceState) -> Result<UtcMicros, ApiError> {
     service.pipeline()?.processor(USAGE)?;
     Ok(service.clock().now())
 }
 
-/// What kind of file.
+/// The format of an export.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ExportFormatParam {
-    /// Comma-separated values, with a header.
+    /// CSV with a header.
     #[default]
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Parquet.
     Parquet,
 }
 
-/// Which events.
+/// Selects the format and the events of an export.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ExportQuery {
-    /// What kind of file.
+    /// The format of the file.
     #[serde(default)]
     #[param(inline)]
     format: ExportFormatParam,
-    /// From this instant on: a day in UTC, or a time with its zone.
+    /// Only events at or after this time: a day in UTC, or a time with its zone.
     since: Option<String>,
-    /// Before this one.
+    /// Only events before this time.
     until: Option<String>,
-    /// Only of this user: their e-mail, or the folder of sessions that are no user's.
+    /// Only events of this user: an email address, or the name of a sessions folder without a user.
     user_id: Option<String>,
-    /// Only of this source: `builtin`, `mcp` or `plugin`.
+    /// Only events of this source: `builtin`, `mcp` or `plugin`.
     source: Option<String>,
 }
 
-/// The events as a file, in the order in which they occurred; the first column tells them apart.
+/// Exports events as a file, oldest first. The first column is a unique id.
 #[utoipa::path(get, path = "/api/admin/usage/export", operation_id = "export_usage", tag = "usage", security(("bearer" = ["admin"])),
     params(ExportQuery), responses(
         (status = 200, description = "The events.", content(
             (String = "text/csv"), (String = "application/x-ndjson"), (String = "application/octet-stream"))),
-        (status = 400, body = Problem, description = "A time can't be read, or the processor is not installed."),
+        (status = 400, body = Problem, description = "A time is invalid, or the processor `usage` is not installed."),
         AuthenticatedResponses))]
 pub(super) async fn export(
     State(service): State<Arc<ServiceState>>,
-    Admin(known): Admin,
-    ValidQuery(asked): ValidQuery<ExportQuery>,
+    Admin(admin): Admin,
+    ValidQuery(query): ValidQuery<ExportQuery>,
 ) -> Result<Response, ApiError> {
     let instant = |name: &str, text: Option<String>| -> Result<Option<UtcMicros>, ApiError> {
         let instant = text.map(|text| {
-            let read = text.parse::<UtcMicros>();
-            read.map_err(|error| ApiError::bad(unread(name, &text, &error)))
+            text.parse::<UtcMicros>()
+                .map_err(|error| ApiError::bad_request(invalid_value(name, &text, &error)))
         });
         instant.transpose()
     };
     let filter = export::EventFilter {
-        since: instant("since", asked.since)?,
-        until: instant("until", asked.until)?,
-        username: asked.user_id,
-        source: asked.source,
+        since: instant("since", query.since)?,
+        until: instant("until", query.until)?,
+        username: query.user_id,
+        source: query.source,
     };
-    let (format, kind, name) = match asked.format {
+    let (format, content_type, name) = match query.format {
         ExportFormatParam::Csv => (export::ExportFormat::Csv, "text/csv; charset=utf-8", "csv"),
         ExportFormatParam::Json => (export::ExportFormat::Json, "application/x-ndjson", "json"),
         ExportFormatParam::Parquet => (
@@ -272,9 +274,9 @@ pub(super) async fn export(
             "parquet",
         ),
     };
-    let actor = known.actor();
+    let actor = admin.actor();
     let file = service.read(Role::Admin, move |service| {
-        let now = with_tables(service)?;
+        let now = create_tables(service)?;
         let (config, store) = (service.config(), service.database()?);
         let exported = export::export(store, config, format, &filter)?;
         let params = serde_json::json!({ "format": name, "row_count": exported.rows });
@@ -282,68 +284,68 @@ pub(super) async fn export(
             params: Some(params.to_string()),
             ..AuditEntry::new("usage.export", "usage.events", actor, now)
         })?;
-        // The file is gone when `exported` is; what is open can be read to its end.
+        // Dropping `exported` deletes the file, but the open handle stays readable.
         std::fs::File::open(&exported.path).map_err(|error| ApiError::internal(&error))
     });
     let file = BufReader::new(tokio::fs::File::from_std(file.await?));
-    let pieces = futures_util::stream::try_unfold(file, |mut file| async move {
-        let mut piece = vec![0; PIECE_BYTES];
-        let read = file.read(&mut piece).await?;
-        piece.truncate(read);
-        Ok::<_, std::io::Error>((read > 0).then_some((piece, file)))
+    let chunks = futures_util::stream::try_unfold(file, |mut file| async move {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let read = file.read(&mut chunk).await?;
+        chunk.truncate(read);
+        Ok::<_, std::io::Error>((read > 0).then_some((chunk, file)))
     });
     let disposition = format!("attachment; filename=\"usage.{name}\"");
     let headers = [
-        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CONTENT_TYPE, content_type.to_owned()),
         (header::CONTENT_DISPOSITION, disposition),
     ];
-    Ok((headers, Body::from_stream(pieces)).into_response())
+    Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
-/// How far back to look.
+/// The window of an activity summary.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 pub(super) enum SummaryWindowParam {
-    /// Seven days.
+    /// The last seven days.
     #[default]
     #[serde(rename = "7d")]
     Week,
-    /// Thirty days.
+    /// The last thirty days.
     #[serde(rename = "30d")]
     Month,
-    /// Everything.
+    /// All events.
     #[serde(rename = "all")]
     All,
 }
 
-/// Which window.
+/// Selects the window of an activity summary.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SummaryQuery {
-    /// How far back to look.
+    /// The window of the summary.
     #[serde(default)]
     #[param(inline)]
     window: SummaryWindowParam,
 }
 
-/// Who did how much: tools, users, failures, active days, and our own slow actions.
+/// Returns activity: top tools, top users, failures, active days, and slow actions of the service.
 #[utoipa::path(get, path = "/api/admin/usage/summary", operation_id = "summarize_usage", tag = "usage", security(("bearer" = ["admin"])),
     params(SummaryQuery), responses(
         (status = 200, body = activity::Activity),
-        (status = 400, body = Problem, description = "The processor is not installed."),
+        (status = 400, body = Problem, description = "The processor `usage` is not installed."),
         AuthenticatedResponses))]
 pub(super) async fn summary(
     State(service): State<Arc<ServiceState>>,
     _: Admin,
-    ValidQuery(asked): ValidQuery<SummaryQuery>,
+    ValidQuery(query): ValidQuery<SummaryQuery>,
 ) -> Result<Json<activity::Activity>, ApiError> {
-    let window = match asked.window {
+    let window = match query.window {
         SummaryWindowParam::Week => activity::ActivityWindow::Days(7),
         SummaryWindowParam::Month => activity::ActivityWindow::Days(30),
         SummaryWindowParam::All => activity::ActivityWindow::All,
     };
     let summary = service.read(Role::Admin, move |service| {
-        let now = with_tables(service)?;
+        let now = create_tables(service)?;
         Ok(activity::activity(service.database()?, window, now)?)
     });
     Ok(Json(summary.await?))

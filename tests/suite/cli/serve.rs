@@ -376,7 +376,7 @@ fn an_address_in_use_is_named_in_the_error() {
     assert_eq!(output.code, 3);
     assert!(
         output.stderr.starts_with(&format!(
-            "error: `{address}` can't be listened on; choose another one with --listen"
+            "error: cannot listen on `{address}`; choose another address with --listen"
         )),
         "{output:?}"
     );
@@ -603,7 +603,7 @@ fn tokens_are_created_listed_and_revoked_with_and_without_a_server() {
     let (code, reason) = rejection(&through, &["run", "usage"]);
     assert_eq!(code, 3);
     assert!(
-        reason.contains("this token is of role `analyst`; this needs `admin`"),
+        reason.contains("this token has the role `analyst`; this request requires `admin`"),
         "{reason}"
     );
     assert_eq!(server.stop(), 0);

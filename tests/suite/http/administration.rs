@@ -1,4 +1,4 @@
-//! What operators look at: processors, sessions, the audit log; and marks to process again.
+//! Processors, sessions, the audit log, and reprocessing.
 
 use session_pipeline_harness::DataDir;
 
@@ -6,7 +6,7 @@ use super::TestServer;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, well_behaved};
 
 #[test]
-fn processors_are_listed_with_what_they_are_and_how_they_ran() {
+fn processors_are_listed_with_their_order_and_last_run() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[well_behaved(), panics()]);
     server.post(&format!(
@@ -14,7 +14,7 @@ fn processors_are_listed_with_what_they_are_and_how_they_ran() {
     ));
     let listed = server.get("/api/admin/processors").json();
     let processors = listed["processors"].as_array().unwrap();
-    let told: Vec<String> = processors
+    let lines: Vec<String> = processors
         .iter()
         .map(|processor| {
             format!(
@@ -23,14 +23,14 @@ fn processors_are_listed_with_what_they_are_and_how_they_ran() {
             )
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    insta::assert_snapshot!(lines.join("\n"), @r#"
     "faulty-panics" "independent" null
     "faulty-well-behaved" "independent" "ok"
     "#);
 }
 
 #[test]
-fn sessions_are_listed_and_one_is_shown_with_all_that_is_known() {
+fn sessions_are_listed_and_one_is_returned_with_details() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     dir.write("bob/two.jsonl", POISON);
@@ -50,11 +50,11 @@ fn sessions_are_listed_and_one_is_shown_with_all_that_is_known() {
         (&"bob/two.jsonl".into(), &"panic".into())
     );
     let unknown = server.get("/api/admin/sessions?key=bob/tow.jsonl");
-    insta::assert_snapshot!(unknown.refusal(), @"404: unknown session `bob/tow.jsonl`; did you mean `bob/two.jsonl`?");
+    insta::assert_snapshot!(unknown.error(), @"404: unknown session `bob/tow.jsonl`; did you mean `bob/two.jsonl`?");
 }
 
 #[test]
-fn marks_are_set_for_one_session_or_all_and_audited() {
+fn reprocess_marks_one_session_or_all_and_is_audited() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     dir.write("ada/two.jsonl", "two\n");
@@ -101,7 +101,7 @@ fn marks_are_set_for_one_session_or_all_and_audited() {
 }
 
 #[test]
-fn the_audit_log_is_read_the_newest_first() {
+fn audit_entries_are_listed_newest_first() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[well_behaved()]);
     for _ in 0..3 {

@@ -1,5 +1,4 @@
-//! The audit log: what was denied and what failed leaves its trace too, and no caller chooses what it
-//! says.
+//! Audit entries of denied and failed requests, and of client kinds and addresses.
 
 use serde_json::{Value, json};
 use session_pipeline::http::HttpLimits;
@@ -11,8 +10,8 @@ use crate::database::rows;
 
 const AUDIT: &str = "/api/admin/audit";
 
-/// The rows of denied and failed requests, the oldest first.
-fn told(server: &TestServer) -> Vec<Value> {
+/// The audit entries of denied and failed requests, oldest first.
+fn request_entries(server: &TestServer) -> Vec<Value> {
     let audit = server.get(AUDIT).json();
     let entries = audit["entries"].as_array().unwrap().iter().rev();
     let is_request = |entry: &&Value| {
@@ -23,13 +22,13 @@ fn told(server: &TestServer) -> Vec<Value> {
 }
 
 #[test]
-fn denied_and_failed_requests_leave_a_row() {
+fn denied_and_failed_requests_are_audited() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let nobody = "sp_00000000000000000000000000000000";
+    let unknown = "sp_00000000000000000000000000000000";
     for (method, path, token) in [
         ("GET", "/api/admin/tokens", ""),
-        ("GET", "/api/admin/tokens", nobody),
+        ("GET", "/api/admin/tokens", unknown),
         ("GET", "/api/admin/audit", server.analyst.as_str()),
         ("DELETE", "/api/admin/tokens/999", &server.admin),
         (
@@ -42,7 +41,7 @@ fn denied_and_failed_requests_leave_a_row() {
     ] {
         server.send(method, path, token, "", &[]);
     }
-    let rows: Vec<String> = told(&server)
+    let rows: Vec<String> = request_entries(&server)
         .iter()
         .map(|row| {
             let text = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
@@ -75,18 +74,18 @@ fn denied_and_failed_requests_leave_a_row() {
 }
 
 #[test]
-fn a_flood_of_denied_requests_is_a_few_rows() {
+fn a_flood_of_denied_requests_is_recorded_in_few_rows() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     for number in 0..300 {
         let path = format!("/api/admin/tokens/{number}?{number}");
         assert_eq!(server.send("DELETE", &path, "", "", &[]).status, 401);
     }
-    assert_eq!(told(&server).len(), 1);
+    assert_eq!(request_entries(&server).len(), 1);
 }
 
 #[test]
-fn no_caller_chooses_what_kind_of_client_it_is() {
+fn the_user_agent_does_not_change_the_client_kind() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     for agent in [
@@ -99,16 +98,16 @@ fn no_caller_chooses_what_kind_of_client_it_is() {
             .header("Authorization", format!("Bearer {}", server.admin))
             .header("Content-Type", "application/json")
             .body(json!({ "role": "analyst" }).to_string());
-        let answer = ureq::Agent::new_with_defaults().run(request.unwrap());
-        assert_eq!(answer.unwrap().status(), 201);
+        let response = ureq::Agent::new_with_defaults().run(request.unwrap());
+        assert_eq!(response.unwrap().status(), 201);
     }
     server.stop();
     let kinds = "SELECT DISTINCT client_kind FROM audit_log WHERE client_ip IS NOT NULL";
     assert_eq!(rows(&dir, kinds), ["web"]);
 }
 
-/// The address that the audit log has of a request with these headers.
-fn address(trusted: &str, forwarded: &[&str]) -> String {
+/// The client address in the audit entry of a request with these headers.
+fn audited_address(trusted: &str, forwarded: &[&str]) -> String {
     let dir = DataDir::new();
     let mut config = dir.config();
     let networks = trusted.split(',').filter(|network| !network.is_empty());
@@ -121,21 +120,21 @@ fn address(trusted: &str, forwarded: &[&str]) -> String {
         request = request.header("X-Forwarded-For", *value);
     }
     let request = request.body(json!({ "role": "analyst" }).to_string());
-    let answer = ureq::Agent::new_with_defaults().run(request.unwrap());
-    assert_eq!(answer.unwrap().status(), 201);
+    let response = ureq::Agent::new_with_defaults().run(request.unwrap());
+    assert_eq!(response.unwrap().status(), 201);
     server.stop();
     let ip = "SELECT client_ip FROM audit_log WHERE client_ip IS NOT NULL";
     rows(&dir, ip).remove(0)
 }
 
 #[test]
-fn only_a_trusted_proxy_says_where_a_request_comes_from() {
+fn only_a_trusted_proxy_can_set_the_client_address() {
     for (trusted, forwarded, expected) in [
         ("", &["203.0.113.9"][..], "127.0.0.1"),
         ("10.0.0.0/8", &["203.0.113.9"], "127.0.0.1"),
         ("127.0.0.0/8", &[], "127.0.0.1"),
         ("127.0.0.0/8", &["203.0.113.9"], "203.0.113.9"),
-        // What a client says of itself stands before what its proxy says of it.
+        // The client controls all entries before the one that its proxy appended.
         ("127.0.0.0/8", &["198.51.100.1, 203.0.113.9"], "203.0.113.9"),
         (
             "127.0.0.0/8",
@@ -153,7 +152,7 @@ fn only_a_trusted_proxy_says_where_a_request_comes_from() {
         ("127.0.0.1", &["'; DROP TABLE audit_log; --"], "127.0.0.1"),
     ] {
         assert_eq!(
-            address(trusted, forwarded),
+            audited_address(trusted, forwarded),
             expected,
             "{trusted} {forwarded:?}"
         );

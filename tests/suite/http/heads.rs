@@ -1,4 +1,4 @@
-//! Request heads that two programs could read in two ways, and names that are not the server's.
+//! Ambiguous request heads (request smuggling), and foreign host names (DNS rebinding).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,25 +8,25 @@ use session_pipeline_harness::DataDir;
 
 use super::TestServer;
 
-/// The status line of a request as it is written here, after which the connection has to be closed.
-fn ask(server: &TestServer, request: &str) -> String {
+/// Sends a raw request. Returns the status line after the server closes the connection.
+fn send_raw(server: &TestServer, request: &str) -> String {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer);
-    answer.lines().next().unwrap_or_default().to_owned()
+    let mut response = String::new();
+    let _ = stream.read_to_string(&mut response);
+    response.lines().next().unwrap_or_default().to_owned()
 }
 
 #[test]
-fn a_head_that_can_be_read_in_two_ways_is_rejected() {
+fn an_ambiguous_head_is_rejected() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let auth = format!("Authorization: Bearer {}\r\n", server.admin);
     let get = "GET /api/admin/tokens HTTP/1.1\r\n";
     let host = "Connection: close\r\nHost: localhost\r\n";
     assert_eq!(
-        ask(&server, &format!("{get}{host}{auth}\r\n")),
+        send_raw(&server, &format!("{get}{host}{auth}\r\n")),
         "HTTP/1.1 200 OK"
     );
     for request in [
@@ -46,26 +46,30 @@ fn a_head_that_can_be_read_in_two_ways_is_rejected() {
         ),
         format!("{get}{host}{auth}Content-Length: 0\r\nContent-Length: 0\r\n\r\n"),
     ] {
-        let line = ask(&server, &request);
+        let line = send_raw(&server, &request);
         assert_eq!(line, "HTTP/1.1 400 Bad Request", "{request}");
     }
     let old = format!("GET /api/admin/tokens HTTP/1.0\r\n{auth}\r\n");
-    assert_eq!(ask(&server, &old), "HTTP/1.0 200 OK", "which knows no host");
+    assert_eq!(
+        send_raw(&server, &old),
+        "HTTP/1.0 200 OK",
+        "HTTP/1.0 has no Host header"
+    );
 }
 
 #[test]
-fn only_names_of_the_server_are_answered() {
+fn only_host_names_of_the_server_are_accepted() {
     let dir = DataDir::new();
     let mut config = dir.config();
     config.service.hosts = vec!["pipeline.example.com".to_owned(), "192.0.2.7".to_owned()];
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
     let get = |host: &str| {
-        ask(
+        send_raw(
             &server,
             &format!("GET /api/version HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
         )
     };
-    for ours in [
+    for own in [
         "localhost",
         "LOCALHOST:8080",
         "localhost.",
@@ -79,7 +83,7 @@ fn only_names_of_the_server_are_answered() {
         "Pipeline.Example.com.:443",
         "192.0.2.7:80",
     ] {
-        assert_eq!(get(ours), "HTTP/1.1 200 OK", "{ours}");
+        assert_eq!(get(own), "HTTP/1.1 200 OK", "{own}");
     }
     for foreign in [
         "attacker.example",
@@ -100,5 +104,8 @@ fn only_names_of_the_server_are_answered() {
         );
     }
     let absolute = "GET http://attacker.example/api/version HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    assert_eq!(ask(&server, absolute), "HTTP/1.1 421 Misdirected Request");
+    assert_eq!(
+        send_raw(&server, absolute),
+        "HTTP/1.1 421 Misdirected Request"
+    );
 }

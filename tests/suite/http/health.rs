@@ -1,24 +1,24 @@
-//! Detailed health and the scheduler, as clients see them.
+//! Detailed health and the scheduler over HTTP.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, Transcript};
 
-use super::{Answer, TestServer};
+use super::{HttpResponse, TestServer};
 use crate::database::rows;
 use crate::documents::names;
 use crate::guests::usage;
 
-/// Far longer than a run of one session takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Much longer than a run of one session takes.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-fn as_analyst(server: &TestServer, path: &str) -> Answer {
+fn as_analyst(server: &TestServer, path: &str) -> HttpResponse {
     server.send("GET", path, &server.analyst, "", &[])
 }
 
 #[test]
-fn detailed_health_tells_operators_what_it_keeps_from_others() {
+fn detailed_health_shows_operator_details_to_admins_only() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
     let admin = server.get("/api/health/detailed").json();
@@ -37,7 +37,7 @@ fn detailed_health_tells_operators_what_it_keeps_from_others() {
 }
 
 #[test]
-fn the_schema_is_told_where_it_is_asked_for_and_other_words_are_passed_over() {
+fn the_schema_check_is_included_on_request_and_unknown_names_are_ignored() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let schema = |query: &str| {
@@ -46,14 +46,18 @@ fn the_schema_is_told_where_it_is_asked_for_and_other_words_are_passed_over() {
     };
     assert_eq!(schema(""), Value::Null);
     assert_eq!(schema("?include=moon"), Value::Null);
-    let told = schema("?include=moon,%20schema%20");
-    assert_eq!(told["db_schema"], "ok");
-    assert_eq!(told["current"], told["expected"]);
-    assert_eq!(told["status"], Value::Null, "its own word says it");
+    let included = schema("?include=moon,%20schema%20");
+    assert_eq!(included["db_schema"], "ok");
+    assert_eq!(included["current"], included["expected"]);
+    assert_eq!(
+        included["status"],
+        Value::Null,
+        "the schema check has `db_schema` instead of `status`"
+    );
 }
 
 #[test]
-fn the_body_is_that_of_the_command_line() {
+fn detailed_health_has_the_same_fields_as_status_json() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
     let served = server.get("/api/health/detailed").json();
@@ -64,7 +68,7 @@ fn the_body_is_that_of_the_command_line() {
 }
 
 #[test]
-fn a_service_without_a_scheduler_says_so() {
+fn a_service_without_a_scheduler_reports_it_as_disabled() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
     let scheduler = server.get("/api/admin/scheduler").json();
@@ -75,21 +79,21 @@ fn a_service_without_a_scheduler_says_so() {
 }
 
 #[test]
-fn the_scheduler_runs_what_is_due_and_leaves_an_audit_row() {
+fn the_scheduler_runs_due_jobs_and_audits_them() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", Transcript::new("s1").user("hello"));
     let server = TestServer::start_with_scheduler(&dir, &[usage()]);
-    let began = Instant::now();
+    let started = Instant::now();
     let job = loop {
         let scheduler = server.get("/api/admin/scheduler").json();
         assert_eq!(scheduler["enabled"], true);
         let jobs = scheduler["jobs"].as_array().unwrap().iter();
-        let mut ours = jobs.filter(|job| job["processor"] == "usage");
-        let job = ours.next().unwrap().clone();
+        let mut usage_jobs = jobs.filter(|job| job["processor"] == "usage");
+        let job = usage_jobs.next().unwrap().clone();
         if !job["last_run_at"].is_null() {
             break job;
         }
-        assert!(began.elapsed() < PATIENCE, "no run: {scheduler}");
+        assert!(started.elapsed() < TIMEOUT, "no run started: {scheduler}");
         std::thread::sleep(Duration::from_millis(10));
     };
     assert_eq!(job["name"], "session-processor:usage");
@@ -111,7 +115,7 @@ fn the_scheduler_runs_what_is_due_and_leaves_an_audit_row() {
 }
 
 #[test]
-fn detailed_health_walks_over_the_sessions_a_tenth_of_the_time_at_most() {
+fn detailed_health_walks_the_sessions_at_most_a_tenth_of_the_time() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
     let server = TestServer::start(&dir, &[usage()]);
@@ -126,16 +130,16 @@ fn detailed_health_walks_over_the_sessions_a_tenth_of_the_time_at_most() {
             .as_u64()
             .unwrap()
     };
-    // A walk that takes no time is done for everyone who asks.
+    // A walk that takes no time is repeated for every request.
     assert_eq!(files(), 1);
     dir.write("ada/two.jsonl", "{}\n");
     assert_eq!(files(), 2);
-    // One that takes a second, by the clock, holds for ten.
+    // The result of a walk that takes one second is cached for ten seconds.
     dir.clock().advance_on_each_read(Duration::from_secs(1));
     assert_eq!(files(), 2);
     dir.clock().advance_on_each_read(Duration::ZERO);
     dir.write("ada/three.jsonl", "{}\n");
-    assert_eq!(files(), 2, "what was found is shown to all");
+    assert_eq!(files(), 2, "expected the cached result for all callers");
     dir.clock().advance(Duration::from_secs(11));
     assert_eq!(files(), 3);
 }

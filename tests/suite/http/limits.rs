@@ -1,6 +1,6 @@
-//! Clients that send too slowly, too much, or too many at once.
+//! Slow clients, large requests, and too many connections.
 //!
-//! Nothing here measures time: each client waits until the server has had enough of it.
+//! Most of these tests do not measure time: each client waits until the server disconnects it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use session_pipeline_harness::DataDir;
 
 use super::{SECRET, TestServer};
 
-fn impatient(dir: &DataDir, limits: HttpLimits) -> TestServer {
+fn start_with_limits(dir: &DataDir, limits: HttpLimits) -> TestServer {
     TestServer::start_with(dir, dir.config(), limits, &[])
 }
 
@@ -23,33 +23,33 @@ fn connect(server: &TestServer) -> TcpStream {
     stream
 }
 
-/// Sends a byte now and then until the server hangs up; gives what it said.
-fn drip(mut stream: TcpStream, byte: u8) -> String {
+/// Sends a byte every few milliseconds until the server disconnects. Returns the response.
+fn send_slowly(mut stream: TcpStream, byte: u8) -> String {
     stream
         .set_read_timeout(Some(Duration::from_millis(5)))
         .unwrap();
-    let mut said = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..12_000 {
         let mut buffer = [0; 1024];
         match stream.read(&mut buffer) {
-            Ok(0) => return String::from_utf8_lossy(&said).into_owned(),
-            Ok(read) => said.extend_from_slice(&buffer[..read]),
+            Ok(0) => return String::from_utf8_lossy(&received).into_owned(),
+            Ok(read) => received.extend_from_slice(&buffer[..read]),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return String::from_utf8_lossy(&said).into_owned(),
+            Err(_) => return String::from_utf8_lossy(&received).into_owned(),
         }
-        // Once the server has hung up, there is nobody to send to.
+        // Fails once the server has disconnected.
         let _ = stream.write_all(&[byte]);
     }
     panic!(
-        "the server still listens: {}",
-        String::from_utf8_lossy(&said)
+        "the server did not disconnect: {}",
+        String::from_utf8_lossy(&received)
     );
 }
 
 #[test]
-fn a_client_whose_headers_drip_is_sent_away() {
+fn a_client_that_sends_headers_too_slowly_is_disconnected() {
     let dir = DataDir::new();
-    let server = impatient(
+    let server = start_with_limits(
         &dir,
         HttpLimits {
             header_time_max: Duration::from_millis(100),
@@ -60,26 +60,30 @@ fn a_client_whose_headers_drip_is_sent_away() {
     stream
         .write_all(b"GET /api/health HTTP/1.1\r\nX-Slow: ")
         .unwrap();
-    drip(stream, b'a');
+    send_slowly(stream, b'a');
     let silent = connect(&server);
-    drip_nothing(silent);
-    assert_eq!(server.get("/api/health").status, 200, "others are served");
+    read_to_end(silent);
+    assert_eq!(
+        server.get("/api/health").status,
+        200,
+        "other clients are served"
+    );
 }
 
-fn drip_nothing(mut stream: TcpStream) {
+fn read_to_end(mut stream: TcpStream) {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
 }
 
 #[test]
-fn a_client_whose_body_drips_is_sent_away_with_a_reason() {
+fn a_client_that_sends_a_body_too_slowly_gets_408() {
     let dir = DataDir::new();
     let limits = HttpLimits {
         body_time_max: Duration::from_millis(100),
         upload_time_max: Duration::from_millis(100),
         ..HttpLimits::default()
     };
-    let server = impatient(&dir, limits);
+    let server = start_with_limits(&dir, limits);
     let head = |path: &str, kind: &str| {
         format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: {kind}\r\nContent-Length: 50000\r\n\r\n",
@@ -90,13 +94,13 @@ fn a_client_whose_body_drips_is_sent_away_with_a_reason() {
     stream
         .write_all(head("/api/admin/tokens", "application/json").as_bytes())
         .unwrap();
-    let said = drip(stream, b' ');
-    assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    let received = send_slowly(stream, b' ');
+    assert!(received.starts_with("HTTP/1.1 408 "), "{received}");
     assert!(
-        said.contains(
-            r#"{"detail":"the request body did not arrive in time: send it within 0.1 s, an upload within 0.1 s and at 8192 bytes a second or more","class":"request_timeout"}"#
+        received.contains(
+            r#"{"detail":"the request body arrived too slowly; send it within 0.1 s, or an upload within 0.1 s and at no less than 8192 bytes per second","class":"request_timeout"}"#
         ),
-        "{said}"
+        "{received}"
     );
     let mut stream = connect(&server);
     let form = "multipart/form-data; boundary=border";
@@ -104,22 +108,22 @@ fn a_client_whose_body_drips_is_sent_away_with_a_reason() {
         .write_all(head("/api/upload/sessions", form).as_bytes())
         .unwrap();
     stream.write_all(b"--border\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jsonl\"\r\n\r\n").unwrap();
-    let said = drip(stream, b'a');
-    assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    let received = send_slowly(stream, b'a');
+    assert!(received.starts_with("HTTP/1.1 408 "), "{received}");
     let left = std::fs::read_dir(dir.sessions_root()).unwrap();
     for user in left {
         assert_eq!(
             std::fs::read_dir(user.unwrap().path()).unwrap().count(),
             0,
-            "nothing is left of it"
+            "the upload must leave no file"
         );
     }
 }
 
 #[test]
-fn headers_beyond_their_limit_are_refused() {
+fn headers_above_the_limit_are_rejected() {
     let dir = DataDir::new();
-    let server = impatient(
+    let server = start_with_limits(
         &dir,
         HttpLimits {
             header_bytes_max: 8192,
@@ -131,22 +135,22 @@ fn headers_beyond_their_limit_are_refused() {
         "GET /api/health HTTP/1.1\r\nHost: localhost\r\nX-Large: {}\r\n\r\n",
         "a".repeat(20_000)
     );
-    // It may hang up before all of it is sent.
+    // The server can disconnect before everything is sent.
     let _ = stream.write_all(head.as_bytes());
-    let mut said = Vec::new();
-    let _ = stream.read_to_end(&mut said);
-    let said = String::from_utf8_lossy(&said);
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received);
+    let received = String::from_utf8_lossy(&received);
     assert!(
-        said.is_empty() || said.starts_with("HTTP/1.1 431 "),
-        "{said}"
+        received.is_empty() || received.starts_with("HTTP/1.1 431 "),
+        "{received}"
     );
     assert_eq!(server.get("/api/health").status, 200);
 }
 
 #[test]
-fn connections_beyond_their_limit_wait_for_their_turn() {
+fn connections_above_the_limit_wait_for_a_slot() {
     let dir = DataDir::new();
-    let server = impatient(
+    let server = start_with_limits(
         &dir,
         HttpLimits {
             connections_max: 1,
@@ -155,25 +159,25 @@ fn connections_beyond_their_limit_wait_for_their_turn() {
         },
     );
     let idle = connect(&server);
-    // Answered as soon as the idle one is sent away.
+    // Served as soon as the server disconnects the idle client.
     let mut next = connect(&server);
     next.write_all(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .unwrap();
-    let mut said = String::new();
-    next.read_to_string(&mut said).unwrap();
-    assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+    let mut received = String::new();
+    next.read_to_string(&mut received).unwrap();
+    assert!(received.starts_with("HTTP/1.1 200 "), "{received}");
     drop(idle);
 }
 
-/// The head of an upload whose body never comes.
-fn announced(token: &str) -> String {
+/// The head of an upload. The test never sends the body.
+fn upload_head(token: &str) -> String {
     format!(
         "POST /api/upload/sessions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: multipart/form-data; boundary=border\r\nContent-Length: 50000\r\n\r\n"
     )
 }
 
-/// Reads until the first line is there, and no further.
+/// Reads the first line and nothing after it.
 fn first_line(stream: &mut TcpStream) -> String {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -184,10 +188,10 @@ fn first_line(stream: &mut TcpStream) -> String {
 }
 
 #[test]
-fn a_rejection_is_sent_before_the_body_and_its_connection_ends_soon_after() {
+fn a_rejection_is_sent_before_the_body_arrives_and_closes_the_connection() {
     let dir = DataDir::new();
-    let server = impatient(&dir, HttpLimits::default());
-    let began = Instant::now();
+    let server = start_with_limits(&dir, HttpLimits::default());
+    let started = Instant::now();
     let post = |path: &str, token: &str| {
         format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
@@ -195,9 +199,9 @@ fn a_rejection_is_sent_before_the_body_and_its_connection_ends_soon_after() {
         )
     };
     let heads = [
-        (announced("sp_unknown"), 401),
-        (announced(""), 401),
-        (announced(SECRET), 403),
+        (upload_head("sp_unknown"), 401),
+        (upload_head(""), 401),
+        (upload_head(SECRET), 403),
         (post("/api/admin/tokens", "sp_unknown"), 401),
         (post("/api/admin/tokens", &server.analyst), 403),
         (post("/nowhere", "sp_unknown"), 404),
@@ -215,65 +219,68 @@ fn a_rejection_is_sent_before_the_body_and_its_connection_ends_soon_after() {
         );
         streams.push(stream);
     }
-    let answered = began.elapsed();
-    assert!(answered < Duration::from_secs(2), "{answered:?}");
+    let time_to_responses = started.elapsed();
+    assert!(
+        time_to_responses < Duration::from_secs(2),
+        "{time_to_responses:?}"
+    );
     for mut stream in streams {
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
     }
-    let ended = began.elapsed();
-    assert!(ended < Duration::from_secs(5), "{ended:?}");
+    let time_to_close = started.elapsed();
+    assert!(time_to_close < Duration::from_secs(5), "{time_to_close:?}");
 }
 
 #[test]
-fn uploads_that_are_only_announced_lock_no_one_out() {
+fn uploads_without_a_body_lock_no_one_out() {
     let dir = DataDir::new();
     let limits = HttpLimits {
         connections_max: 20,
         health_connections_max: 2,
         ..HttpLimits::default()
     };
-    let server = impatient(&dir, limits);
+    let server = start_with_limits(&dir, limits);
     let idle: Vec<TcpStream> = (0..60)
         .map(|number| {
             let mut stream = connect(&server);
             if number % 2 == 0 {
                 stream
-                    .write_all(announced("sp_unknown").as_bytes())
+                    .write_all(upload_head("sp_unknown").as_bytes())
                     .unwrap();
             }
             stream
         })
         .collect();
-    let began = Instant::now();
+    let started = Instant::now();
     assert_eq!(server.get("/api/health").status, 200);
     assert_eq!(server.get("/api/admin/tokens").status, 200);
-    let waited = began.elapsed();
+    let waited = started.elapsed();
     assert!(waited < Duration::from_secs(5), "{waited:?}");
     drop(idle);
 }
 
 #[test]
-fn health_is_answered_where_all_connections_are_busy() {
+fn health_responds_while_all_connections_are_busy() {
     let dir = DataDir::new();
     let limits = HttpLimits {
         connections_max: 3,
         health_connections_max: 1,
         ..HttpLimits::default()
     };
-    let server = impatient(&dir, limits);
-    // Each is at work for a caller with a token, so none of them is closed for another one.
+    let server = start_with_limits(&dir, limits);
+    // Each serves a caller with a token, so none of them can be evicted.
     let busy: Vec<TcpStream> = (0..3)
         .map(|_| {
             let mut stream = connect(&server);
-            let head = announced(&server.analyst);
+            let head = upload_head(&server.analyst);
             let head = head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
             stream.write_all(head.as_bytes()).unwrap();
             assert_eq!(first_line(&mut stream), "HTTP/1.1 100 Continue");
             stream
         })
         .collect();
-    let ask = |path: &str| {
+    let status_line = |path: &str| {
         let mut stream = connect(&server);
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
@@ -281,14 +288,17 @@ fn health_is_answered_where_all_connections_are_busy() {
         );
         stream.write_all(head.as_bytes()).unwrap();
         let line = first_line(&mut stream);
-        drip_nothing(stream);
+        read_to_end(stream);
         line
     };
-    assert_eq!(ask("/api/health"), "HTTP/1.1 200 OK");
-    assert_eq!(ask("/api/version"), "HTTP/1.1 200 OK");
-    assert_eq!(ask("/api/admin/tokens"), "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(status_line("/api/health"), "HTTP/1.1 200 OK");
+    assert_eq!(status_line("/api/version"), "HTTP/1.1 200 OK");
+    assert_eq!(
+        status_line("/api/admin/tokens"),
+        "HTTP/1.1 503 Service Unavailable"
+    );
     drop(busy);
-    super::runs::wait_until("the others are gone", || {
-        ask("/api/admin/tokens") == "HTTP/1.1 200 OK"
+    super::runs::wait_until("the busy connections are closed", || {
+        status_line("/api/admin/tokens") == "HTTP/1.1 200 OK"
     });
 }

@@ -1,4 +1,4 @@
-//! Lists by pages: every row once, in the order of the whole list, however small the pages are.
+//! Paging: every row is on exactly one page, in the order of the whole list, for any page size.
 
 use serde_json::Value;
 use session_pipeline_harness::DataDir;
@@ -6,7 +6,7 @@ use session_pipeline_harness::DataDir;
 use super::TestServer;
 use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, prepared_dir, well_behaved};
 
-/// The lists, with the field of their rows.
+/// The list routes, with the field that has the rows.
 const LISTS: [(&str, &str); 7] = [
     ("/api/admin/audit", "entries"),
     ("/api/admin/processors", "processors"),
@@ -17,7 +17,7 @@ const LISTS: [(&str, &str); 7] = [
     ("/api/knowledge", "items"),
 ];
 
-/// A service with several rows in each list, but for knowledge.
+/// Starts a server with several rows in each list except knowledge.
 fn start(dir: &DataDir) -> TestServer {
     for number in 0..7 {
         dir.write(
@@ -35,13 +35,13 @@ fn start(dir: &DataDir) -> TestServer {
         let body = serde_json::json!({ "role": "analyst" });
         assert_eq!(server.post_json("/api/admin/tokens", &body).status, 201);
     }
-    // What is only known, and not on the disk any more.
+    // This session is in the database, but no longer on disk.
     dir.delete("ada/3.jsonl");
     server
 }
 
-/// A list page by page.
-fn pages(server: &TestServer, path: &str, rows: &str, limit: usize) -> Vec<Value> {
+/// Fetches all pages of a list.
+fn fetch_pages(server: &TestServer, path: &str, rows: &str, limit: usize) -> Vec<Value> {
     let mut all = Vec::new();
     let mut cursor = String::new();
     for _ in 0..100 {
@@ -52,20 +52,20 @@ fn pages(server: &TestServer, path: &str, rows: &str, limit: usize) -> Vec<Value
         match page["next"].as_str() {
             Some(next) => {
                 assert_eq!(page_rows.len(), limit, "{page}");
-                cursor = format!("&cursor={}", encoded(next));
+                cursor = format!("&cursor={}", percent_encode(next));
             }
             None => return all,
         }
     }
-    panic!("{path} has no end");
+    panic!("{path}: more than 100 pages");
 }
 
-fn encoded(text: &str) -> String {
+fn percent_encode(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[test]
-fn every_list_has_each_row_once_whatever_the_size_of_its_pages() {
+fn every_list_returns_each_row_once_for_any_page_size() {
     let dir = prepared_dir();
     let server = start(&dir);
     for (path, rows) in LISTS {
@@ -79,16 +79,16 @@ fn every_list_has_each_row_once_whatever_the_size_of_its_pages() {
         );
         for limit in [1, 2, 3, whole.len().max(1)] {
             assert_eq!(
-                pages(&server, path, rows, limit),
+                fetch_pages(&server, path, rows, limit),
                 whole,
-                "{path} by {limit}"
+                "{path} with pages of {limit}"
             );
         }
     }
 }
 
 #[test]
-fn every_list_is_bounded_and_says_so() {
+fn every_list_limits_its_page_size_and_documents_the_limit() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let operations = super::operations(&server);
@@ -100,9 +100,9 @@ fn every_list_is_bounded_and_says_so() {
             "limit=x",
             "limit=99999999999",
         ] {
-            let answer = server.get(&format!("{path}?{wrong}"));
-            assert_eq!(answer.status, 422, "{path}?{wrong}: {answer:?}");
-            answer.refusal();
+            let response = server.get(&format!("{path}?{wrong}"));
+            assert_eq!(response.status, 422, "{path}?{wrong}: {response:?}");
+            response.error();
         }
         let parameters = operations[&format!("GET {path}")]["parameters"].clone();
         let parameters = parameters.as_array().unwrap();
@@ -128,8 +128,8 @@ fn every_list_is_bounded_and_says_so() {
         "/api/knowledge",
     ] {
         for wrong in ["x", "", "%00", "1.2", "-"] {
-            let answer = server.get(&format!("{path}?cursor={wrong}"));
-            assert_eq!(answer.status, 422, "{path}?cursor={wrong}: {answer:?}");
+            let response = server.get(&format!("{path}?cursor={wrong}"));
+            assert_eq!(response.status, 422, "{path}?cursor={wrong}: {response:?}");
         }
     }
     for (path, _) in LISTS {
@@ -139,14 +139,14 @@ fn every_list_is_bounded_and_says_so() {
             "%F0%9F%8C%99/%00",
             "0.-9223372036854775808.x",
         ] {
-            let answer = server.get(&format!("{path}?cursor={odd}"));
-            assert!(answer.status < 500, "{path}?cursor={odd}: {answer:?}");
+            let response = server.get(&format!("{path}?cursor={odd}"));
+            assert!(response.status < 500, "{path}?cursor={odd}: {response:?}");
         }
     }
 }
 
 #[test]
-fn a_page_of_sessions_goes_on_where_the_one_before_ended_though_sessions_come_and_go() {
+fn a_page_of_sessions_continues_after_the_cursor_even_if_sessions_were_added_or_deleted() {
     let dir = DataDir::new();
     for number in 0..6 {
         dir.write(&format!("ada/{number}.jsonl"), "one\n");

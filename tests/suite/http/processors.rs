@@ -1,5 +1,5 @@
-//! Components of others under a service at work: they come, are replaced and go, and nobody starts
-//! it anew.
+//! Dropped components while a server is running: they are added, replaced and removed without a
+//! restart.
 
 use serde_json::Value;
 use session_pipeline_harness::DataDir;
@@ -12,20 +12,20 @@ use crate::registry::{VERSIONED, versioned};
 
 const FILE: &str = "theirs.wasm";
 
-/// The job of the processor, as long as there is one.
+/// The scheduler job of the processor, if there is one.
 fn job(server: &TestServer) -> Option<Value> {
     let scheduler = server.get("/api/admin/scheduler").json();
     let mut jobs = scheduler["jobs"].as_array().unwrap().iter();
     jobs.find(|job| job["processor"] == VERSIONED).cloned()
 }
 
-fn health(server: &TestServer) -> Value {
+fn health_checks(server: &TestServer) -> Value {
     let detailed = server.get("/api/health/detailed").json();
     detailed["services"].clone()
 }
 
 #[test]
-fn a_server_at_work_takes_a_component_up_runs_it_and_lets_it_go() {
+fn a_running_server_loads_schedules_and_unloads_a_dropped_component() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     let server = TestServer::start_with_scheduler(&dir, &[well_behaved()]);
@@ -33,8 +33,8 @@ fn a_server_at_work_takes_a_component_up_runs_it_and_lets_it_go() {
 
     dir.drop_processor(FILE, versioned(1));
     let has_run = || job(&server).is_some_and(|job| job["last_status"] == "ok");
-    wait_until("the new processor ran by its schedule", has_run);
-    let services = health(&server);
+    wait_until("the new processor has run by schedule", has_run);
+    let services = health_checks(&server);
     assert_eq!(services["processors"]["status"], "ok");
     assert_eq!(
         services["session_pipeline:faulty-versioned"]["session_files"],
@@ -42,18 +42,21 @@ fn a_server_at_work_takes_a_component_up_runs_it_and_lets_it_go() {
     );
 
     dir.drop_processor(FILE, "no component");
-    let is_told = || health(&server)["processors"]["status"] == "warning";
-    wait_until("the broken file is told", is_told);
-    assert!(job(&server).is_some(), "the one before goes on");
+    let is_reported = || health_checks(&server)["processors"]["status"] == "warning";
+    wait_until("the broken file is reported", is_reported);
+    assert!(
+        job(&server).is_some(),
+        "the previous version remains scheduled"
+    );
 
     dir.remove_processor(FILE);
-    wait_until("the job is gone", || job(&server).is_none());
-    let services = health(&server);
+    wait_until("the job is removed", || job(&server).is_none());
+    let services = health_checks(&server);
     assert_eq!(services["processors"]["status"], "ok");
     assert!(services.get("session_pipeline:faulty-versioned").is_none());
     let run = format!("/api/admin/run-session-processor?processor={VERSIONED}");
     insta::assert_snapshot!(
-        server.post(&run).refusal(),
+        server.post(&run).error(),
         @"400: Unknown processor `faulty-versioned`; known processors: faulty-well-behaved, verification"
     );
     server.stop();
@@ -63,12 +66,12 @@ fn a_server_at_work_takes_a_component_up_runs_it_and_lets_it_go() {
             "SELECT processor_name, count(*) FROM session_processor_state GROUP BY ALL ORDER BY ALL"
         ),
         ["faulty-versioned | 1", "faulty-well-behaved | 1"],
-        "its results are kept"
+        "the results of the removed processor are kept"
     );
 }
 
 #[test]
-fn the_list_says_where_each_comes_from_and_which_files_are_refused() {
+fn processors_are_listed_with_their_origin_and_rejected_files() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[well_behaved()]);
     dir.drop_processor(FILE, versioned(3));
@@ -84,13 +87,13 @@ fn the_list_says_where_each_comes_from_and_which_files_are_refused() {
     dir.drop_processor(FILE, "no component");
     let listed = list();
     assert_eq!(listed["processors"][0]["version"], 3);
-    let refused = &listed["refused_files"][0];
+    let rejected = &listed["refused_files"][0];
     assert_eq!(
         (
-            &refused["file"],
-            &refused["reason"],
-            &refused["processor"],
-            &refused["version"]
+            &rejected["file"],
+            &rejected["reason"],
+            &rejected["processor"],
+            &rejected["version"]
         ),
         (
             &FILE.into(),
@@ -99,11 +102,11 @@ fn the_list_says_where_each_comes_from_and_which_files_are_refused() {
             &3.into()
         )
     );
-    assert_eq!(refused["digest"], listed["processors"][0]["digest"]);
+    assert_eq!(rejected["digest"], listed["processors"][0]["digest"]);
 }
 
 #[test]
-fn a_request_finds_what_was_dropped_before_it() {
+fn a_request_uses_a_component_that_was_dropped_before_it() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     let server = TestServer::start(&dir, &[well_behaved()]);

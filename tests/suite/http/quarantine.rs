@@ -1,4 +1,4 @@
-//! Quarantine over HTTP: listed, released, audited with who asked.
+//! Quarantine over HTTP: list, release, and audit entries with the caller.
 
 use session_pipeline_harness::DataDir;
 
@@ -8,7 +8,7 @@ use crate::guests::{PANICS, POISON, panics};
 
 const PATH: &str = "/api/admin/quarantine";
 
-fn quarantined() -> (DataDir, TestServer) {
+fn start_with_quarantine() -> (DataDir, TestServer) {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", POISON);
     dir.write("bob/two.jsonl", POISON);
@@ -26,8 +26,8 @@ fn run(server: &TestServer) -> serde_json::Value {
 }
 
 #[test]
-fn those_in_quarantine_are_listed_and_let_out_by_name() {
-    let (dir, server) = quarantined();
+fn quarantined_sessions_are_listed_and_released_by_name() {
+    let (dir, server) = start_with_quarantine();
     let listed = server.get(PATH).json();
     assert_eq!(listed["count"], 2);
     assert_eq!(listed["sessions"][0]["session"], "ada/one.jsonl");
@@ -37,9 +37,9 @@ fn those_in_quarantine_are_listed_and_let_out_by_name() {
 
     let release = |query: &str| server.post(&format!("{PATH}/release?{query}"));
     assert_eq!(release("session=ada/one.jsonl").json()["released"], 1);
-    let ran = run(&server);
+    let stats = run(&server);
     assert_eq!(
-        (&ran["errors"], &ran["quarantined"]),
+        (&stats["errors"], &stats["quarantined"]),
         (&1.into(), &1.into())
     );
     assert_eq!(release("all=true").json()["released"], 1);
@@ -58,16 +58,16 @@ fn those_in_quarantine_are_listed_and_let_out_by_name() {
 }
 
 #[test]
-fn a_release_that_does_not_say_whom_lets_nobody_out() {
-    let (_dir, server) = quarantined();
-    let refusal = |query: &str| server.post(&format!("{PATH}/release{query}")).refusal();
-    insta::assert_snapshot!(refusal(""), @"422: say which: a `processor`, a `session`, or `all` of them");
-    insta::assert_snapshot!(refusal("?all=false"), @"422: say which: a `processor`, a `session`, or `all` of them");
-    insta::assert_snapshot!(refusal("?all=true&session=ada/one.jsonl"), @"422: `all` goes without a `processor` or a `session`; leave one of them out");
-    insta::assert_snapshot!(refusal("?session=bob/fine.jsonl"), @"404: session `bob/fine.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
-    insta::assert_snapshot!(refusal("?session=bob/fien.jsonl"), @"404: unknown session `bob/fien.jsonl`; did you mean `bob/fine.jsonl`, or `bob/two.jsonl`?");
-    insta::assert_snapshot!(refusal("?processor=moon"), @"400: Unknown processor `moon`; known processors: faulty-panics, verification");
-    insta::assert_snapshot!(refusal("?moon=1"), @"422: moon: unknown field `moon`, expected one of `processor`, `session`, `all`");
+fn a_release_without_a_valid_selection_releases_no_session() {
+    let (_dir, server) = start_with_quarantine();
+    let error = |query: &str| server.post(&format!("{PATH}/release{query}")).error();
+    insta::assert_snapshot!(error(""), @"422: no sessions selected; pass `processor`, `session` or `all`");
+    insta::assert_snapshot!(error("?all=false"), @"422: no sessions selected; pass `processor`, `session` or `all`");
+    insta::assert_snapshot!(error("?all=true&session=ada/one.jsonl"), @"422: `all` conflicts with `processor` and `session`; pass only one of them");
+    insta::assert_snapshot!(error("?session=bob/fine.jsonl"), @"404: session `bob/fine.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
+    insta::assert_snapshot!(error("?session=bob/fien.jsonl"), @"404: unknown session `bob/fien.jsonl`; did you mean `bob/fine.jsonl`, or `bob/two.jsonl`?");
+    insta::assert_snapshot!(error("?processor=moon"), @"400: Unknown processor `moon`; known processors: faulty-panics, verification");
+    insta::assert_snapshot!(error("?moon=1"), @"422: moon: unknown field `moon`, expected one of `processor`, `session`, `all`");
     assert_eq!(server.get(PATH).json()["count"], 2);
     let odd = server.post(&format!("{PATH}/release?session=%00&processor=%00"));
     assert!(odd.status < 500, "{odd:?}");

@@ -1,4 +1,4 @@
-//! Runs that requests start: what they answer, what they leave, and that they never wedge.
+//! Runs over HTTP: responses, audit entries, locks, and caps.
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const AUDIT: &str =
     "SELECT action, resource, result, client_kind, correlation_id, params FROM audit_log
     WHERE action LIKE 'run%' ORDER BY CAST(id AS INTEGER)";
 
-fn run_of(processor: &str) -> String {
+fn run_path(processor: &str) -> String {
     format!("{RUN}?processor={processor}")
 }
 
@@ -31,9 +31,9 @@ fn an_admin_runs_a_processor_and_gets_its_stats() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\ntwo\n");
     let server = TestServer::start(&dir, &[well_behaved()]);
-    let answer = server.post(&run_of(WELL_BEHAVED));
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let body = answer.json();
+    let response = server.post(&run_path(WELL_BEHAVED));
+    assert_eq!(response.status, 200, "{response:?}");
+    let body = response.json();
     assert_eq!(body["ok"], true);
     assert_eq!(names(&body["details"]), STATS);
     assert_eq!(
@@ -41,7 +41,7 @@ fn an_admin_runs_a_processor_and_gets_its_stats() {
         (&1.into(), &1.into())
     );
     assert_eq!(
-        server.post(&run_of(WELL_BEHAVED)).json()["details"]["scanned"],
+        server.post(&run_path(WELL_BEHAVED)).json()["details"]["scanned"],
         0
     );
     server.stop();
@@ -52,8 +52,8 @@ fn an_admin_runs_a_processor_and_gets_its_stats() {
 }
 
 #[test]
-fn a_run_ends_after_the_time_that_was_asked_for_or_that_every_request_has() {
-    let processed = |request_seconds: u64, asked: &str| {
+fn a_run_ends_after_its_requested_or_configured_time_budget() {
+    let processed = |run_seconds_max: u64, parameters: &str| {
         let dir = DataDir::new();
         for number in 0..3 {
             dir.write(&format!("ada/{number}.jsonl"), "one\n");
@@ -61,62 +61,71 @@ fn a_run_ends_after_the_time_that_was_asked_for_or_that_every_request_has() {
         let config = Config {
             workers: 1,
             service: ServiceConfig {
-                run_time_max: Duration::from_secs(request_seconds),
+                run_time_max: Duration::from_secs(run_seconds_max),
                 ..dir.config().service
             },
             ..dir.config()
         };
         let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[well_behaved()]);
         dir.clock().advance_on_each_read(Duration::from_secs(200));
-        let answer = server
-            .post(&format!("{}{asked}", run_of(WELL_BEHAVED)))
+        let response = server
+            .post(&format!("{}{parameters}", run_path(WELL_BEHAVED)))
             .json();
         dir.clock().advance_on_each_read(Duration::ZERO);
-        assert_eq!(answer["ok"], true, "{answer}");
-        answer["details"]["processed"].as_u64().unwrap()
+        assert_eq!(response["ok"], true, "{response}");
+        response["details"]["processed"].as_u64().unwrap()
     };
     assert_eq!(processed(86_400, ""), 3);
     assert_eq!(processed(86_400, "&time_budget=80000"), 3);
-    let some = 1..3;
-    assert!(some.contains(&processed(86_400, "&time_budget=100")));
-    assert!(some.contains(&processed(86_400, "&time_budget=0")));
-    assert!(some.contains(&processed(100, "")));
+    let partial = 1..3;
+    assert!(partial.contains(&processed(86_400, "&time_budget=100")));
+    assert!(partial.contains(&processed(86_400, "&time_budget=0")));
+    assert!(partial.contains(&processed(100, "")));
     assert!(
-        some.contains(&processed(100, "&time_budget=80000")),
-        "no more than that"
+        partial.contains(&processed(100, "&time_budget=80000")),
+        "a request cannot raise the configured limit"
     );
 }
 
 #[test]
-fn a_processor_without_the_language_model_that_it_needs_is_a_bad_request_with_the_remedy() {
+fn a_run_without_the_required_language_model_gets_400_with_the_remedy() {
     let dir = DataDir::new();
     let mut config = dir.config();
-    let own = ProcessorConfig {
+    let processor = ProcessorConfig {
         settings: [("detector".to_owned(), "llm".to_owned())].into(),
         ..ProcessorConfig::default()
     };
-    config.processors.insert("verification".to_owned(), own);
+    config
+        .processors
+        .insert("verification".to_owned(), processor);
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[verification()]);
-    let answer = server.post(&run_of("verification"));
-    assert_eq!(answer.status, 400, "{answer:?}");
-    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    let response = server.post(&run_path("verification"));
+    assert_eq!(response.status, 400, "{response:?}");
+    let detail = response.json()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("set ANTHROPIC_API_KEY"), "{detail}");
     let listed = server.get("/api/admin/processors").json();
     let reason = listed["processors"][0]["unavailable"].as_str().unwrap();
     assert!(detail.ends_with(reason), "{detail}");
     server.stop();
-    assert_eq!(rows(&dir, "SELECT * FROM runs"), [""; 0], "it is no run");
+    assert_eq!(
+        rows(&dir, "SELECT * FROM runs"),
+        [""; 0],
+        "no run is recorded"
+    );
     assert_eq!(rows(&dir, AUDIT), [""; 0]);
 }
 
 #[test]
-fn a_failed_session_is_no_failure_of_the_request() {
+fn a_failed_session_does_not_fail_the_request() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", POISON);
     let server = TestServer::start(&dir, &[panics()]);
-    let answer = server.post(&run_of(PANICS));
-    assert_eq!((answer.status, &answer.json()["ok"]), (200, &false.into()));
-    let error = &answer.json()["details"]["errors_detail"][0];
+    let response = server.post(&run_path(PANICS));
+    assert_eq!(
+        (response.status, &response.json()["ok"]),
+        (200, &false.into())
+    );
+    let error = &response.json()["details"]["errors_detail"][0];
     assert_eq!(
         (&error["session"], &error["fault"]),
         (&"ada/one.jsonl".into(), &"panic".into())
@@ -127,12 +136,12 @@ fn a_failed_session_is_no_failure_of_the_request() {
 }
 
 #[test]
-fn what_did_not_run_leaves_no_audit_row() {
+fn a_rejected_run_leaves_no_audit_row() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[well_behaved()]);
-    let refusal = |path: &str| server.post(path).refusal();
-    insta::assert_snapshot!(refusal(&run_of("moon")), @"400: Unknown processor `moon`; known processors: faulty-well-behaved");
-    let path = run_of(WELL_BEHAVED);
+    let error = |path: &str| server.post(path).error();
+    insta::assert_snapshot!(error(&run_path("moon")), @"400: Unknown processor `moon`; known processors: faulty-well-behaved");
+    let path = run_path(WELL_BEHAVED);
     assert_eq!(server.send("POST", &path, "", "", &[]).status, 401);
     assert_eq!(
         server.send("POST", &path, &server.analyst, "", &[]).status,
@@ -145,7 +154,7 @@ fn what_did_not_run_leaves_no_audit_row() {
 }
 
 #[test]
-fn who_may_not_ask_is_told_nothing_about_parameters() {
+fn an_unauthorized_caller_gets_no_error_about_parameters() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     assert_eq!(server.send("POST", RUN, "", "", &[]).status, 401);
@@ -155,29 +164,29 @@ fn who_may_not_ask_is_told_nothing_about_parameters() {
     );
 }
 
-/// Holds a run at its beginning until it is let go.
-struct Held {
-    begun: mpsc::Sender<()>,
-    go: std::sync::Mutex<mpsc::Receiver<()>>,
+/// Blocks a run at its start until the sender of `release` is dropped.
+struct BlockedRun {
+    started: mpsc::Sender<()>,
+    release: std::sync::Mutex<mpsc::Receiver<()>>,
 }
 
-impl Progress for Held {
+impl Progress for BlockedRun {
     fn planned(&self, _: u64, _: u64) {
-        self.begun.send(()).unwrap();
-        // Whoever holds it may be gone; then it goes on.
-        let _ = self.go.lock().unwrap().recv();
+        self.started.send(()).unwrap();
+        // Returns an error when the sender is dropped, and the run continues.
+        let _ = self.release.lock().unwrap().recv();
     }
     fn advanced(&self, _: u64) {}
 }
 
-/// Does something while a run of a processor is at work, started by another hand than a request.
+/// Calls `work` while a run of the processor is in progress that no request started.
 fn while_running<T>(server: &TestServer, processor: &str, work: impl FnOnce() -> T) -> T {
-    let (begun, has_begun) = mpsc::channel();
-    let (go, held) = mpsc::channel::<()>();
+    let (started, has_started) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        let progress = Held {
-            begun,
-            go: std::sync::Mutex::new(held),
+        let progress = BlockedRun {
+            started,
+            release: std::sync::Mutex::new(released),
         };
         let pipeline = &server.pipeline;
         scope.spawn(move || {
@@ -185,52 +194,56 @@ fn while_running<T>(server: &TestServer, processor: &str, work: impl FnOnce() ->
                 .run(processor, &RunRequest::cli(), &progress)
                 .unwrap()
         });
-        has_begun.recv_timeout(Duration::from_secs(60)).unwrap();
+        has_started.recv_timeout(Duration::from_secs(60)).unwrap();
         let result = work();
-        drop(go);
+        drop(release);
         result
     })
 }
 
 #[test]
-fn a_processor_at_work_is_a_conflict_whoever_started_it_and_others_go_on() {
+fn a_running_processor_gets_409_while_other_processors_run() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     let server = TestServer::start(&dir, &[well_behaved(), panics()]);
     let (conflict, other) = while_running(&server, WELL_BEHAVED, || {
         (
-            server.post(&run_of(WELL_BEHAVED)),
-            server.post(&run_of(PANICS)),
+            server.post(&run_path(WELL_BEHAVED)),
+            server.post(&run_path(PANICS)),
         )
     });
-    insta::assert_snapshot!(conflict.refusal(), @"409: the processor `faulty-well-behaved` is already running; wait for it to end");
+    insta::assert_snapshot!(conflict.error(), @"409: the processor `faulty-well-behaved` is already running; wait for it to end");
     assert_eq!(other.status, 200, "{other:?}");
     assert_eq!(
-        server.post(&run_of(WELL_BEHAVED)).status,
+        server.post(&run_path(WELL_BEHAVED)).status,
         200,
-        "the lock is given back"
+        "the lock is released"
     );
     server.stop();
-    assert_eq!(rows(&dir, AUDIT).len(), 3, "the conflict leaves none");
+    assert_eq!(
+        rows(&dir, AUDIT).len(),
+        3,
+        "the conflict leaves no audit entry"
+    );
 }
 
 #[test]
-fn a_run_that_breaks_off_says_why_is_audited_and_gives_the_lock_back() {
+fn an_aborted_run_reports_the_reason_is_audited_and_releases_its_lock() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "one\n");
     drop(TestPipeline::open(&dir, &[well_behaved()]).run(WELL_BEHAVED));
-    // As if a newer version had run here before.
+    // Simulates an earlier run of a newer version.
     let newer = format!(
         "INSERT INTO components VALUES ('later', '{WELL_BEHAVED}', 9, NULL, TIMESTAMP '2026-01-01')"
     );
     execute(&dir, &newer);
     let server = TestServer::start(&dir, &[well_behaved()]);
     for _ in 0..2 {
-        let answer = server.post(&run_of(WELL_BEHAVED));
-        assert_eq!(answer.status, 500, "not 409: the lock is given back");
+        let response = server.post(&run_path(WELL_BEHAVED));
+        assert_eq!(response.status, 500, "not 409: the lock is released");
         assert!(
-            answer.refusal().contains("lower than version 9"),
-            "{answer:?}"
+            response.error().contains("lower than version 9"),
+            "{response:?}"
         );
     }
     server.stop();
@@ -244,9 +257,9 @@ fn a_run_that_breaks_off_says_why_is_audited_and_gives_the_lock_back() {
 }
 
 #[test]
-fn a_panic_in_the_runner_is_a_failed_run_with_its_audit_row_and_gives_the_lock_back() {
-    struct Panics;
-    impl Progress for Panics {
+fn a_panic_in_the_runner_fails_the_run_is_audited_and_releases_its_lock() {
+    struct PanickingProgress;
+    impl Progress for PanickingProgress {
         fn planned(&self, _: u64, _: u64) {
             panic!("out of the blue");
         }
@@ -256,18 +269,18 @@ fn a_panic_in_the_runner_is_a_failed_run_with_its_audit_row_and_gives_the_lock_b
     let server = TestServer::start(&dir, &[well_behaved()]);
     let error = server
         .pipeline
-        .run(WELL_BEHAVED, &RunRequest::cli(), &Panics)
+        .run(WELL_BEHAVED, &RunRequest::cli(), &PanickingProgress)
         .unwrap_err();
     insta::assert_snapshot!(error, @"the run failed with an internal error: out of the blue; please report it");
-    assert_eq!(server.post(&run_of(WELL_BEHAVED)).status, 200);
+    assert_eq!(server.post(&run_path(WELL_BEHAVED)).status, 200);
     server.stop();
     let audit = "SELECT result, params LIKE '%unhandled_error%out of the blue%' FROM audit_log
         WHERE action LIKE 'run%' ORDER BY CAST(id AS INTEGER)";
     assert_eq!(rows(&dir, audit), ["failed | true", "ok | false"]);
 }
 
-/// A data dir with sessions of a processor that asks a language model, and its configuration.
-fn sessions_that_ask(count: usize) -> (DataDir, Config) {
+/// A data directory with sessions that a model processor reads, and the configuration for it.
+fn sessions_for_model(count: usize) -> (DataDir, Config) {
     let dir = DataDir::new();
     for number in 0..count {
         dir.write(
@@ -276,21 +289,22 @@ fn sessions_that_ask(count: usize) -> (DataDir, Config) {
         );
     }
     let mut config = dir.config();
-    let own = ProcessorConfig {
+    let processor = ProcessorConfig {
         llm: Some(true),
         settings: [("uses-llm".to_owned(), "true".to_owned())].into(),
         ..ProcessorConfig::default()
     };
-    config.processors.insert(ASKS.to_owned(), own);
+    config.processors.insert(ASKS_MODEL.to_owned(), processor);
     (dir, config)
 }
 
-const ASKS: &str = "faulty-asks-model";
+/// A processor that sends one request to the model for each line.
+const ASKS_MODEL: &str = "faulty-asks-model";
 
 #[test]
-fn a_client_that_goes_away_does_not_stop_its_run() {
+fn a_client_that_disconnects_does_not_stop_its_run() {
     use std::io::Write;
-    let (dir, config) = sessions_that_ask(3);
+    let (dir, config) = sessions_for_model(3);
     let model = ScriptedModel::new();
     model.answer("1").answer("2").answer("3").hold_answers();
     let server = TestServer::start_with_model(
@@ -301,19 +315,23 @@ fn a_client_that_goes_away_does_not_stop_its_run() {
     );
     let address = server.url.strip_prefix("http://").unwrap();
     let mut client = std::net::TcpStream::connect(address).unwrap();
-    let path = run_of(ASKS);
+    let path = run_path(ASKS_MODEL);
     write!(client, "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n", server.admin)
         .unwrap();
-    // The run can't go on before the model answers.
+    // The run cannot continue before the model answers.
     model.wait_for_requests(1);
     let latest = || server.get("/api/admin/runs").json()["runs"][0].clone();
     assert_eq!(latest()["finished_at"], Value::Null);
     client.shutdown(std::net::Shutdown::Both).unwrap();
     drop(client);
-    // Long enough for the server to notice that it is gone.
+    // Long enough for the server to notice the disconnect.
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(latest()["finished_at"], Value::Null, "still in progress");
-    assert_eq!(server.post(&path).status, 409, "and the lock is held");
+    assert_eq!(
+        latest()["finished_at"],
+        Value::Null,
+        "the run is still in progress"
+    );
+    assert_eq!(server.post(&path).status, 409, "the run holds its lock");
     model.release_answers();
     wait_until("the run ends", || latest()["finished_at"] != Value::Null);
     let run = latest();
@@ -325,8 +343,8 @@ fn a_client_that_goes_away_does_not_stop_its_run() {
 }
 
 #[test]
-fn while_a_run_is_open_it_is_shown_beside_the_last_one_that_ended() {
-    let (dir, config) = sessions_that_ask(1);
+fn a_run_in_progress_is_shown_next_to_the_last_finished_run() {
+    let (dir, config) = sessions_for_model(1);
     let model = ScriptedModel::new();
     let server = TestServer::start_with_model(
         &dir,
@@ -334,37 +352,39 @@ fn while_a_run_is_open_it_is_shown_beside_the_last_one_that_ended() {
         &[misbehaving("asks_model")],
         Arc::clone(&model) as Arc<dyn LanguageModel>,
     );
-    let stands = || {
+    let times = || {
         let listed = server.get("/api/admin/processors").json();
-        let mut ours = listed["processors"].as_array().unwrap().iter();
-        let ours = ours.find(|processor| processor["name"] == ASKS).unwrap();
+        let mut processors = listed["processors"].as_array().unwrap().iter();
+        let processor = processors
+            .find(|processor| processor["name"] == ASKS_MODEL)
+            .unwrap();
         let health = server.get("/api/health/detailed").json();
-        let entry = &health["services"][&format!("session_pipeline:{ASKS}")];
-        let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let entry = &health["services"][&format!("session_pipeline:{ASKS_MODEL}")];
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         [
-            word(&ours["running_since"]),
-            word(&ours["last_run"]),
-            word(&ours["last_run_at"]),
-            word(&entry["running_since"]),
+            text(&processor["running_since"]),
+            text(&processor["last_run"]),
+            text(&processor["last_run_at"]),
+            text(&entry["running_since"]),
         ]
         .join(" | ")
     };
-    let mut story = vec![stands()];
-    // The guest keeps that there was no answer.
-    server.post(&run_of(ASKS));
-    story.push(stands());
+    let mut lines = vec![times()];
+    // Without a scripted answer, the guest records the error, and the run succeeds.
+    server.post(&run_path(ASKS_MODEL));
+    lines.push(times());
     dir.clock().advance(Duration::from_secs(3600));
     dir.append("ada/0.jsonl", "{\"ask\":\"again\"}\n");
     model.answer("1").answer("2").hold_answers();
     std::thread::scope(|scope| {
-        let run = scope.spawn(|| server.post(&run_of(ASKS)));
+        let run = scope.spawn(|| server.post(&run_path(ASKS_MODEL)));
         model.wait_for_requests(2);
-        story.push(stands());
+        lines.push(times());
         model.release_answers();
         assert_eq!(run.join().unwrap().status, 200);
     });
-    story.push(stands());
-    insta::assert_snapshot!(story.join("\n"), @r"
+    lines.push(times());
+    insta::assert_snapshot!(lines.join("\n"), @r"
     - | - | - | -
     - | ok | 2100-01-01T00:00:00Z | -
     2100-01-01T01:00:00Z | ok | 2100-01-01T00:00:00Z | 2100-01-01T01:00:00Z
@@ -372,20 +392,20 @@ fn while_a_run_is_open_it_is_shown_beside_the_last_one_that_ended() {
     ");
 }
 
-/// Looks again and again, for a minute at most.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+/// Polls a condition for up to a minute.
+pub fn wait_until(description: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..6000 {
-        if is_so() {
+        if condition() {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("waited for a minute, and still not: {what}");
+    panic!("timeout after a minute: {description}");
 }
 
 // Caps.
 
-fn capped(dir: &DataDir, service: ServiceConfig) -> Config {
+fn single_worker_config(dir: &DataDir, service: ServiceConfig) -> Config {
     Config {
         service,
         workers: 1,
@@ -394,7 +414,7 @@ fn capped(dir: &DataDir, service: ServiceConfig) -> Config {
 }
 
 #[test]
-fn the_cap_of_attempts_is_that_of_the_configuration() {
+fn the_attempt_cap_comes_from_the_configuration() {
     use session_pipeline_store::{Actor, Trigger};
     let dir = DataDir::new();
     let caps = |config: &Config| {
@@ -406,11 +426,11 @@ fn the_cap_of_attempts_is_that_of_the_configuration() {
         llm_sessions_max: Some(7),
         ..ServiceConfig::default()
     };
-    assert_eq!(caps(&capped(&dir, service)), (None, Some(7)));
+    assert_eq!(caps(&single_worker_config(&dir, service)), (None, Some(7)));
 }
 
 #[test]
-fn a_processor_without_a_model_has_no_cap_of_attempts() {
+fn a_processor_without_a_model_has_no_attempt_cap() {
     let dir = DataDir::new();
     for number in 0..5 {
         dir.write(&format!("ada/{number}.jsonl"), "one\n");
@@ -421,11 +441,11 @@ fn a_processor_without_a_model_has_no_cap_of_attempts() {
     };
     let server = TestServer::start_with(
         &dir,
-        capped(&dir, service),
+        single_worker_config(&dir, service),
         Default::default(),
         &[well_behaved()],
     );
-    let details = &server.post(&run_of(WELL_BEHAVED)).json()["details"];
+    let details = &server.post(&run_path(WELL_BEHAVED)).json()["details"];
     assert_eq!(
         (&details["processed"], &details["capped"]),
         (&5.into(), &0.into())
@@ -433,27 +453,27 @@ fn a_processor_without_a_model_has_no_cap_of_attempts() {
 }
 
 #[test]
-fn a_run_ends_when_its_time_is_up_and_says_what_is_left() {
+fn a_run_that_exceeds_its_time_budget_reports_the_remaining_sessions() {
     let dir = DataDir::new();
     for number in 0..5 {
         dir.write(&format!("ada/{number}.jsonl"), "one\n");
     }
     let server = TestServer::start_with(
         &dir,
-        capped(&dir, ServiceConfig::default()),
+        single_worker_config(&dir, ServiceConfig::default()),
         Default::default(),
         &[well_behaved()],
     );
     dir.clock().advance_on_each_read(Duration::from_secs(60));
-    let details = &server.post(&run_of(WELL_BEHAVED)).json()["details"];
+    let details = &server.post(&run_path(WELL_BEHAVED)).json()["details"];
     dir.clock().advance_on_each_read(Duration::ZERO);
     assert_eq!(details["scanned"], 5);
     assert_ne!(details["capped"], 0, "{details}");
     assert_ne!(
         details["processed"], 0,
-        "every run makes progress: {details}"
+        "every run must make progress: {details}"
     );
-    let rest = &server.post(&run_of(WELL_BEHAVED)).json()["details"];
+    let rest = &server.post(&run_path(WELL_BEHAVED)).json()["details"];
     assert_eq!(
         (&rest["processed"], &rest["capped"]),
         (&details["capped"], &0.into())
@@ -461,14 +481,14 @@ fn a_run_ends_when_its_time_is_up_and_says_what_is_left() {
 }
 
 #[test]
-fn a_person_may_ask_for_less_than_the_caps() {
+fn a_request_can_lower_the_caps() {
     let dir = DataDir::new();
     for number in 0..3 {
         dir.write(&format!("ada/{number}.jsonl"), "one\n");
     }
     let server = TestServer::start(&dir, &[well_behaved()]);
     let details = &server
-        .post(&format!("{}&max_sessions=1", run_of(WELL_BEHAVED)))
+        .post(&format!("{}&max_sessions=1", run_path(WELL_BEHAVED)))
         .json()["details"];
     assert_eq!(
         (&details["processed"], &details["capped"]),
@@ -477,11 +497,11 @@ fn a_person_may_ask_for_less_than_the_caps() {
 }
 
 #[test]
-fn a_personal_token_ignores_the_wait_after_failures_and_the_shared_secret_does_not() {
+fn a_personal_token_ignores_the_back_off_and_the_shared_secret_respects_it() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", POISON);
     let server = TestServer::start(&dir, &[panics()]);
-    let path = run_of(PANICS);
+    let path = run_path(PANICS);
     server.post(&path);
     server.post(&path);
     let scheduled = server.send("POST", &path, SECRET, "", &[]).json();
@@ -505,12 +525,12 @@ fn a_personal_token_ignores_the_wait_after_failures_and_the_shared_secret_does_n
 }
 
 #[test]
-fn runs_are_listed_the_newest_first_and_shown_one_by_one() {
+fn runs_are_listed_newest_first_and_returned_by_id() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", POISON);
     let server = TestServer::start(&dir, &[well_behaved(), panics(), misbehaving("loops")]);
-    server.post(&run_of(WELL_BEHAVED));
-    server.post(&run_of(PANICS));
+    server.post(&run_path(WELL_BEHAVED));
+    server.post(&run_path(PANICS));
     let runs = server.get("/api/admin/runs").json();
     let ids: Vec<&Value> = runs["runs"]
         .as_array()
@@ -519,10 +539,10 @@ fn runs_are_listed_the_newest_first_and_shown_one_by_one() {
         .map(|run| &run["id"])
         .collect();
     assert_eq!(ids, ["2", "1"]);
-    let of_one = server
+    let filtered = server
         .get(&format!("/api/admin/runs?processor={WELL_BEHAVED}&limit=5"))
         .json();
-    assert_eq!(of_one["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(filtered["runs"].as_array().unwrap().len(), 1);
     let run = server.get("/api/admin/runs/2").json();
     assert_eq!(run, runs["runs"][0]);
     insta::assert_json_snapshot!(run, { ".stats.fuel" => "[fuel]", ".stats.errors_detail[0].error" => "[error]" }, @r#"

@@ -1,4 +1,4 @@
-//! Uploads: what is kept, under whose name, and what is refused.
+//! Uploads: storage, file names, gzip, limits, and quotas.
 
 mod obstacles;
 
@@ -13,13 +13,13 @@ use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::{DataDir, Transcript};
 use session_pipeline_pipeline::config::Config;
 
-use super::{Answer, SECRET, TestServer};
+use super::{HttpResponse, SECRET, TestServer};
 use crate::database::rows;
 use crate::guests::usage;
 
 const UPLOAD: &str = "/api/upload/sessions";
 
-/// A form with one file.
+/// A multipart form with one file.
 fn form(field: &str, name: &str, content: &[u8]) -> Vec<u8> {
     let mut form = format!(
         "--border\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
@@ -31,7 +31,7 @@ fn form(field: &str, name: &str, content: &[u8]) -> Vec<u8> {
     form
 }
 
-fn upload(server: &TestServer, token: &str, name: &str, content: &[u8]) -> Answer {
+fn upload(server: &TestServer, token: &str, name: &str, content: &[u8]) -> HttpResponse {
     let kind = "multipart/form-data; boundary=border";
     server.send("POST", UPLOAD, token, kind, &form("file", name, content))
 }
@@ -42,18 +42,18 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The sessions of a data dir with what they hold; hidden files too.
-fn kept(dir: &DataDir) -> Vec<(String, String)> {
-    let mut kept = Vec::new();
+/// The names and contents of all stored files, including hidden ones, sorted.
+fn stored_files(dir: &DataDir) -> Vec<(String, String)> {
+    let mut files = Vec::new();
     for user in fs::read_dir(dir.sessions_root()).unwrap() {
         for file in fs::read_dir(user.unwrap().path()).unwrap() {
             let file = file.unwrap();
             let content = fs::read_to_string(file.path()).unwrap();
-            kept.push((file.file_name().into_string().unwrap(), content));
+            files.push((file.file_name().into_string().unwrap(), content));
         }
     }
-    kept.sort();
-    kept
+    files.sort();
+    files
 }
 
 fn pair(name: &str, content: &str) -> (String, String) {
@@ -61,14 +61,14 @@ fn pair(name: &str, content: &str) -> (String, String) {
 }
 
 #[test]
-fn an_upload_is_a_session_of_the_tokens_user() {
+fn an_upload_becomes_a_session_of_the_tokens_user() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
     let transcript = Transcript::new("s1").user("hello").text();
-    let answer = upload(&server, &server.analyst, "s1.jsonl", transcript.as_bytes());
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let response = upload(&server, &server.analyst, "s1.jsonl", transcript.as_bytes());
+    assert_eq!(response.status, 200, "{response:?}");
     assert_eq!(
-        answer.json(),
+        response.json(),
         serde_json::json!({ "status": "ok", "filename": "s1.jsonl", "size": transcript.len() })
     );
     assert_eq!(
@@ -86,7 +86,7 @@ fn an_upload_is_a_session_of_the_tokens_user() {
     assert_eq!(
         rows(&dir, owner),
         ["1"],
-        "it lies in the folder of the user's id"
+        "the session is in the folder with the id of the user"
     );
     let audit = "SELECT params, result, email FROM audit_log JOIN users ON users.id = user_id WHERE action = 'session.upload'";
     assert_eq!(
@@ -99,16 +99,19 @@ fn an_upload_is_a_session_of_the_tokens_user() {
 }
 
 #[test]
-fn a_compressed_upload_is_kept_as_it_was_before() {
+fn a_compressed_upload_is_stored_decompressed() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let answer = upload(&server, &server.analyst, "s1.jsonl.gz", &gzip(b"{}\n"));
-    assert_eq!((answer.status, &answer.json()["size"]), (200, &3.into()));
-    assert_eq!(kept(&dir), [pair("s1.jsonl", "{}\n")]);
+    let response = upload(&server, &server.analyst, "s1.jsonl.gz", &gzip(b"{}\n"));
+    assert_eq!(
+        (response.status, &response.json()["size"]),
+        (200, &3.into())
+    );
+    assert_eq!(stored_files(&dir), [pair("s1.jsonl", "{}\n")]);
 }
 
 #[test]
-fn what_is_sent_again_takes_the_place_of_the_one_before() {
+fn an_upload_replaces_an_earlier_upload_with_the_same_name() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     for content in ["{}\n", "{}\n{}\n"] {
@@ -117,11 +120,11 @@ fn what_is_sent_again_takes_the_place_of_the_one_before() {
             200
         );
     }
-    assert_eq!(kept(&dir), [pair("s1.jsonl", "{}\n{}\n")]);
+    assert_eq!(stored_files(&dir), [pair("s1.jsonl", "{}\n{}\n")]);
 }
 
 #[test]
-fn names_that_lead_astray_or_hide_are_refused() {
+fn invalid_and_hidden_file_names_are_rejected() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let long = format!("{}.jsonl", "a".repeat(195));
@@ -145,37 +148,37 @@ fn names_that_lead_astray_or_hide_are_refused() {
         "jsonl",
         &long,
     ] {
-        let answer = upload(&server, &server.analyst, name, b"{}\n");
-        assert_eq!(answer.status, 400, "{name:?}: {answer:?}");
-        answer.refusal();
+        let response = upload(&server, &server.analyst, name, b"{}\n");
+        assert_eq!(response.status, 400, "{name:?}: {response:?}");
+        response.error();
     }
     assert_eq!(
         upload(&server, &server.analyst, &long[1..], b"{}\n").status,
         200,
-        "two hundred are allowed"
+        "a name of 200 characters is valid"
     );
     assert_eq!(
-        kept(&dir).len(),
+        stored_files(&dir).len(),
         1,
-        "and nothing else is left, hidden or not"
+        "no other file is left, hidden or not"
     );
 }
 
 #[test]
-fn what_is_no_complete_gzip_is_refused_and_leaves_nothing() {
+fn incomplete_gzip_data_is_rejected_and_leaves_no_file() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let whole = gzip(&[b'x'; 10_000]);
     for content in [&b"no gzip"[..], &whole[..whole.len() - 4], b""] {
-        let answer = upload(&server, &server.analyst, "s1.jsonl.gz", content);
-        assert_eq!(answer.status, 400, "{answer:?}");
-        assert!(answer.refusal().contains("invalid_gzip"), "{answer:?}");
+        let response = upload(&server, &server.analyst, "s1.jsonl.gz", content);
+        assert_eq!(response.status, 400, "{response:?}");
+        assert!(response.error().contains("invalid_gzip"), "{response:?}");
     }
-    assert_eq!(kept(&dir), []);
+    assert_eq!(stored_files(&dir), []);
 }
 
 #[test]
-fn the_limit_holds_for_what_is_kept_and_not_only_for_what_is_sent() {
+fn the_size_limit_applies_to_the_decompressed_size() {
     let dir = DataDir::new();
     let limits = HttpLimits {
         upload_bytes_max: 1000,
@@ -190,45 +193,45 @@ fn the_limit_holds_for_what_is_kept_and_not_only_for_what_is_sent() {
         ("s3.jsonl", &[b'x'; 200_000], 413),
         ("s4.jsonl", &[b'x'; 1000], 200),
     ] {
-        let answer = upload(&server, &server.analyst, name, content);
-        assert_eq!(answer.status, status, "{name}: {answer:?}");
+        let response = upload(&server, &server.analyst, name, content);
+        assert_eq!(response.status, status, "{name}: {response:?}");
     }
-    assert_eq!(kept(&dir).len(), 1);
+    assert_eq!(stored_files(&dir).len(), 1);
 }
 
 #[test]
-fn an_upload_needs_a_file_and_somebody_whose_it_is() {
+fn an_upload_requires_a_file_and_a_token_with_a_user() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let kind = "multipart/form-data; boundary=border";
     let send = |token: &str, kind: &str, body: &[u8]| {
-        server.send("POST", UPLOAD, token, kind, body).refusal()
+        server.send("POST", UPLOAD, token, kind, body).error()
     };
     let odd = form("file", "notes.txt", b"{}\n");
     insta::assert_snapshot!(send(&server.analyst, kind, &odd), @"400: invalid file name `notes.txt`: send a name of 1 to 200 characters of A-Z a-z 0-9 . _ - that ends with `.jsonl` or `.jsonl.gz` and does not start with a dot");
-    insta::assert_snapshot!(send(&server.analyst, kind, &form("other", "s1.jsonl", b"{}\n")), @"400: the form has no field `file`");
-    insta::assert_snapshot!(send(&server.analyst, "application/json", b"{}"), @"415: the form cannot be read (Invalid `boundary` for `multipart/form-data` request); send `multipart/form-data` with the session in the field `file`");
-    insta::assert_snapshot!(send(SECRET, kind, &form("file", "s1.jsonl", b"{}\n")), @"403: this token belongs to nobody; upload with one made by `token create --user EMAIL`");
-    let cut = &form("file", "s1.jsonl", b"{}\n")[..120];
-    insta::assert_snapshot!(send(&server.analyst, kind, cut), @r#"400: the form cannot be read (field "file" received with incomplete data); send `multipart/form-data` with the session in the field `file`"#);
-    assert_eq!(kept(&dir), []);
+    insta::assert_snapshot!(send(&server.analyst, kind, &form("other", "s1.jsonl", b"{}\n")), @"400: the form has no field `file`; send the session in this field");
+    insta::assert_snapshot!(send(&server.analyst, "application/json", b"{}"), @"415: invalid form (Invalid `boundary` for `multipart/form-data` request); send `multipart/form-data` with the session in the field `file`");
+    insta::assert_snapshot!(send(SECRET, kind, &form("file", "s1.jsonl", b"{}\n")), @"403: this token has no user; upload with a token from `token create --user EMAIL`");
+    let truncated = &form("file", "s1.jsonl", b"{}\n")[..120];
+    insta::assert_snapshot!(send(&server.analyst, kind, truncated), @r#"400: invalid form (field "file" received with incomplete data); send `multipart/form-data` with the session in the field `file`"#);
+    assert_eq!(stored_files(&dir), []);
 }
 
 #[test]
-fn what_a_crash_left_of_an_upload_is_removed_at_the_next_start() {
+fn unfinished_uploads_are_removed_at_the_next_start() {
     let dir = DataDir::new();
     for name in [".upload-abc", ".hidden", "s1.jsonl"] {
         dir.write(&format!("ada/{name}"), "{}\n");
     }
     let _server = TestServer::start(&dir, &[]);
     assert_eq!(
-        kept(&dir),
+        stored_files(&dir),
         [pair(".hidden", "{}\n"), pair("s1.jsonl", "{}\n")]
     );
 }
 
 #[test]
-fn sessions_that_lie_elsewhere_are_not_ours_to_write() {
+fn an_upload_is_rejected_if_the_sessions_root_is_outside_the_data_directory() {
     let dir = DataDir::new();
     let elsewhere = DataDir::new();
     let config = Config {
@@ -236,13 +239,16 @@ fn sessions_that_lie_elsewhere_are_not_ours_to_write() {
         ..dir.config()
     };
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
-    let answer = upload(&server, &server.analyst, "s1.jsonl", b"{}\n");
-    assert_eq!(answer.status, 409, "{answer:?}");
-    assert_eq!((kept(&elsewhere), kept(&dir)), (Vec::new(), Vec::new()));
+    let response = upload(&server, &server.analyst, "s1.jsonl", b"{}\n");
+    assert_eq!(response.status, 409, "{response:?}");
+    assert_eq!(
+        (stored_files(&elsewhere), stored_files(&dir)),
+        (Vec::new(), Vec::new())
+    );
 }
 
 #[test]
-fn a_gzip_of_several_members_is_kept_whole_and_all_of_it_is_processed() {
+fn a_gzip_file_with_several_members_is_stored_and_processed_completely() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
     let first = Transcript::new("s1").user("hello").text();
@@ -253,44 +259,50 @@ fn a_gzip_of_several_members_is_kept_whole_and_all_of_it_is_processed() {
         gzip(second.as_bytes()),
         gzip(b""),
     ];
-    let answer = upload(&server, &server.analyst, "s1.jsonl.gz", &members.concat());
+    let response = upload(&server, &server.analyst, "s1.jsonl.gz", &members.concat());
     let size = (first.len() + second.len()) as u64;
-    assert_eq!((answer.status, &answer.json()["size"]), (200, &size.into()));
-    assert_eq!(kept(&dir), [pair("s1.jsonl", &format!("{first}{second}"))]);
+    assert_eq!(
+        (response.status, &response.json()["size"]),
+        (200, &size.into())
+    );
+    assert_eq!(
+        stored_files(&dir),
+        [pair("s1.jsonl", &format!("{first}{second}"))]
+    );
     server.post("/api/admin/run-session-processor?processor=usage");
     server.stop();
     assert_eq!(rows(&dir, "SELECT prompts FROM usage.sessions"), ["2"]);
 }
 
 #[test]
-fn what_follows_a_gzip_member_is_another_one_or_an_error() {
+fn data_after_a_gzip_member_must_be_another_member() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let (one, two) = (gzip(b"{}\n"), gzip(b"[]\n"));
-    let cut = &two[..two.len() - 1];
-    let mut wrong_sum = two.clone();
-    let place = wrong_sum.len() - 8;
-    wrong_sum[place] ^= 1;
+    let truncated = &two[..two.len() - 1];
+    let mut wrong_checksum = two.clone();
+    let index = wrong_checksum.len() - 8;
+    wrong_checksum[index] ^= 1;
     for (name, rest) in [
         ("garbage", &b"garbage"[..]),
         ("one byte", b"x"),
         ("zeros", &[0; 512]),
         ("half a header", &two[..5]),
-        ("a cut member", cut),
-        ("a wrong sum", &wrong_sum),
+        ("a truncated member", truncated),
+        ("a wrong checksum", &wrong_checksum),
     ] {
         let content = [&one, rest].concat();
-        let answer = upload(&server, &server.analyst, "s1.jsonl.gz", &content);
-        assert_eq!(answer.status, 400, "{name}: {answer:?}");
-        let refusal = answer.refusal();
-        assert!(refusal.contains("invalid_gzip"), "{name}: {refusal}");
-        assert!(refusal.contains("after member 1"), "{name}: {refusal}");
+        let response = upload(&server, &server.analyst, "s1.jsonl.gz", &content);
+        assert_eq!(response.status, 400, "{name}: {response:?}");
+        let error = response.error();
+        assert!(error.contains("invalid_gzip"), "{name}: {error}");
+        assert!(error.contains("after member 1"), "{name}: {error}");
     }
-    assert_eq!(kept(&dir), []);
+    assert_eq!(stored_files(&dir), []);
 }
 
 #[test]
-fn the_limit_holds_over_all_members_and_for_their_number() {
+fn the_total_size_and_the_number_of_gzip_members_are_limited() {
     let dir = DataDir::new();
     let limits = HttpLimits {
         upload_bytes_max: 3_000_000,
@@ -299,21 +311,21 @@ fn the_limit_holds_over_all_members_and_for_their_number() {
     let server = TestServer::start_with(&dir, dir.config(), limits, &[]);
     let member = gzip(&[b'x'; 1_000_000]);
     let bomb = member.repeat(4);
-    let answer = upload(&server, &server.analyst, "s1.jsonl.gz", &bomb);
-    assert_eq!(answer.status, 413, "{answer:?}");
-    let answer = upload(&server, &server.analyst, "s1.jsonl.gz", &member.repeat(3));
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let response = upload(&server, &server.analyst, "s1.jsonl.gz", &bomb);
+    assert_eq!(response.status, 413, "{response:?}");
+    let response = upload(&server, &server.analyst, "s1.jsonl.gz", &member.repeat(3));
+    assert_eq!(response.status, 200, "{response:?}");
     let empty = gzip(b"");
     let many = empty.repeat(110_000);
     assert!(many.len() < 3_000_000);
-    let answer = upload(&server, &server.analyst, "s2.jsonl.gz", &many);
-    assert_eq!(answer.status, 400, "{answer:?}");
-    assert!(answer.refusal().contains("members"), "{answer:?}");
-    assert_eq!(kept(&dir).len(), 1);
+    let response = upload(&server, &server.analyst, "s2.jsonl.gz", &many);
+    assert_eq!(response.status, 400, "{response:?}");
+    assert!(response.error().contains("members"), "{response:?}");
+    assert_eq!(stored_files(&dir).len(), 1);
 }
 
-/// A request as it is written here; gives the status line.
-fn raw(server: &TestServer, head: &str, body: impl FnOnce(&mut TcpStream)) -> String {
+/// Sends a raw upload request. Returns the status line.
+fn send_raw(server: &TestServer, head: &str, body: impl FnOnce(&mut TcpStream)) -> String {
     let mut stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
     let head = format!(
         "POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
@@ -322,14 +334,14 @@ fn raw(server: &TestServer, head: &str, body: impl FnOnce(&mut TcpStream)) -> St
     );
     stream.write_all(head.as_bytes()).unwrap();
     body(&mut stream);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer);
-    answer.lines().next().unwrap_or_default().to_owned()
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response);
+    let response = String::from_utf8_lossy(&response);
+    response.lines().next().unwrap_or_default().to_owned()
 }
 
 #[test]
-fn an_upload_above_the_limit_is_too_large_however_it_is_sent() {
+fn an_upload_above_the_limit_gets_413_with_and_without_a_content_length() {
     let dir = DataDir::new();
     let limits = HttpLimits {
         upload_bytes_max: 100_000,
@@ -343,19 +355,19 @@ fn an_upload_above_the_limit_is_too_large_however_it_is_sent() {
     let all = |stream: &mut TcpStream| {
         let _ = stream.write_all(&large);
     };
-    assert_eq!(raw(&server, &length, all), too_large);
-    // Only announced.
-    assert_eq!(raw(&server, &length, |_| {}), too_large);
-    // Of a length that nobody tells before.
+    assert_eq!(send_raw(&server, &length, all), too_large);
+    // The body is never sent.
+    assert_eq!(send_raw(&server, &length, |_| {}), too_large);
+    // Without a `Content-Length`.
     for size in [1, 1000, 100_000, 3_000_000] {
-        let line = raw(
+        let line = send_raw(
             &server,
             "Transfer-Encoding: chunked\r\nConnection: close",
             |stream| {
                 let rest = large.chunks(size).take(20_000.max(400_000 / size));
                 let mut bytes = Vec::new();
                 if size == 1 {
-                    // Small chunks after a large one, which is all but the limit.
+                    // Small chunks after a large chunk that almost reaches the limit.
                     bytes.extend_from_slice(format!("{:x}\r\n", 160_000).as_bytes());
                     bytes.extend_from_slice(&large[..160_000]);
                     bytes.extend_from_slice(b"\r\n");
@@ -371,11 +383,11 @@ fn an_upload_above_the_limit_is_too_large_however_it_is_sent() {
         );
         assert_eq!(line, too_large, "chunks of {size}");
     }
-    assert_eq!(kept(&dir), []);
+    assert_eq!(stored_files(&dir), []);
 }
 
 #[test]
-fn a_form_whose_file_does_not_come_is_ended_early() {
+fn a_form_without_a_file_is_rejected_early() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     let head = "Content-Length: 40000000\r\nConnection: close";
@@ -393,23 +405,23 @@ fn a_form_whose_file_does_not_come_is_ended_early() {
         ),
     ];
     for (name, start) in endless {
-        let line = raw(&server, head, |stream| {
+        let line = send_raw(&server, head, |stream| {
             let _ = stream.write_all(&start);
             let _ = stream.write_all(&vec![b'x'; 400_000]);
         });
         assert_eq!(line, bad, "{name}");
     }
-    // Short fields before the file are fine.
+    // Short fields before the file are accepted.
     let mut short =
         b"--border\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n".to_vec();
     short.extend_from_slice(&form("file", "s1.jsonl", b"{}\n"));
     let kind = "multipart/form-data; boundary=border";
-    let answer = server.send("POST", UPLOAD, &server.analyst, kind, &short);
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let response = server.send("POST", UPLOAD, &server.analyst, kind, &short);
+    assert_eq!(response.status, 200, "{response:?}");
 }
 
-/// An upload that begins, and then waits for what its client sends.
-fn stalled(server: &TestServer, token: &str) -> TcpStream {
+/// Starts an upload and stops sending in the middle of the file.
+fn stalled_upload(server: &TestServer, token: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
     let start = form("file", "slow.jsonl", &[b'x'; 1000]);
     let head = format!(
@@ -422,7 +434,7 @@ fn stalled(server: &TestServer, token: &str) -> TcpStream {
 }
 
 #[test]
-fn a_user_whose_uploads_stand_still_is_in_nobodys_way_and_is_ended() {
+fn stalled_uploads_time_out_and_do_not_block_other_users() {
     let dir = DataDir::new();
     let limits = HttpLimits {
         uploads_max: 2,
@@ -431,80 +443,101 @@ fn a_user_whose_uploads_stand_still_is_in_nobodys_way_and_is_ended() {
         ..HttpLimits::default()
     };
     let server = TestServer::start_with(&dir, dir.config(), limits, &[]);
-    let mut slow: Vec<TcpStream> = (0..3).map(|_| stalled(&server, &server.analyst)).collect();
-    super::runs::wait_until("they have begun", || {
+    let mut slow: Vec<TcpStream> = (0..3)
+        .map(|_| stalled_upload(&server, &server.analyst))
+        .collect();
+    super::runs::wait_until("all uploads have started", || {
         dir.sessions_root().read_dir().is_ok_and(|users| {
             let files = users.flat_map(|user| user.unwrap().path().read_dir().unwrap());
             files.count() == 3
         })
     });
-    let answer = upload(&server, &server.admin, "s1.jsonl", b"{}\n");
-    assert_eq!(answer.status, 200, "another user: {answer:?}");
-    let answer = upload(&server, &server.analyst, "s1.jsonl", b"{}\n");
-    assert!([200, 429].contains(&answer.status), "{answer:?}");
+    let response = upload(&server, &server.admin, "s1.jsonl", b"{}\n");
+    assert_eq!(
+        response.status, 200,
+        "another user is blocked: {response:?}"
+    );
+    let response = upload(&server, &server.analyst, "s1.jsonl", b"{}\n");
+    assert!([200, 429].contains(&response.status), "{response:?}");
     for stream in &mut slow {
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        let mut response = String::new();
+        let _ = stream.read_to_string(&mut response);
+        assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
     }
-    let answer = upload(&server, &server.analyst, "s2.jsonl", b"{}\n");
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let response = upload(&server, &server.analyst, "s2.jsonl", b"{}\n");
+    assert_eq!(response.status, 200, "{response:?}");
 }
 
 #[test]
-fn an_upload_whose_token_is_revoked_on_the_way_is_not_kept() {
+fn an_upload_is_not_stored_if_its_token_is_revoked_meanwhile() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let mut slow = stalled(&server, &server.analyst);
-    super::runs::wait_until("it has begun", || dir.sessions_root().exists());
+    let mut slow = stalled_upload(&server, &server.analyst);
+    super::runs::wait_until("the upload has started", || dir.sessions_root().exists());
     let revoked = server.send("DELETE", "/api/admin/tokens/2", &server.admin, "", &[]);
     assert_eq!(revoked.status, 200, "{revoked:?}");
     let start = form("file", "slow.jsonl", &[b'x'; 1000]);
     let mut rest = start[500..].to_vec();
     rest.resize(50_000 - 500, b' ');
     slow.write_all(&rest).unwrap();
-    let mut answer = String::new();
+    let mut response = String::new();
     slow.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-    let _ = slow.read_to_string(&mut answer);
-    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-    assert_eq!(kept(&dir), []);
+    let _ = slow.read_to_string(&mut response);
+    assert!(response.starts_with("HTTP/1.1 401 "), "{response}");
+    assert_eq!(stored_files(&dir), []);
 }
 
 #[test]
-fn a_user_may_fill_their_quota_and_no_more() {
+fn an_upload_beyond_the_quota_of_its_user_is_rejected() {
     let dir = DataDir::new();
     let mut config = dir.config();
     config.service.user_bytes_max = 10_000;
     config.service.user_files_max = 3;
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
     let send = |token: &str, name: &str, bytes: usize| {
-        let answer = upload(&server, token, name, &vec![b'x'; bytes]);
-        if answer.status != 200 {
-            answer.refusal();
+        let response = upload(&server, token, name, &vec![b'x'; bytes]);
+        if response.status != 200 {
+            response.error();
         }
-        answer.status
+        response.status
     };
     let ada = server.analyst.as_str();
     assert_eq!(send(ada, "a.jsonl", 6_000), 200);
-    assert_eq!(send(ada, "b.jsonl", 4_001), 507, "more bytes than are left");
-    assert_eq!(send(ada, "b.jsonl", 4_000), 200, "nothing of it was kept");
+    assert_eq!(
+        send(ada, "b.jsonl", 4_001),
+        507,
+        "more bytes than the quota has left"
+    );
+    assert_eq!(
+        send(ada, "b.jsonl", 4_000),
+        200,
+        "the rejected upload does not count"
+    );
     assert_eq!(send(ada, "c.jsonl", 1), 507);
     assert_eq!(
         send(ada, "a.jsonl", 6_000),
         200,
-        "in the place of the one before"
+        "a replaced file does not count"
     );
     assert_eq!(send(ada, "a.jsonl", 6_001), 507);
     assert_eq!(send(ada, "a.jsonl", 1_000), 200);
-    assert_eq!(send(ada, "c.jsonl.gz", 5), 400, "what fails takes nothing");
+    assert_eq!(
+        send(ada, "c.jsonl.gz", 5),
+        400,
+        "a failed upload does not count"
+    );
     assert_eq!(send(ada, "c.jsonl", 1_000), 200);
-    assert_eq!(send(ada, "d.jsonl", 1), 507, "more files than are allowed");
+    assert_eq!(
+        send(ada, "d.jsonl", 1),
+        507,
+        "more files than the quota allows"
+    );
     assert_eq!(
         send(&server.admin, "a.jsonl", 10_000),
         200,
-        "each user has one"
+        "each user has a separate quota"
     );
-    // An operator makes room; it is seen at the next count, a minute later at the latest.
+    // An operator deletes a file. The next count, within a minute, notices it.
     let folder = dir.sessions_root().read_dir().unwrap();
     for user in folder {
         let _ = fs::remove_file(user.unwrap().path().join("b.jsonl"));
@@ -512,12 +545,15 @@ fn a_user_may_fill_their_quota_and_no_more() {
     dir.clock().advance(Duration::from_secs(61));
     assert_eq!(send(ada, "d.jsonl", 4_000), 200);
     let bomb = gzip(&[b'x'; 100_000]);
-    let answer = upload(&server, ada, "a.jsonl.gz", &bomb);
-    assert_eq!(answer.status, 507, "counted as it is kept: {answer:?}");
+    let response = upload(&server, ada, "a.jsonl.gz", &bomb);
+    assert_eq!(
+        response.status, 507,
+        "the decompressed size counts: {response:?}"
+    );
 }
 
 #[test]
-fn what_a_user_had_before_the_start_counts_towards_the_quota() {
+fn sessions_from_before_the_start_count_towards_the_quota() {
     let dir = DataDir::new();
     let mut config = dir.config();
     config.service.user_bytes_max = 10_000;
@@ -529,18 +565,18 @@ fn what_a_user_had_before_the_start_counts_towards_the_quota() {
     let token = server.analyst.clone();
     server.stop();
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
-    let answer = upload(&server, &token, "b.jsonl", &[b'x'; 2_000]);
-    assert_eq!(answer.status, 507, "{answer:?}");
-    insta::assert_snapshot!(answer.refusal(), @"507: the quota of 9.8 KiB for one user's sessions is used up; ask an operator to remove old sessions or to raise the quota in the section `[service]` of the config file");
+    let response = upload(&server, &token, "b.jsonl", &[b'x'; 2_000]);
+    assert_eq!(response.status, 507, "{response:?}");
+    insta::assert_snapshot!(response.error(), @"507: the quota of 9.8 KiB for one user's sessions is used up; ask an operator to remove old sessions or to raise the quota in the section `[service]` of the config file");
 }
 
 #[test]
-fn a_disk_that_is_nearly_full_takes_no_uploads() {
+fn uploads_are_rejected_when_the_disk_is_nearly_full() {
     let dir = DataDir::new();
     let mut config = dir.config();
     config.service.free_space_min = 1 << 60;
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
-    let answer = upload(&server, &server.analyst, "a.jsonl", b"{}\n");
-    insta::assert_snapshot!(answer.refusal(), @"507: the disk of the sessions has less than 1.0 EiB of free space; free some space, or lower `free_space_min` in the section `[service]` of the config file");
-    assert_eq!(kept(&dir), []);
+    let response = upload(&server, &server.analyst, "a.jsonl", b"{}\n");
+    insta::assert_snapshot!(response.error(), @"507: the disk of the sessions has less than 1.0 EiB of free space; free some space, or lower `free_space_min` in the section `[service]` of the config file");
+    assert_eq!(stored_files(&dir), []);
 }

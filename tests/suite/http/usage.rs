@@ -1,4 +1,4 @@
-//! Usage: the report for analysts, and its administration.
+//! Usage over HTTP: the report, reprocessing, pruning, export, activity, and concurrent queries.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,8 +16,8 @@ use crate::guests::usage;
 
 const ADMIN: &str = "/api/admin/usage";
 
-/// A day before the clock's now, and a month before it.
-fn sessions(dir: &DataDir) {
+/// Writes two sessions: one from yesterday, by the test clock, and one from a month ago.
+fn write_sessions(dir: &DataDir) {
     let session = |id: &str, day: &str| {
         Transcript::new(id)
             .at(day.parse().unwrap())
@@ -28,18 +28,18 @@ fn sessions(dir: &DataDir) {
     dir.write("=bob/old.jsonl", session("s2", "2099-12-01T10:00:00Z"));
 }
 
-fn served(dir: &DataDir) -> TestServer {
-    sessions(dir);
+fn start_with_usage(dir: &DataDir) -> TestServer {
+    write_sessions(dir);
     let server = TestServer::start(dir, &[usage()]);
-    let ran = server.post("/api/admin/run-session-processor?processor=usage");
-    assert_eq!(ran.json()["details"]["processed"], 2, "{ran:?}");
+    let run = server.post("/api/admin/run-session-processor?processor=usage");
+    assert_eq!(run.json()["details"]["processed"], 2, "{run:?}");
     server
 }
 
 #[test]
-fn analysts_read_the_report_by_each_of_its_keys() {
+fn an_analyst_can_group_the_report_by_every_key() {
     let dir = DataDir::new();
-    let server = served(&dir);
+    let server = start_with_usage(&dir);
     let report = |query: &str| {
         server
             .send(
@@ -69,7 +69,7 @@ fn analysts_read_the_report_by_each_of_its_keys() {
 }
 
 #[test]
-fn before_any_run_all_answers_are_empty_and_none_is_a_failure() {
+fn before_the_first_run_all_responses_are_empty_and_succeed() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
     assert_eq!(
@@ -87,9 +87,9 @@ fn before_any_run_all_answers_are_empty_and_none_is_a_failure() {
 }
 
 #[test]
-fn the_summary_tells_tools_users_failures_and_active_days_of_its_window() {
+fn the_summary_lists_tools_users_failures_and_active_days_of_its_window() {
     let dir = DataDir::new();
-    let server = served(&dir);
+    let server = start_with_usage(&dir);
     let summary = |window: &str| {
         server
             .get(&format!("{ADMIN}/summary?window={window}"))
@@ -137,9 +137,9 @@ fn the_summary_tells_tools_users_failures_and_active_days_of_its_window() {
 }
 
 #[test]
-fn to_reprocess_usage_marks_all_its_sessions_and_deletes_nothing() {
+fn reprocessing_usage_marks_all_sessions_and_deletes_no_rows() {
     let dir = DataDir::new();
-    let server = served(&dir);
+    let server = start_with_usage(&dir);
     let marked = server.post(&format!("{ADMIN}/reprocess")).json();
     assert_eq!(
         marked,
@@ -167,9 +167,9 @@ fn to_reprocess_usage_marks_all_its_sessions_and_deletes_nothing() {
 }
 
 #[test]
-fn nothing_is_pruned_unless_a_retention_is_set() {
+fn no_events_are_pruned_without_a_retention_period() {
     let dir = DataDir::new();
-    let server = served(&dir);
+    let server = start_with_usage(&dir);
     let skipped = server.post(&format!("{ADMIN}/prune")).json();
     assert_eq!(skipped["status"], "skipped");
     assert!(
@@ -183,9 +183,9 @@ fn nothing_is_pruned_unless_a_retention_is_set() {
 }
 
 #[test]
-fn events_older_than_the_retention_are_pruned() {
+fn events_older_than_the_retention_period_are_pruned() {
     let dir = DataDir::new();
-    sessions(&dir);
+    write_sessions(&dir);
     let service = ServiceConfig {
         usage_retention_days: Some(7),
         ..ServiceConfig::default()
@@ -207,12 +207,15 @@ fn events_older_than_the_retention_are_pruned() {
         pruned,
         serde_json::json!({ "status": "ok", "retention_days": 7, "deleted": 1, "remaining": 1 })
     );
-    assert_eq!(calls(), 1, "a report never tells of what is gone");
+    assert_eq!(calls(), 1, "the report excludes pruned events");
     assert_eq!(server.post(&format!("{ADMIN}/prune")).json()["deleted"], 0);
     let ran = server
         .post("/api/admin/run-session-processor?processor=usage")
         .json();
-    assert_eq!(ran["details"]["scanned"], 0, "pruning makes no session due");
+    assert_eq!(
+        ran["details"]["scanned"], 0,
+        "pruning does not make a session due"
+    );
     server.stop();
     assert_eq!(
         rows(
@@ -224,12 +227,12 @@ fn events_older_than_the_retention_are_pruned() {
 }
 
 #[test]
-fn the_export_is_csv_with_a_header_whose_cells_no_spreadsheet_takes_for_formulas() {
+fn the_csv_export_has_a_header_and_escapes_formulas() {
     let dir = DataDir::new();
-    let server = served(&dir);
+    let server = start_with_usage(&dir);
     let export = server.get(&format!("{ADMIN}/export?format=csv"));
     assert_eq!(
-        (export.status, export.kind.as_str()),
+        (export.status, export.content_type.as_str()),
         (200, "text/csv; charset=utf-8")
     );
     let text = export.text();
@@ -242,19 +245,19 @@ fn the_export_is_csv_with_a_header_whose_cells_no_spreadsheet_takes_for_formulas
     assert_eq!(lines.len(), 3);
     assert!(
         lines[1].contains(r#","'=bob/old.jsonl",s2,"'=bob","#),
-        "the oldest first: {}",
+        "expected the oldest event first: {}",
         lines[1]
     );
     assert!(
         !dir.path().join("export").read_dir().unwrap().any(|_| true),
-        "nothing is left of it"
+        "the temporary file must be deleted"
     );
 }
 
 #[test]
 fn the_export_is_filtered_by_time_user_and_source() {
     let dir = DataDir::new();
-    let server = served(&dir);
+    let server = start_with_usage(&dir);
     for (query, expected) in [
         ("", 2),
         ("&since=2099-12-31", 1),
@@ -267,7 +270,7 @@ fn the_export_is_filtered_by_time_user_and_source() {
         ("&source=mcp", 0),
     ] {
         let export = server.get(&format!("{ADMIN}/export?format=json{query}"));
-        assert_eq!(export.kind, "application/x-ndjson");
+        assert_eq!(export.content_type, "application/x-ndjson");
         let events: Vec<serde_json::Value> = export
             .text()
             .lines()
@@ -281,17 +284,17 @@ fn the_export_is_filtered_by_time_user_and_source() {
 }
 
 #[test]
-fn the_first_column_is_the_hash_of_what_tells_events_apart() {
+fn the_first_column_of_an_export_is_a_hash_that_identifies_the_event() {
     use sha2::Digest;
     let dir = DataDir::new();
-    let server = served(&dir);
+    let server = start_with_usage(&dir);
     let text = server
         .get(&format!(
             "{ADMIN}/export?format=json&user_id=ada%40example.com"
         ))
         .text();
     let event: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let part = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
     let names = [
         "session_id",
         "event_uuid",
@@ -300,13 +303,13 @@ fn the_first_column_is_the_hash_of_what_tells_events_apart() {
         "tool_name",
         "command_name",
     ];
-    let digest = sha2::Sha256::digest(names.map(part).join("|"));
+    let digest = sha2::Sha256::digest(names.map(field).join("|"));
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(event["id"], hex);
 }
 
 #[test]
-fn an_export_that_a_crash_left_is_removed_at_the_next_start_and_nothing_else() {
+fn unfinished_exports_are_removed_at_the_next_start_and_other_files_are_kept() {
     let dir = DataDir::new();
     let folder = dir.path().join("export");
     std::fs::create_dir(&folder).unwrap();
@@ -323,19 +326,19 @@ fn an_export_that_a_crash_left_is_removed_at_the_next_start_and_nothing_else() {
 }
 
 #[test]
-fn a_parquet_export_is_whole_even_without_rows() {
+fn a_parquet_export_without_rows_is_a_complete_file() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[usage()]);
     let export = server.get(&format!("{ADMIN}/export?format=parquet"));
     assert_eq!(
-        (export.status, export.kind.as_str()),
+        (export.status, export.content_type.as_str()),
         (200, "application/octet-stream")
     );
-    assert!(export.bytes.starts_with(b"PAR1") && export.bytes.ends_with(b"PAR1"));
+    assert!(export.body.starts_with(b"PAR1") && export.body.ends_with(b"PAR1"));
 }
 
 #[test]
-fn a_user_who_is_created_later_is_one_person_everywhere() {
+fn sessions_from_before_a_user_was_created_belong_to_that_user_everywhere() {
     let dir = DataDir::new();
     let session = |id: &str| {
         Transcript::new(id)
@@ -346,8 +349,8 @@ fn a_user_who_is_created_later_is_one_person_everywhere() {
     dir.write("carol/before.jsonl", session("s1"));
     let server = TestServer::start(&dir, &[usage()]);
     let run = || {
-        let ran = server.post("/api/admin/run-session-processor?processor=usage");
-        assert_eq!(ran.json()["details"]["processed"], 1, "{ran:?}");
+        let run = server.post("/api/admin/run-session-processor?processor=usage");
+        assert_eq!(run.json()["details"]["processed"], 1, "{run:?}");
     };
     let by_user = || server.get("/api/usage/summary?by=user").json()["rows"].clone();
     run();
@@ -397,8 +400,8 @@ fn a_user_who_is_created_later_is_one_person_everywhere() {
     }
 }
 
-/// Enough for a report or a summary to take seconds.
-fn much(dir: &DataDir) {
+/// Adds enough sessions for a report or a summary to take seconds.
+fn add_many_sessions(dir: &DataDir) {
     bulk_sessions::add(
         dir,
         &BulkSessions {
@@ -409,7 +412,8 @@ fn much(dir: &DataDir) {
     );
 }
 
-fn busy(dir: &DataDir, query_time_max: Duration) -> TestServer {
+/// Starts a server that runs one query at a time for each role.
+fn start_with_one_query(dir: &DataDir, query_time_max: Duration) -> TestServer {
     let mut config = Config {
         database_memory_bytes: 64 << 20,
         ..dir.config()
@@ -422,8 +426,8 @@ fn busy(dir: &DataDir, query_time_max: Duration) -> TestServer {
     TestServer::start_with(dir, config, limits, &[usage()])
 }
 
-/// Sends a request and does not wait for its answer.
-fn ask_only(server: &TestServer, path: &str, token: &str) -> TcpStream {
+/// Sends a request without waiting for the response.
+fn send_only(server: &TestServer, path: &str, token: &str) -> TcpStream {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
@@ -435,13 +439,13 @@ fn ask_only(server: &TestServer, path: &str, token: &str) -> TcpStream {
 }
 
 #[test]
-fn a_revocation_and_an_admin_wait_for_no_analyst() {
+fn analysts_do_not_delay_admins_or_revocations() {
     let dir = DataDir::new();
-    much(&dir);
-    let server = busy(&dir, Duration::from_secs(600));
-    let (waits, report) = std::thread::scope(|threads| {
+    add_many_sessions(&dir);
+    let server = start_with_one_query(&dir, Duration::from_secs(600));
+    let (admin_time, report_time) = std::thread::scope(|threads| {
         let analysts: Vec<TcpStream> = (0..20)
-            .map(|_| ask_only(&server, "/api/usage/summary", &server.analyst))
+            .map(|_| send_only(&server, "/api/usage/summary", &server.analyst))
             .collect();
         let started = Instant::now();
         let report = threads.spawn(move || {
@@ -459,63 +463,69 @@ fn a_revocation_and_an_admin_wait_for_no_analyst() {
         let path = format!("/api/admin/tokens/{id}");
         let revoked = server.send("DELETE", &path, &server.admin, "", &[]);
         assert_eq!(revoked.status, 200);
-        let asked = server.send("GET", "/api/usage/summary", token, "", &[]);
-        assert_eq!(asked.status, 401);
+        let rejected = server.send("GET", "/api/usage/summary", token, "", &[]);
+        assert_eq!(rejected.status, 401);
         assert_eq!(server.get("/api/admin/tokens").status, 200);
         assert_eq!(server.get("/api/admin/audit").status, 200);
         (started.elapsed(), report.join().unwrap())
     });
-    assert!(waits < report / 2, "{waits:?} of {report:?}");
+    assert!(
+        admin_time < report_time / 2,
+        "the admin waited {admin_time:?}, and the report took {report_time:?}"
+    );
 }
 
 #[test]
-fn a_report_that_takes_too_long_is_cancelled_and_the_next_goes_on_from_there() {
+fn a_report_that_times_out_is_canceled_and_the_next_request_continues_its_work() {
     let dir = DataDir::new();
-    much(&dir);
-    let server = busy(&dir, Duration::from_millis(400));
-    let mut refusals = 0;
+    add_many_sessions(&dir);
+    let server = start_with_one_query(&dir, Duration::from_millis(400));
+    let mut errors = 0;
     loop {
-        let answer = server.get("/api/usage/summary");
-        if answer.status == 200 {
-            let body = answer.json();
+        let response = server.get("/api/usage/summary");
+        if response.status == 200 {
+            let body = response.json();
             assert_eq!(body["totals"]["messages"], 1_500 * 80 + 20);
             break;
         }
-        if refusals == 0 {
-            insta::assert_snapshot!(answer.refusal(), @"503: the request took longer than 0.4 s and was canceled; request fewer days, retry later, or raise `query_time_max` in the section `[service]` of the config file");
+        if errors == 0 {
+            insta::assert_snapshot!(response.error(), @"503: the request took longer than 0.4 s and was canceled; request fewer days, retry later, or raise `query_time_max` in the section `[service]` of the config file");
         }
-        refusals += 1;
-        assert!(refusals < 300, "each one goes on where the last one ended");
+        errors += 1;
+        assert!(
+            errors < 300,
+            "each request must continue the work of the previous one"
+        );
     }
-    assert!(refusals > 0);
+    assert!(errors > 0);
 }
 
 #[test]
-fn a_role_whose_places_are_all_taken_is_busy_and_the_other_role_is_not() {
+fn a_busy_role_gets_503_while_the_other_role_is_served() {
     let dir = DataDir::new();
-    much(&dir);
-    let server = busy(&dir, Duration::from_millis(400));
+    add_many_sessions(&dir);
+    let server = start_with_one_query(&dir, Duration::from_millis(400));
     let mut reports: Vec<TcpStream> = (0..20)
-        .map(|_| ask_only(&server, "/api/usage/summary", &server.analyst))
+        .map(|_| send_only(&server, "/api/usage/summary", &server.analyst))
         .collect();
     let started = Instant::now();
     for path in ["/api/admin/audit", "/api/admin/tokens", "/api/admin/runs"] {
         assert_eq!(server.get(path).status, 200, "{path}");
     }
     let waited = started.elapsed();
-    // The one at work takes all of its time, and no other one got its place before.
+    // The first report uses its whole time limit, so the others time out while they wait.
     let busy =
-        "1 other requests of role `analyst` kept the database busy for 0.4 s; try again later";
+        "the database was busy with other requests of the role `analyst` for 0.4 s; retry later";
     let mut heads = Vec::new();
     for report in &mut reports {
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         let mut chunk = [0; 4096];
-        while !answer.ends_with(b"}") {
+        while !response.ends_with(b"}") {
             let read = report.read(&mut chunk).unwrap();
             assert_ne!(read, 0);
-            answer.extend_from_slice(&chunk[..read]);
+            response.extend_from_slice(&chunk[..read]);
         }
-        heads.push(String::from_utf8(answer).unwrap());
+        heads.push(String::from_utf8(response).unwrap());
     }
     let busy: Vec<&String> = heads.iter().filter(|head| head.contains(busy)).collect();
     assert!(!busy.is_empty(), "{heads:?}");
@@ -527,33 +537,36 @@ fn a_role_whose_places_are_all_taken_is_busy_and_the_other_role_is_not() {
 }
 
 #[test]
-fn a_read_ends_when_its_client_disconnects() {
+fn a_read_is_canceled_when_its_client_disconnects() {
     let dir = DataDir::new();
-    much(&dir);
-    let server = busy(&dir, Duration::from_secs(600));
+    add_many_sessions(&dir);
+    let server = start_with_one_query(&dir, Duration::from_secs(600));
     let slow = format!("{ADMIN}/summary?window=all");
     let started = Instant::now();
     assert_eq!(server.get(&slow).status, 200);
     let took = started.elapsed();
     for _ in 0..5 {
-        drop(ask_only(&server, &slow, &server.admin));
+        drop(send_only(&server, &slow, &server.admin));
     }
-    let gone = ask_only(&server, &slow, &server.admin);
+    let disconnected = send_only(&server, &slow, &server.admin);
     std::thread::sleep(Duration::from_millis(100));
-    drop(gone);
+    drop(disconnected);
     let started = Instant::now();
     assert_eq!(server.get("/api/admin/audit").status, 200);
     let waited = started.elapsed();
-    assert!(waited < took / 2, "{waited:?} of {took:?}");
+    assert!(
+        waited < took / 2,
+        "waited {waited:?} for a query of {took:?}"
+    );
 }
 
 #[test]
-fn a_service_stops_in_the_middle_of_a_report() {
+fn a_service_can_stop_during_a_report() {
     let dir = DataDir::new();
-    much(&dir);
-    let server = busy(&dir, Duration::from_secs(600));
+    add_many_sessions(&dir);
+    let server = start_with_one_query(&dir, Duration::from_secs(600));
     let reports = ["/api/usage/summary", "/api/usage/summary?by=tool"]
-        .map(|path| ask_only(&server, path, &server.analyst));
+        .map(|path| send_only(&server, path, &server.analyst));
     std::thread::sleep(Duration::from_millis(500));
     let started = Instant::now();
     assert!(server.stop().is_complete);

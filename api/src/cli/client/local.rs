@@ -70,7 +70,7 @@ impl LocalClient {
 struct NoListener;
 
 impl Listener for NoListener {
-    fn hear(&self, _: LocalReport<'_>) -> bool {
+    fn receive(&self, _: LocalReport<'_>) -> bool {
         true
     }
 }

@@ -45,7 +45,7 @@ impl RunProgress {
 }
 
 impl Listener for RunProgress {
-    fn hear(&self, report: LocalReport<'_>) -> bool {
+    fn receive(&self, report: LocalReport<'_>) -> bool {
         match report {
             LocalReport::NoSessionsRoot => {
                 self.root_is_missing.store(true, Ordering::SeqCst);
@@ -56,7 +56,7 @@ impl Listener for RunProgress {
             LocalReport::UnusablePrices(error) if self.is_first => hint(&format!(
                 "sessions are processed, but `report` will fail: {error}"
             )),
-            LocalReport::RunBegins => {
+            LocalReport::RunStarts => {
                 self.bar.get_or_init(|| RunBar::new(&self.name));
             }
             LocalReport::ModelUse(used) => {

@@ -72,7 +72,7 @@ struct ListListener {
 }
 
 impl Listener for ListListener {
-    fn hear(&self, report: LocalReport<'_>) -> bool {
+    fn receive(&self, report: LocalReport<'_>) -> bool {
         match report {
             LocalReport::NoSessionsRoot => hint(&self.no_root),
             LocalReport::Skipped(notes) => {

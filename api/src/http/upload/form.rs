@@ -1,5 +1,5 @@
-//! The body of an upload on its way to the multipart parser, which keeps all that it is given until it
-//! has found what it looks for.
+//! Limits the body of an upload before it reaches the multipart parser, which buffers its input
+//! until it finds a delimiter.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +15,14 @@ use futures_util::{Stream, StreamExt};
 use crate::http::problem::ApiError;
 use crate::problem::ProblemClass;
 
-/// What the form around a file may take.
+/// Maximum size of the form, without the file.
 const FORM_BYTES_MAX: u64 = 64 << 10;
-/// What may come before the file: the headers of its part, and short fields before it.
+/// Maximum number of bytes before the file: short fields, and the headers of the file's part.
 const BEFORE_FILE_BYTES_MAX: usize = 16 << 10;
 
-/// What is known of a body while it arrives.
+/// The size limit of an upload, and its state.
 #[derive(Clone, Debug)]
-pub(super) struct FormBody {
+pub(super) struct UploadBounds {
     bytes_max: u64,
     state: Arc<FormState>,
 }
@@ -30,99 +30,101 @@ pub(super) struct FormBody {
 #[derive(Debug, Default)]
 struct FormState {
     is_in_file: AtomicBool,
-    end: Mutex<Option<FormEnd>>,
+    rejection: Mutex<Option<FormRejection>>,
 }
 
-/// Why no more of a body is read.
+/// Why the rest of a body is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FormEnd {
+enum FormRejection {
     TooLarge,
     NoFile,
-    Broken,
+    Incomplete,
 }
 
-impl FormBody {
-    /// The same request, with a body that stops at its bounds.
+impl UploadBounds {
+    /// Wraps the body of a request, so that reading it fails at the limit.
     ///
     /// # Errors
-    /// When the request announces a larger body than is allowed.
-    pub(super) fn of(request: Request, bytes_max: u64) -> Result<(Request, Self), ApiError> {
-        let form = Self {
+    /// `Content-Length` exceeds the limit.
+    pub(super) fn apply(request: Request, bytes_max: u64) -> Result<(Request, Self), ApiError> {
+        let bounds = Self {
             bytes_max,
             state: Arc::default(),
         };
         let form_max = bytes_max.saturating_add(FORM_BYTES_MAX);
-        let announced = request.headers().get(header::CONTENT_LENGTH);
-        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > form_max) {
-            return Err(form.too_large());
+        let content_length = request.headers().get(header::CONTENT_LENGTH);
+        let content_length =
+            content_length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if content_length.is_some_and(|length| length > form_max) {
+            return Err(bounds.too_large());
         }
         let (parts, body) = request.into_parts();
-        let bounded = BodyChunks {
+        let chunks = BodyChunks {
             chunks: body.into_data_stream(),
-            state: Arc::clone(&form.state),
+            state: Arc::clone(&bounds.state),
             left: form_max,
             before_file: 0,
-            has_given: false,
+            must_yield: false,
         };
-        let mut request = Request::from_parts(parts, Body::from_stream(bounded));
-        // Its own bounds take the place of those of the other routes.
+        let mut request = Request::from_parts(parts, Body::from_stream(chunks));
+        // These limits replace those of the other routes.
         DefaultBodyLimit::apply(DefaultBodyLimit::disable(), &mut request);
-        Ok((request, form))
+        Ok((request, bounds))
     }
 
-    /// The file has been found: from now on only its size counts.
-    pub(super) fn begin_file(&self) {
+    /// Records that the file was found. From now on, only its size is limited.
+    pub(super) fn start_file(&self) {
         self.state.is_in_file.store(true, Ordering::SeqCst);
     }
 
-    /// The response for a form that could not be read to its end.
-    pub(super) fn refusal(&self, error: &MultipartError) -> ApiError {
-        let end = *self
+    /// The error for a form that could not be read completely.
+    pub(super) fn to_api_error(&self, error: &MultipartError) -> ApiError {
+        let rejection = *self
             .state
-            .end
+            .rejection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        match end {
-            Some(FormEnd::TooLarge) => self.too_large(),
-            Some(FormEnd::NoFile) => ApiError::bad(format!(
+        match rejection {
+            Some(FormRejection::TooLarge) => self.too_large(),
+            Some(FormRejection::NoFile) => ApiError::bad_request(format!(
                 "the form has no field `file` in its first {BEFORE_FILE_BYTES_MAX} bytes; send the file first"
             )),
-            Some(FormEnd::Broken) => {
-                ApiError::bad("the request body ended early; send the upload again")
+            Some(FormRejection::Incomplete) => {
+                ApiError::bad_request("the request body is incomplete; retry the upload")
             }
-            // All other errors are those of the form.
-            None => super::unreadable(StatusCode::BAD_REQUEST, &error.body_text()),
+            // All other errors come from the parser.
+            None => super::invalid_form(StatusCode::BAD_REQUEST, &error.body_text()),
         }
     }
 
     fn too_large(&self) -> ApiError {
         let detail = format!(
-            "the session is larger than {} bytes; split it",
+            "the session is larger than the limit of {} bytes; split it",
             self.bytes_max
         );
         ApiError::new(ProblemClass::TooLarge, detail)
     }
 }
 
-/// A body, chunk by chunk.
+/// The chunks of a body, up to the limit.
 struct BodyChunks {
     chunks: BodyDataStream,
     state: Arc<FormState>,
     left: u64,
     before_file: usize,
-    has_given: bool,
+    /// Set after each chunk, to return control to the parser.
+    must_yield: bool,
 }
 
 impl BodyChunks {
-    fn end(&self, end: FormEnd) -> Poll<Option<Result<Bytes, axum::Error>>> {
-        let mut last = self
+    fn reject(&self, rejection: FormRejection) -> Poll<Option<Result<Bytes, axum::Error>>> {
+        let mut current = self
             .state
-            .end
+            .rejection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *last = Some(end);
-        let error = axum::Error::new(std::io::Error::other("no more of the body is read"));
+        *current = Some(rejection);
+        let error = axum::Error::new(std::io::Error::other("the rest of the body is not read"));
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -134,29 +136,29 @@ impl Stream for BodyChunks {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, axum::Error>>> {
-        // The parser takes chunks for as long as there are any, and only then looks at them.
-        if std::mem::take(&mut self.has_given) {
+        // The parser buffers all available chunks before it parses them.
+        if std::mem::take(&mut self.must_yield) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let is_in_file = self.state.is_in_file.load(Ordering::SeqCst);
         if !is_in_file && self.before_file >= BEFORE_FILE_BYTES_MAX {
-            return self.end(FormEnd::NoFile);
+            return self.reject(FormRejection::NoFile);
         }
         let Some(chunk) = ready!(self.chunks.poll_next_unpin(context)) else {
             return Poll::Ready(None);
         };
         let Ok(chunk) = chunk else {
-            return self.end(FormEnd::Broken);
+            return self.reject(FormRejection::Incomplete);
         };
         let Some(left) = self.left.checked_sub(chunk.len() as u64) else {
-            return self.end(FormEnd::TooLarge);
+            return self.reject(FormRejection::TooLarge);
         };
         self.left = left;
         if !is_in_file {
             self.before_file = self.before_file.saturating_add(chunk.len());
         }
-        self.has_given = true;
+        self.must_yield = true;
         Poll::Ready(Some(Ok(chunk)))
     }
 }

@@ -1,5 +1,4 @@
-//! Where the bytes of an uploaded file go: decompressed where they are gzip, and never more of them
-//! than is allowed.
+//! Writes an uploaded file to disk, decompresses gzip, and enforces the size limit.
 
 use std::io::{self, Write};
 
@@ -9,59 +8,61 @@ use session_pipeline_pipeline::upload::{IncomingUpload, UploadError};
 use crate::http::problem::ApiError;
 use crate::problem::ProblemClass;
 
-/// Members of one gzip file: each costs a few microseconds, even an empty one. A program that flushes
-/// each line as a member writes fewer in a file of the largest size.
+/// Maximum number of gzip members in a file. Even an empty member costs a few microseconds. A
+/// program that writes each line as a member stays below this number in a file of the maximum size.
 const MEMBERS_MAX: u32 = 100_000;
 
-/// A file on its way to the disk.
+/// A file that is being written to disk.
 pub(super) enum UploadFile {
-    /// As it is sent.
+    /// Written unchanged.
     Plain(LimitedWriter),
-    /// Decompressed.
+    /// Decompressed from gzip.
     Gzip(GzipMembers),
 }
 
 impl UploadFile {
     pub(super) fn new(incoming: IncomingUpload, bytes_max: u64, is_gzip: bool) -> Self {
-        let limited = LimitedWriter {
+        let writer = LimitedWriter {
             incoming,
             bytes_max,
         };
         if is_gzip {
             Self::Gzip(GzipMembers {
-                decoder: Some(Box::new(GzDecoder::new(limited))),
+                decoder: Some(Box::new(GzDecoder::new(writer))),
                 members: 1,
                 is_at_start: true,
             })
         } else {
-            Self::Plain(limited)
+            Self::Plain(writer)
         }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         match self {
-            Self::Plain(limited) => limited.write_all(bytes).map_err(|error| refusal(error, 1)),
+            Self::Plain(writer) => writer
+                .write_all(bytes)
+                .map_err(|error| to_api_error(error, 1)),
             Self::Gzip(members) => members.write_all(bytes),
         }
     }
 
-    /// The whole file, as it is to be kept.
+    /// Completes the file.
     ///
     /// # Errors
-    /// When a gzip is not complete.
+    /// The gzip data is incomplete.
     pub(super) fn finish(self) -> Result<IncomingUpload, ApiError> {
         match self {
-            Self::Plain(limited) => Ok(limited.incoming),
-            Self::Gzip(mut members) => members.end_member().map(|limited| limited.incoming),
+            Self::Plain(writer) => Ok(writer.incoming),
+            Self::Gzip(mut members) => members.end_member().map(|writer| writer.incoming),
         }
     }
 }
 
-/// A gzip file: one member or several, one after the other (RFC 1952).
+/// A gzip file of one or more consecutive members (RFC 1952).
 pub(super) struct GzipMembers {
     decoder: Option<Box<GzDecoder<LimitedWriter>>>,
     members: u32,
-    /// Whether the present member has no bytes yet.
+    /// Whether the current member has no bytes yet.
     is_at_start: bool,
 }
 
@@ -69,12 +70,16 @@ impl GzipMembers {
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let decoder = self.decoder.as_mut().ok_or_else(|| invalid("it is over"))?;
-            let taken = decoder.write(rest);
-            let taken = taken.map_err(|error| refusal(error, self.members))?;
+            let decoder = self
+                .decoder
+                .as_mut()
+                .ok_or_else(|| invalid("it ended already"))?;
+            let taken = decoder
+                .write(rest)
+                .map_err(|error| to_api_error(error, self.members))?;
             if taken == 0 {
-                // A decoder takes nothing more once its member is over.
-                self.begin_member()?;
+                // A decoder accepts no bytes after the end of its member.
+                self.start_member()?;
                 continue;
             }
             self.is_at_start = false;
@@ -83,37 +88,41 @@ impl GzipMembers {
         Ok(())
     }
 
-    fn begin_member(&mut self) -> Result<(), ApiError> {
+    fn start_member(&mut self) -> Result<(), ApiError> {
         if self.is_at_start {
-            return Err(invalid("it can't be decompressed"));
+            return Err(invalid("it cannot be decompressed"));
         }
         if self.members == MEMBERS_MAX {
             return Err(invalid(&format!("it has more than {MEMBERS_MAX} members")));
         }
-        let limited = self.end_member()?;
-        self.decoder = Some(Box::new(GzDecoder::new(limited)));
+        let writer = self.end_member()?;
+        self.decoder = Some(Box::new(GzDecoder::new(writer)));
         self.members += 1;
         self.is_at_start = true;
         Ok(())
     }
 
     fn end_member(&mut self) -> Result<LimitedWriter, ApiError> {
-        let decoder = self.decoder.take().ok_or_else(|| invalid("it is over"))?;
-        let ended = decoder.finish();
-        ended.map_err(|error| refusal(error, self.members))
+        let decoder = self
+            .decoder
+            .take()
+            .ok_or_else(|| invalid("it ended already"))?;
+        decoder
+            .finish()
+            .map_err(|error| to_api_error(error, self.members))
     }
 }
 
-/// Stops a file at its limit, also one that was small before it was decompressed.
+/// A writer that fails at the size limit, which applies to the decompressed size.
 pub(super) struct LimitedWriter {
     incoming: IncomingUpload,
     bytes_max: u64,
 }
 
-/// Why a file could not be written, carried through the decoder.
+/// A write error, which passes through the decoder as an I/O error.
 #[derive(Debug, thiserror::Error)]
 enum WriteError {
-    #[error("the session is larger than {0} bytes, decompressed; split it")]
+    #[error("the session is larger than the limit of {0} bytes, decompressed; split it")]
     TooLarge(u64),
     #[error(transparent)]
     Upload(UploadError),
@@ -125,8 +134,9 @@ impl Write for LimitedWriter {
         if size > self.bytes_max {
             return Err(io::Error::other(WriteError::TooLarge(self.bytes_max)));
         }
-        let written = self.incoming.write_all(bytes);
-        written.map_err(|error| io::Error::other(WriteError::Upload(error)))?;
+        self.incoming
+            .write_all(bytes)
+            .map_err(|error| io::Error::other(WriteError::Upload(error)))?;
         Ok(bytes.len())
     }
 
@@ -135,14 +145,14 @@ impl Write for LimitedWriter {
     }
 }
 
-fn refusal(error: io::Error, members: u32) -> ApiError {
+fn to_api_error(error: io::Error, members: u32) -> ApiError {
     match error.downcast::<WriteError>() {
         Ok(error @ WriteError::TooLarge(_)) => {
             ApiError::new(ProblemClass::TooLarge, error.to_string())
         }
         Ok(WriteError::Upload(error)) => error.into(),
         Err(error) if members > 1 => invalid(&format!(
-            "what comes after member {} is not another complete member: {error}",
+            "the data after member {} is not a complete member: {error}",
             members - 1
         )),
         Err(error) => invalid(&error.to_string()),
@@ -150,7 +160,7 @@ fn refusal(error: io::Error, members: u32) -> ApiError {
 }
 
 fn invalid(reason: &str) -> ApiError {
-    ApiError::bad(format!(
-        "invalid_gzip: the file is not a complete gzip ({reason}); compress the session again"
+    ApiError::bad_request(format!(
+        "invalid_gzip: the file is not complete gzip data ({reason}); compress the session again"
     ))
 }

@@ -1,5 +1,4 @@
-//! What already lies where an upload belongs: each obstacle has a status and a way out, and what lies
-//! there is left alone.
+//! Obstacles at the path of an upload. Each gets an error with a remedy, and stays unchanged.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,18 +9,18 @@ use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::DataDir;
 use session_pipeline_pipeline::config::Config;
 
-use super::{Answer, kept, pair, upload};
+use super::{HttpResponse, pair, stored_files, upload};
 use crate::hostile::without_root_privileges;
 use crate::http::TestServer;
 
-/// The folder of the analyst's sessions, which a first upload makes.
-fn folder(dir: &DataDir, server: &TestServer) -> PathBuf {
+/// Uploads a first session, and returns the sessions folder of the analyst.
+fn user_folder(dir: &DataDir, server: &TestServer) -> PathBuf {
     assert_eq!(send(server, "first.jsonl").status, 200);
     let mut folders = fs::read_dir(dir.sessions_root()).unwrap();
     folders.next().unwrap().unwrap().path()
 }
 
-fn send(server: &TestServer, name: &str) -> Answer {
+fn send(server: &TestServer, name: &str) -> HttpResponse {
     upload(server, &server.analyst, name, b"{}\n")
 }
 
@@ -30,13 +29,13 @@ fn fifo(path: &Path) {
 }
 
 #[test]
-fn a_folder_with_the_name_of_the_session_is_a_conflict() {
+fn a_folder_with_the_name_of_the_session_gets_409() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let folder = folder(&dir, &server);
+    let folder = user_folder(&dir, &server);
     fs::create_dir(folder.join("empty.jsonl")).unwrap();
     fs::create_dir_all(folder.join("full.jsonl/sub")).unwrap();
-    insta::assert_snapshot!(send(&server, "empty.jsonl").refusal(), @"409: `empty.jsonl` is the name of a folder in your sessions; use another name, or ask an operator to remove the folder");
+    insta::assert_snapshot!(send(&server, "empty.jsonl").error(), @"409: `empty.jsonl` is the name of a folder in your sessions; use another name, or ask an operator to remove the folder");
     assert_eq!(send(&server, "full.jsonl").status, 409);
     assert_eq!(send(&server, "full.jsonl.gz").status, 409);
     assert_eq!(send(&server, "other.jsonl").status, 200);
@@ -44,15 +43,15 @@ fn a_folder_with_the_name_of_the_session_is_a_conflict() {
     assert_eq!(
         fs::read_dir(&folder).unwrap().count(),
         4,
-        "and nothing hidden is left"
+        "no hidden file is left"
     );
 }
 
 #[test]
-fn links_and_special_files_give_way_and_what_they_lead_to_is_left_alone() {
+fn links_and_special_files_are_replaced_and_link_targets_are_unchanged() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let folder = folder(&dir, &server);
+    let folder = user_folder(&dir, &server);
     let outside = dir.path().join("outside");
     fs::write(&outside, "outside").unwrap();
     symlink(&outside, folder.join("link.jsonl")).unwrap();
@@ -65,39 +64,39 @@ fn links_and_special_files_give_way_and_what_they_lead_to_is_left_alone() {
     for name in &names {
         assert_eq!(send(&server, name).status, 200, "{name}");
     }
-    assert_eq!(kept(&dir), names.map(|name| pair(&name, "{}\n")));
+    assert_eq!(stored_files(&dir), names.map(|name| pair(&name, "{}\n")));
     assert_eq!(fs::read_to_string(outside).unwrap(), "outside");
 }
 
 #[test]
-fn a_file_or_link_in_place_of_the_users_folder_is_a_conflict() {
+fn a_file_or_link_in_place_of_the_user_folder_gets_409() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let folder = folder(&dir, &server);
+    let folder = user_folder(&dir, &server);
     let outside = dir.path().join("outside");
     fs::create_dir(&outside).unwrap();
     fs::remove_dir_all(&folder).unwrap();
-    let refusal = || send(&server, "s1.jsonl").refusal();
+    let error = || send(&server, "s1.jsonl").error();
     fs::write(&folder, "a file").unwrap();
     let id = folder.file_name().unwrap().to_str().unwrap();
-    insta::assert_snapshot!(refusal().replace(id, "USER"), @"409: `user_sessions/USER` in the data directory is not a folder, so it cannot store sessions; ask an operator to remove it");
+    insta::assert_snapshot!(error().replace(id, "USER"), @"409: `user_sessions/USER` in the data directory is not a folder, so it cannot store sessions; ask an operator to remove it");
     fs::remove_file(&folder).unwrap();
     for target in [&outside, Path::new("/nowhere/at/all")] {
         symlink(target, &folder).unwrap();
-        assert!(refusal().starts_with("409: "), "{}", refusal());
+        assert!(error().starts_with("409: "), "{}", error());
         fs::remove_file(&folder).unwrap();
     }
     fifo(&folder);
-    assert!(refusal().starts_with("409: "), "{}", refusal());
+    assert!(error().starts_with("409: "), "{}", error());
     fs::remove_file(&folder).unwrap();
     fs::remove_dir_all(dir.sessions_root()).unwrap();
     fs::write(dir.sessions_root(), "a file").unwrap();
-    insta::assert_snapshot!(refusal(), @"409: `user_sessions` in the data directory is not a folder, so it cannot store sessions; ask an operator to remove it");
+    insta::assert_snapshot!(error(), @"409: `user_sessions` in the data directory is not a folder, so it cannot store sessions; ask an operator to remove it");
     assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
 }
 
 #[test]
-fn a_name_that_the_file_system_has_no_room_for_is_a_bad_request() {
+fn a_name_that_is_too_long_for_the_file_system_gets_400() {
     let dir = DataDir::new();
     let mut data_dir = dir.path().to_owned();
     while data_dir.as_os_str().len() < 3700 {
@@ -112,21 +111,21 @@ fn a_name_that_the_file_system_has_no_room_for_is_a_bad_request() {
     };
     let server = TestServer::start_with(&dir, config, HttpLimits::default(), &[]);
     assert_eq!(send(&server, "s1.jsonl").status, 200);
-    let refusal = send(&server, &format!("{}.jsonl", "a".repeat(194))).refusal();
-    insta::assert_snapshot!(refusal.replace(&"a".repeat(194), "AAA"), @"400: file name `AAA.jsonl` is too long for the file system of the sessions; use a shorter name");
+    let error = send(&server, &format!("{}.jsonl", "a".repeat(194))).error();
+    insta::assert_snapshot!(error.replace(&"a".repeat(194), "AAA"), @"400: file name `AAA.jsonl` is too long for the file system of the sessions; use a shorter name");
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_or_read_is_our_failure_with_a_reason() {
+fn a_folder_without_permissions_gets_500_with_the_reason() {
     without_root_privileges(|| {
         let dir = DataDir::new();
         let server = TestServer::start(&dir, &[]);
-        let folder = folder(&dir, &server);
+        let folder = user_folder(&dir, &server);
         let mode = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
         mode(&folder, 0o500);
-        insta::assert_snapshot!(send(&server, "s1.jsonl").refusal(), @"500: cannot store the session; check free space and permissions of the data directory: permission denied");
+        insta::assert_snapshot!(send(&server, "s1.jsonl").error(), @"500: cannot store the session; check free space and permissions of the data directory: permission denied");
         mode(&folder, 0o000);
         assert_eq!(send(&server, "s1.jsonl").status, 500);
         mode(&folder, 0o700);
@@ -137,14 +136,14 @@ fn a_folder_that_may_not_be_written_or_read_is_our_failure_with_a_reason() {
         assert_eq!(
             send(&server, "s1.jsonl").status,
             200,
-            "what is next to it does not matter"
+            "other folders do not affect uploads"
         );
         mode(&folder.join("closed"), 0o700);
     });
 }
 
 #[test]
-fn an_odd_entry_among_unfinished_uploads_keeps_none_of_the_others() {
+fn an_unexpected_folder_does_not_prevent_the_removal_of_unfinished_uploads() {
     let dir = DataDir::new();
     for user in ["a", "b", "c"] {
         dir.write(&format!("{user}/.upload-abc"), "{}\n");

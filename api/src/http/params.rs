@@ -1,4 +1,5 @@
-//! The query of a request, and its body, with refusals in our own words.
+//! Extractors for parameters, bodies and path names, with errors in the service's format. Also
+//! paging.
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -9,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::problem::ApiError;
 use crate::problem::ProblemClass;
 
-/// The parameters of a request: all known, all of the right kind.
+/// The query parameters of a request. Unknown and invalid parameters are rejected.
 pub(super) struct ValidQuery<T>(pub(super) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for ValidQuery<T> {
@@ -17,8 +18,8 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for ValidQuery<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Query::try_from_uri(&parts.uri)
-            .map(|Query(asked)| Self(asked))
-            .map_err(|error| ApiError::unprocessable(cause(&error)))
+            .map(|Query(query)| Self(query))
+            .map_err(|error| ApiError::unprocessable(root_cause(&error)))
     }
 }
 
@@ -29,13 +30,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ValidJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let sent = Json::from_request(request, state).await;
-        sent.map(|Json(sent)| Self(sent))
-            .map_err(|error: JsonRejection| ApiError::of_library(error.status(), cause(&error)))
+        let body = Json::from_request(request, state).await;
+        body.map(|Json(body)| Self(body))
+            .map_err(|error: JsonRejection| {
+                ApiError::from_status(error.status(), root_cause(&error))
+            })
     }
 }
 
-/// The last part of a path, where it names something.
+/// An id in the last segment of a path.
 pub(super) struct ValidName(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for ValidName {
@@ -45,38 +48,38 @@ impl<S: Send + Sync> FromRequestParts<S> for ValidName {
         let Path(name) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|_| {
-                ApiError::new(ProblemClass::NotFound, "nothing has a name that is no text")
+                ApiError::new(ProblemClass::NotFound, "invalid id in the path: not UTF-8")
             })?;
         Ok(Self(name))
     }
 }
 
-/// What lies at the bottom of a refusal: the field, and what is wrong with it.
-fn cause(error: &dyn std::error::Error) -> String {
+/// The innermost cause of a rejection, which names the field and its error.
+fn root_cause(error: &dyn std::error::Error) -> String {
     let last = std::iter::successors(Some(error), |error| error.source()).last();
     last.unwrap_or(error).to_string()
 }
 
-/// The rows of one page if the caller gives no number.
-pub(super) fn hundred() -> u32 {
+/// The default of `limit`.
+pub(super) fn default_limit() -> u32 {
     100
 }
 
-/// Cuts what was read, one row more than the page has, to the page. The second value is where the
-/// next page begins: the place of the last row, where there are more.
+/// Truncates rows to a page. The caller fetches one row more than `limit`: if it exists, the second
+/// value is the cursor of the next page, which is the position of the last row.
 pub(super) fn page<T>(
     mut rows: Vec<T>,
     limit: u32,
-    place: impl Fn(&T) -> String,
+    position: impl Fn(&T) -> String,
 ) -> (Vec<T>, Option<String>) {
     let limit = limit as usize;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| has_more).map(place);
+    let next = rows.last().filter(|_| has_more).map(position);
     (rows, next)
 }
 
-/// What a cursor says, by a function that takes it apart.
+/// Parses a cursor, if there is one.
 pub(super) fn cursor<T>(
     cursor: Option<&str>,
     parse: impl Fn(&str) -> Option<T>,
@@ -86,17 +89,17 @@ pub(super) fn cursor<T>(
     };
     parse(cursor).map(Some).ok_or_else(|| {
         ApiError::unprocessable(format!(
-            "invalid `cursor` `{}`; send the `next` of the page before, or leave it out",
+            "invalid cursor `{}`; send `next` from the previous page, or omit `cursor`",
             session_pipeline_host::fault::printable(cursor)
         ))
     })
 }
 
-/// A number of rows that one answer may have.
+/// Validates `limit`, the number of rows on a page.
 pub(super) fn limit(limit: u32) -> Result<u32, ApiError> {
     if (1..=1000).contains(&limit) {
         return Ok(limit);
     }
-    let detail = format!("`limit` can't be {limit}; give a number from 1 to 1000");
+    let detail = format!("invalid limit `{limit}`; send a number from 1 to 1000");
     Err(ApiError::unprocessable(detail))
 }
