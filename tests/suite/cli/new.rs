@@ -154,7 +154,10 @@ fn a_taken_or_invalid_name_is_rejected_with_the_reason() {
     for (name, reason) in [
         ("usage", "ships with this program"),
         ("verification", "ships with this program"),
-        ("session-pipeline-processor", "the name of the processor SDK"),
+        (
+            "session-pipeline-processor",
+            "the name of the processor SDK",
+        ),
         ("main", "a name must match [a-z][a-z0-9-]{0,62}"),
         ("Calls", "a name must match [a-z][a-z0-9-]{0,62}"),
         ("tool_calls", "a name must match [a-z][a-z0-9-]{0,62}"),
