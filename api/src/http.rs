@@ -23,6 +23,7 @@ mod params;
 mod problem;
 mod processors;
 mod quarantine;
+mod reports;
 mod reprocess;
 mod runs;
 mod server;
@@ -225,7 +226,10 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(upload::upload))
-        .routes(routes!(usage::report))
+        .routes(routes!(reports::usage))
+        .routes(routes!(reports::tools))
+        .routes(routes!(reports::skills))
+        .routes(routes!(reports::waste))
         .routes(routes!(usage::reprocess))
         .routes(routes!(usage::prune))
         .routes(routes!(usage::export))

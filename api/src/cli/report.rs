@@ -1,6 +1,5 @@
 //! `report`: prints usage reports as a table, JSON or CSV.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,20 +7,62 @@ use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::csv::{self, CsvCell};
 use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, ReportRow, ToolCalls, UsageReport, UsageTotals,
+    PriceTable, ReportGrouping, ReportRow, ToolCalls, ToolGrouping, UnknownKind, UsageReport,
+    UsageTotals,
 };
 use session_pipeline_pipeline::run::Progress;
-use session_pipeline_store::money::Usd;
 
 use super::client::{OpenMode, RouteCall};
-use super::table::{number, table};
+use super::table::table;
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::http::{self, Listener};
+
+mod columns;
+mod lower_bound;
+mod skills;
+mod waste;
+
+use columns::RowColumns;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportCommand {
     /// Report tokens, cost and messages, with each message counted once across all files
     Usage(UsageArgs),
+    /// Report calls of tools, their failures, and how long they took
+    Tools(ToolsArgs),
+    /// Report skills, slash commands and sub-agents, who uses them, and since when
+    Skills(SkillsArgs),
+    /// Report tokens that sessions could have saved, with advice
+    Waste(WasteArgs),
+}
+
+/// The filters and formats of every report.
+#[derive(Debug, Args)]
+struct FilterArgs {
+    /// First day; a message counts on the day it first appeared
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    since: Option<Day>,
+    /// Last day, inclusive
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    until: Option<Day>,
+    /// Time zone of days, weeks, months and hours, such as Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", value_parser = super::non_empty)]
+    tz: Option<String>,
+    /// Only this user: an email address, or the first folder of session keys
+    #[arg(long, value_name = "USER", value_parser = super::non_empty)]
+    user: Option<String>,
+    /// Only this project: its path, or the last part of the path
+    #[arg(long, value_name = "PROJECT", value_parser = super::non_empty)]
+    project: Option<String>,
+    /// Only this model
+    #[arg(long, value_name = "MODEL", value_parser = super::non_empty)]
+    model: Option<String>,
+    /// Only the N rows with the highest cost, or the most calls
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    top: Option<u64>,
+    /// Print CSV
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 #[derive(Debug, Args)]
@@ -29,23 +70,44 @@ pub(super) struct UsageArgs {
     /// Group rows by
     #[arg(long, value_enum, default_value_t = GroupingArg::Day)]
     by: GroupingArg,
-    /// First day, in UTC; a message counts on the day it first appeared
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    since: Option<Day>,
-    /// Last day, in UTC, inclusive
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    until: Option<Day>,
-    /// Print CSV
-    #[arg(long, conflicts_with = "json")]
-    csv: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ToolsArgs {
+    /// Group rows by
+    #[arg(long, value_enum, default_value_t = ToolGroupingArg::Tool)]
+    by: ToolGroupingArg,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SkillsArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WasteArgs {
+    /// Group rows by, in addition to the kind of waste
+    #[arg(long, value_enum, default_value_t = WasteGroupingArg::Kind)]
+    by: WasteGroupingArg,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum GroupingArg {
-    /// Days, in UTC
+    /// Days
     Day,
-    /// Months, in UTC
+    /// Weeks, by their Mondays
+    Week,
+    /// Months
     Month,
+    /// Hours of the week
+    Hour,
     /// Sessions, without messages copied from other sessions
     Session,
     /// Users
@@ -56,53 +118,125 @@ enum GroupingArg {
     Tool,
     /// Repositories including their worktrees, or folders
     Project,
+    /// Git branches
+    Branch,
+    /// Pull requests; a message belongs to the one that its session linked next
+    PullRequest,
+    /// Main conversation, sub-agents, and auxiliary requests of the agent
+    Source,
+    /// Types of sub-agents
+    AgentType,
+    /// Skills
+    Skill,
+    /// Plugins
+    Plugin,
+    /// MCP servers
+    McpServer,
+    /// Efforts
+    Effort,
+    /// Entry points: command line, SDK, desktop and others
+    Entrypoint,
 }
 
-impl GroupingArg {
-    /// The value of the query parameter `by`.
-    fn key(self) -> &'static str {
-        match self {
-            Self::Day => report::ReportGrouping::Day.key(),
-            Self::Month => report::ReportGrouping::Month.key(),
-            Self::Session => report::ReportGrouping::Session.key(),
-            Self::User => report::ReportGrouping::User.key(),
-            Self::Model => report::ReportGrouping::Model.key(),
-            Self::Project => report::ReportGrouping::Project.key(),
-            // Tool calls have a separate report, because they have no tokens or cost.
-            Self::Tool => "tool",
-        }
-    }
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ToolGroupingArg {
+    /// Tools
+    Tool,
+    /// MCP servers, without other tools
+    McpServer,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WasteGroupingArg {
+    /// Nothing else
+    Kind,
+    /// Sessions
+    Session,
+    /// Users
+    User,
+    /// Repositories including their worktrees, or folders
+    Project,
+}
+
+/// The value of a query parameter: the name of the argument.
+fn parameter(argument: impl ValueEnum) -> String {
+    let value = argument.to_possible_value();
+    value
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
 }
 
 pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exit, CommandFailure> {
-    let ReportCommand::Usage(arguments) = command;
-    let days = DayRange {
-        since: arguments.since,
-        until: arguments.until,
+    let (path, by, filter) = match command {
+        ReportCommand::Usage(arguments) => (
+            "/api/usage/summary",
+            Some(parameter(arguments.by)),
+            &arguments.filter,
+        ),
+        ReportCommand::Tools(arguments) => (
+            "/api/usage/tools",
+            Some(parameter(arguments.by)),
+            &arguments.filter,
+        ),
+        ReportCommand::Skills(arguments) => ("/api/usage/skills", None, &arguments.filter),
+        ReportCommand::Waste(arguments) => (
+            "/api/usage/waste",
+            Some(parameter(arguments.by)),
+            &arguments.filter,
+        ),
     };
-    if let (Some(since), Some(until)) = (days.since, days.until)
+    if let (Some(since), Some(until)) = (filter.since, filter.until)
         && until < since
     {
         return Err(CommandFailure::usage_error(format!(
             "`--until {until}` is before `--since {since}`; swap them"
         )));
     }
-    let by = arguments.by.key();
-    let bounds = [days.since, days.until].map(|day| day.map(|day| day.to_string()));
+    let bounds = [filter.since, filter.until].map(|day| day.map(|day| day.to_string()));
     let [since, until] = bounds.each_ref().map(Option::as_deref);
-    let call = RouteCall::get("/api/usage/summary")
-        .query([("by", by)])
+    let top = filter.top.map(|top| top.to_string());
+    let call = RouteCall::get(path)
+        .optional("by", by.as_deref())
         .optional("since", since)
         .optional("until", until)
+        .optional("tz", filter.tz.as_deref())
+        .optional("user", filter.user.as_deref())
+        .optional("project", filter.project.as_deref())
+        .optional("model", filter.model.as_deref())
+        .optional("top", top.as_deref())
         .with_listener(Arc::new(EmptyReportHint));
     let text = global.connect(OpenMode::Existing)?.text(&call)?;
     let output = ReportOutput {
         global,
-        is_csv: arguments.csv,
+        is_csv: filter.csv,
     };
-    match arguments.by {
-        GroupingArg::Tool => output.print_text::<ToolCalls>(&text, by),
-        _ => output.print_text::<UsageTotals>(&text, by),
+    match command {
+        ReportCommand::Usage(UsageArgs {
+            by: GroupingArg::Tool,
+            ..
+        }) => output.print_text::<ToolCalls>(&text, "tool"),
+        ReportCommand::Usage(arguments) => {
+            let by = parameter(arguments.by).replace('-', "_");
+            let by = ReportGrouping::ALL
+                .into_iter()
+                .find(|known| known.key() == by);
+            output.print_text::<UsageTotals>(&text, by.unwrap_or(ReportGrouping::Day).key())
+        }
+        ReportCommand::Tools(arguments) => {
+            let by = match arguments.by {
+                ToolGroupingArg::Tool => ToolGrouping::Tool,
+                ToolGroupingArg::McpServer => ToolGrouping::McpServer,
+            };
+            output.print_text::<ToolCalls>(&text, by.key())
+        }
+        ReportCommand::Skills(_) => skills::print(&output, &text),
+        ReportCommand::Waste(arguments) => {
+            let key = match arguments.by {
+                WasteGroupingArg::Kind => None,
+                by => Some(parameter(by)),
+            };
+            waste::print(&output, &text, key.as_deref())
+        }
     }
 }
 
@@ -130,6 +264,25 @@ struct ReportOutput<'a> {
 }
 
 impl ReportOutput<'_> {
+    /// Prints a document as JSON or CSV, or returns it if it is to be printed as a table.
+    fn print_document<D: serde::Serialize + serde::de::DeserializeOwned>(
+        &self,
+        text: &str,
+        csv: impl FnOnce(&D) -> String,
+    ) -> Result<Option<D>, CommandFailure> {
+        let document: D = serde_json::from_str(text).map_err(|error| {
+            CommandFailure::could_not_run(format!("cannot parse the report: {error}"))
+        })?;
+        if self.global.json {
+            print_json(&document)?;
+        } else if self.is_csv {
+            super::print_exact(&csv(&document))?;
+        } else {
+            return Ok(Some(document));
+        }
+        Ok(None)
+    }
+
     /// Prints a report from the JSON that the router returned.
     fn print_text<F: RowColumns>(
         &self,
@@ -149,152 +302,12 @@ impl ReportOutput<'_> {
                 "as of {}: every session committed before that time is included",
                 report.as_of
             ));
-            remarks(&report.totals, &PriceTable::file_of(&self.global.config()?));
+            omitted(report.omitted_rows);
+            lower_bound::explain(&report.totals, &PriceTable::file_of(&self.global.config()?));
+            lower_bound::explain_drift(&report.totals);
+            unknown_kinds(&report.unknown_kinds);
         }
         Ok(Exit::Done)
-    }
-}
-
-/// The columns of a row after its key.
-trait RowColumns: serde::Serialize + serde::de::DeserializeOwned {
-    const COLUMNS: &'static [&'static str];
-    const FIELDS: &'static [&'static str];
-    /// The fields that are not numbers.
-    const TEXTS: &'static [&'static str];
-    fn cells(&self) -> Vec<String>;
-    fn fields(&self) -> Vec<String>;
-    /// The cells of the total row.
-    fn total(report: &UsageReport<Self>) -> Vec<String>
-    where
-        Self: Sized;
-}
-
-impl RowColumns for UsageTotals {
-    const COLUMNS: &'static [&'static str] = &[
-        "input",
-        "output",
-        "cache read",
-        "cache write",
-        "cost",
-        "messages",
-        "sessions",
-    ];
-    const FIELDS: &'static [&'static str] = &[
-        "input_tokens",
-        "output_tokens",
-        "cache_read_tokens",
-        "cache_creation_tokens",
-        "cost_usd",
-        "cost_is_lower_bound",
-        "output_is_lower_bound",
-        "unknown_models",
-        "messages",
-        "sessions",
-    ];
-    const TEXTS: &'static [&'static str] = &[
-        "cost_is_lower_bound",
-        "output_is_lower_bound",
-        "unknown_models",
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            number(self.input_tokens),
-            at_least(number(self.output_tokens), self.output_is_lower_bound),
-            number(self.cache_read_tokens),
-            number(self.cache_creation_tokens),
-            self.cost_usd.map_or_else(
-                || "?".to_owned(),
-                |cost| at_least(dollars(cost), self.cost_is_lower_bound),
-            ),
-            number(self.messages),
-            number(self.sessions),
-        ]
-    }
-
-    fn fields(&self) -> Vec<String> {
-        vec![
-            self.input_tokens.to_string(),
-            self.output_tokens.to_string(),
-            self.cache_read_tokens.to_string(),
-            self.cache_creation_tokens.to_string(),
-            self.cost_usd
-                .map(|cost| cost.to_string())
-                .unwrap_or_default(),
-            self.cost_is_lower_bound.to_string(),
-            self.output_is_lower_bound.to_string(),
-            self.unknown_models.join(" "),
-            self.messages.to_string(),
-            self.sessions.to_string(),
-        ]
-    }
-
-    fn total(report: &UsageReport<Self>) -> Vec<String> {
-        report.totals.cells()
-    }
-}
-
-impl RowColumns for ToolCalls {
-    const COLUMNS: &'static [&'static str] = &[
-        "calls",
-        "errors",
-        "tool error",
-        "exit code",
-        "rejected",
-        "sibling failed",
-        "sessions",
-    ];
-    const FIELDS: &'static [&'static str] = &[
-        "calls",
-        "errors",
-        "tool_errors",
-        "exit_codes",
-        "rejected",
-        "siblings_failed",
-        "sessions",
-    ];
-    const TEXTS: &'static [&'static str] = &[];
-
-    fn cells(&self) -> Vec<String> {
-        self.counts().map(number).to_vec()
-    }
-
-    fn fields(&self) -> Vec<String> {
-        self.counts().map(|count| count.to_string()).to_vec()
-    }
-
-    fn total(report: &UsageReport<Self>) -> Vec<String> {
-        let rows = report.rows.iter().map(|row| row.totals.counts());
-        let [calls, errors, tool, exit, rejected, sibling, _] =
-            rows.fold([0; 7], |sums, counts| {
-                let mut sums = sums
-                    .into_iter()
-                    .zip(counts)
-                    .map(|(sum, count): (i64, i64)| sum.saturating_add(count));
-                std::array::from_fn(|_| sums.next().unwrap_or_default())
-            });
-        // Sessions cannot be added up, because one session can call several tools.
-        let sessions = String::new();
-        let sums = [calls, errors, tool, exit, rejected, sibling];
-        sums.map(number).into_iter().chain([sessions]).collect()
-    }
-}
-
-trait Counts {
-    fn counts(&self) -> [i64; 7];
-}
-
-impl Counts for ToolCalls {
-    fn counts(&self) -> [i64; 7] {
-        [
-            self.calls,
-            self.errors,
-            self.tool_errors,
-            self.exit_codes,
-            self.rejected,
-            self.siblings_failed,
-            self.sessions,
-        ]
     }
 }
 
@@ -317,7 +330,7 @@ fn comma_separated<F: RowColumns>(report: &UsageReport<F>) -> String {
 
 fn render<F: RowColumns>(report: &UsageReport<F>) -> String {
     let header: Vec<&str> = std::iter::once(report.key)
-        .chain(F::COLUMNS.iter().copied())
+        .chain(F::columns(report))
         .collect();
     let mut table = table(&header);
     let row = |name: String, cells: Vec<String>| std::iter::once(name).chain(cells);
@@ -325,55 +338,49 @@ fn render<F: RowColumns>(report: &UsageReport<F>) -> String {
         let name = key
             .as_deref()
             .map_or_else(|| "unknown".to_owned(), printable);
-        table.add_row(row(name, totals.cells()));
+        table.add_row(row(name, totals.cells(report)));
     }
     table.add_row(row("total".to_owned(), F::total(report)));
     table.trim_fmt()
 }
 
-fn at_least(text: String, is_lower_bound: bool) -> String {
-    if is_lower_bound {
-        format!("≥ {text}")
-    } else {
-        text
+/// Prints how many rows are not shown.
+fn omitted(rows: u64) {
+    if rows > 0 {
+        hint(&format!(
+            "{rows} more rows are not shown; the total includes them"
+        ));
     }
 }
 
-/// Dollars and cents: `$1 234.50`.
-fn dollars(cost: Usd) -> String {
-    let (dollars, cents) = cost.cents();
-    let dollars = i64::try_from(dollars).unwrap_or(i64::MAX);
-    format!("${}.{cents:02}", number(dollars))
-}
+/// Maximum number of unknown line types in the hint.
+const UNKNOWN_KINDS_SHOWN: usize = 5;
 
-/// Maximum number of models without a price in the hint.
-const UNKNOWN_MODELS_SHOWN: usize = 10;
-
-/// Hints that explain lower bounds in the report and how to resolve them.
-fn remarks(totals: &UsageTotals, prices: &Path) {
-    if totals.output_is_lower_bound {
-        hint(
-            "≥ output: the transcripts of some messages have no final output count, so output and cost are lower bounds",
-        );
-    }
-    if totals.unknown_models.is_empty() {
-        if totals.cost_is_lower_bound && !totals.output_is_lower_bound {
-            hint("≥ cost: some messages have no model and therefore no price");
-        }
+/// A hint on line types that this version does not know.
+fn unknown_kinds(kinds: &[UnknownKind]) {
+    if kinds.is_empty() {
         return;
     }
-    let mut models: Vec<String> = totals
-        .unknown_models
-        .iter()
-        .take(UNKNOWN_MODELS_SHOWN)
-        .map(|model| printable(model))
-        .collect();
-    if models.len() < totals.unknown_models.len() {
-        models.push("and others".to_owned());
+    let shown = kinds.iter().take(UNKNOWN_KINDS_SHOWN).map(|kind| {
+        let version = kind
+            .agent_version
+            .as_deref()
+            .map_or_else(String::new, |version| {
+                format!(", up to version {}", printable(version))
+            });
+        format!(
+            "`{}` ({} lines in {} sessions{version})",
+            printable(&kind.kind),
+            kind.lines,
+            kind.sessions
+        )
+    });
+    let mut shown: Vec<String> = shown.collect();
+    if shown.len() < kinds.len() {
+        shown.push("and others".to_owned());
     }
     hint(&format!(
-        "≥ cost: no price is known for {}; add prices to `{}` (see docs/prices.md)",
-        models.join(", "),
-        prices.display()
+        "this version does not know some types of lines, so what they contain is in no count: {}",
+        shown.join(", ")
     ));
 }

@@ -16,11 +16,11 @@ use session_pipeline_pipeline::report::{
 use session_pipeline_store::{Store, StoreError};
 use utoipa::{IntoParams, ToSchema};
 
-use super::asked::ValidQuery;
+use super::ServiceState;
 use super::caller::Analyst;
 use super::local::LocalReport;
+use super::params::ValidQuery;
 use super::problem::{ApiError, AuthenticatedResponses};
-use super::{ServiceState, local};
 use crate::body::usage::UsageReportBody;
 
 /// Defines the query of a report: its own parameters, and those of every report.
@@ -165,8 +165,8 @@ pub(super) async fn usage(
     let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
         report::usage(store, prices, by, filter, clock)
     };
-    respond(&service, analyst, read, |now| {
-        UsageReport::empty(by.key(), now)
+    respond(&service, analyst, read, move |now| {
+        UsageReport::<report::UsageTotals>::empty(by.key(), now)
     })
     .await
 }
@@ -213,8 +213,8 @@ async fn calls(
     let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
         report::tools(store, prices, by, filter, clock)
     };
-    respond(service, analyst, read, |now| {
-        UsageReport::empty(by.key(), now)
+    respond(service, analyst, read, move |now| {
+        UsageReport::<report::ToolCalls>::empty(by.key(), now)
     })
     .await
 }

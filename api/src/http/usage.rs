@@ -9,135 +9,24 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::day::Day;
-use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, UsageReport, activity, export,
-};
+use session_pipeline_pipeline::report::{activity, export};
 use session_pipeline_store::{AuditEntry, AuditedAction, Role};
 use tokio::io::{AsyncReadExt, BufReader};
 use utoipa::{IntoParams, ToSchema};
 
-use super::caller::{Admin, Analyst};
+use super::ServiceState;
+use super::caller::Admin;
 use super::params::ValidQuery;
 use super::problem::{ApiError, AuthenticatedResponses};
 use super::reprocess::mark;
-use super::{ServiceState, local};
 use crate::body::Problem;
 use crate::body::admin::ReprocessBody;
-use crate::body::usage::{PruneBody, PruneStatus, UsageReportBody};
+use crate::body::usage::{PruneBody, PruneStatus};
 
 /// The processor that fills the tables of these routes.
 const USAGE: &str = "usage";
 /// The size of the chunks of an export.
 const CHUNK_BYTES: usize = 64 << 10;
-
-/// The key that rows are grouped by.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum GroupingParam {
-    /// One row per day, in UTC.
-    #[default]
-    Day,
-    /// One row per month, in UTC.
-    Month,
-    /// One row per session.
-    Session,
-    /// One row per user.
-    User,
-    /// One row per model.
-    Model,
-    /// One row per tool.
-    Tool,
-    /// One row per repository or folder.
-    Project,
-}
-
-/// Selects the grouping and the days of a report.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ReportQuery {
-    /// The key that rows are grouped by.
-    #[serde(default)]
-    #[param(inline)]
-    by: GroupingParam,
-    /// The first day, in UTC.
-    #[param(format = Date)]
-    since: Option<String>,
-    /// The last day, in UTC, inclusive.
-    #[param(format = Date)]
-    until: Option<String>,
-}
-
-/// Returns the usage report: tokens, cost and messages. A message in several files counts once.
-#[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["analyst"])),
-    params(ReportQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
-pub(super) async fn report(
-    State(service): State<Arc<ServiceState>>,
-    analyst: Analyst,
-    ValidQuery(query): ValidQuery<ReportQuery>,
-) -> Result<Response, ApiError> {
-    let day = |name: &str, text: Option<String>| -> Result<Option<Day>, ApiError> {
-        let day = text.map(|text| {
-            text.parse()
-                .map_err(|error| ApiError::unprocessable(invalid_value(name, &text, &error)))
-        });
-        day.transpose()
-    };
-    let days = DayRange {
-        since: day("since", query.since)?,
-        until: day("until", query.until)?,
-    };
-    if let (Some(since), Some(until)) = (days.since, days.until)
-        && until < since
-    {
-        let detail = format!("invalid range: until `{until}` is before since `{since}`; swap them");
-        return Err(ApiError::unprocessable(detail));
-    }
-    let by = match query.by {
-        GroupingParam::Day => Some(report::ReportGrouping::Day),
-        GroupingParam::Month => Some(report::ReportGrouping::Month),
-        GroupingParam::Session => Some(report::ReportGrouping::Session),
-        GroupingParam::User => Some(report::ReportGrouping::User),
-        GroupingParam::Model => Some(report::ReportGrouping::Model),
-        GroupingParam::Project => Some(report::ReportGrouping::Project),
-        GroupingParam::Tool => None,
-    };
-    let local = analyst.local;
-    let body = service.read(analyst.role, move |service| {
-        let prices = PriceTable::load(service.config())?;
-        let (store, clock) = (service.store(), service.clock());
-        let now = clock.now();
-        let report_nothing_processed = || {
-            if let Some(local) = &local {
-                local.report(local::LocalReport::NothingProcessed);
-            }
-        };
-        let body = match by {
-            Some(by) => {
-                let report = store.map(|store| report::usage(store, &prices, by, days, clock));
-                let report = report.transpose()?.flatten().unwrap_or_else(|| {
-                    report_nothing_processed();
-                    UsageReport::empty(by.key(), now)
-                });
-                serde_json::to_vec(&report)
-            }
-            None => {
-                let report = store.map(|store| {
-                    report::tools(store, &prices, report::ToolGrouping::Tool, days, clock)
-                });
-                let report = report.transpose()?.flatten().unwrap_or_else(|| {
-                    report_nothing_processed();
-                    UsageReport::empty("tool", now)
-                });
-                serde_json::to_vec(&report)
-            }
-        };
-        body.map_err(|error| ApiError::internal(&error))
-    });
-    let content_type = [(header::CONTENT_TYPE, "application/json")];
-    Ok((content_type, body.await?).into_response())
-}
 
 fn invalid_value(name: &str, text: &str, error: &dyn std::error::Error) -> String {
     let text = session_pipeline_host::fault::printable(text);

@@ -50,29 +50,29 @@ pub struct WasteRow {
     pub cost_usd: Option<Usd>,
     /// Whether some of the models have no price.
     pub cost_is_lower_bound: bool,
+    /// What to do about it, in one sentence.
+    pub advice: String,
 }
 
-impl WasteRow {
-    /// What to do about this kind of waste, in one sentence.
-    pub fn advice(&self) -> &'static str {
-        match self.kind.as_str() {
-            "failed_retry" => {
-                "Interrupt an agent that repeats a failing call, and state the cause in CLAUDE.md so that the next session does not try it."
-            }
-            "reread" => {
-                "Start a new session for a new task, and point the agent to the relevant lines instead of whole files."
-            }
-            "long_context" => {
-                "Split long tasks into sessions, or run /compact or /clear at the end of each step."
-            }
-            "cache_miss" => {
-                "Continue a session within the lifetime of its cache, and avoid changing the model, tools or settings in between."
-            }
-            "compaction" => {
-                "End a session before its context is full, and write decisions to a file that the next session reads."
-            }
-            _ => "This version of the program has no advice for this kind.",
+/// What to do about a kind of waste.
+fn advice(kind: &str) -> &'static str {
+    match kind {
+        "failed_retry" => {
+            "Interrupt an agent that repeats a failing call, and state the cause in CLAUDE.md so that the next session does not try it."
         }
+        "reread" => {
+            "Start a new session for a new task, and point the agent to the relevant lines instead of whole files."
+        }
+        "long_context" => {
+            "Split long tasks into sessions, or run /compact or /clear at the end of each step."
+        }
+        "cache_miss" => {
+            "Continue a session within the lifetime of its cache, and avoid changing the model, tools or settings in between."
+        }
+        "compaction" => {
+            "End a session before its context is full, and write decisions to a file that the next session reads."
+        }
+        _ => "This version of the program has no advice for this kind.",
     }
 }
 
@@ -183,8 +183,10 @@ fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u64>) -> String {
 }
 
 fn waste_row(row: &SqlRow<'_>) -> duckdb::Result<(u64, WasteRow)> {
+    let kind: String = row.get(1)?;
     let waste = WasteRow {
-        kind: row.get(1)?,
+        advice: advice(&kind).to_owned(),
+        kind,
         key: row.get(2)?,
         sessions: row.get(3)?,
         instances: row.get(4)?,

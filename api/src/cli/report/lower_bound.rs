@@ -1,0 +1,73 @@
+//! Explains why figures are lower bounds, by how much, and what to do about it.
+
+use std::path::Path;
+
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::report::UsageTotals;
+
+use crate::cli::hint;
+use crate::cli::table::number;
+
+/// Maximum number of models without a price in the hint.
+const UNKNOWN_MODELS_SHOWN: usize = 10;
+
+/// Prints a hint for each reason.
+pub(super) fn explain(totals: &UsageTotals, prices: &Path) {
+    if totals.open_messages > 0 {
+        hint(&format!(
+            "≥ output: the transcripts have no final output count for {}, so their output and cost are lower bounds",
+            messages(totals.open_messages)
+        ));
+    }
+    if totals.unrecorded_runs > 0 {
+        hint(&format!(
+            "≥ cost: {} of sub-agents have no transcript; they used {} more tokens, which no count includes",
+            count(totals.unrecorded_runs, "run", "runs"),
+            number(totals.unrecorded_tokens)
+        ));
+    }
+    if totals.unpriced_messages == 0 {
+        return;
+    }
+    if totals.unknown_models.is_empty() {
+        hint(&format!(
+            "≥ cost: {} name no model and therefore have no price",
+            messages(totals.unpriced_messages)
+        ));
+        return;
+    }
+    let shown = totals.unknown_models.iter().take(UNKNOWN_MODELS_SHOWN);
+    let mut models: Vec<String> = shown.map(|model| printable(model)).collect();
+    if models.len() < totals.unknown_models.len() {
+        models.push("and others".to_owned());
+    }
+    hint(&format!(
+        "≥ cost: no price is known for {} ({}); add prices to `{}` (see docs/prices.md)",
+        models.join(", "),
+        messages(totals.unpriced_messages),
+        prices.display()
+    ));
+}
+
+/// Explains the difference between the agent's own figures and ours in a report by session.
+pub(super) fn explain_drift(totals: &UsageTotals) {
+    if totals.agent_output_tokens.is_none() {
+        return;
+    }
+    let reason = if totals.unrecorded_runs > 0 || totals.open_messages > 0 {
+        "requests that are in no transcript, such as those for titles, and sub-agents whose final counts were never written"
+    } else {
+        "requests that are in no transcript, such as those for titles"
+    };
+    hint(&format!(
+        "drift is the agent's own figure minus ours; the agent includes {reason}"
+    ));
+}
+
+fn messages(messages: i64) -> String {
+    count(messages, "message", "messages")
+}
+
+fn count(value: i64, one: &str, many: &str) -> String {
+    format!("{} {}", number(value), if value == 1 { one } else { many })
+}
