@@ -5,17 +5,19 @@
 //! merged within a file, and [`identity`](crate::identity) identifies the response, so that reports
 //! can merge copies in several files.
 
+mod matching;
+
 use std::borrow::Cow;
 
-use hashbrown::HashTable;
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::{IterationKind, Message, Tokens, Usage};
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::Owner;
 use crate::identity::{Keys, is_unique};
+use crate::messages::matching::{RecordIds, Response, Responses};
 use crate::place::{KeptPlace, Place};
-use crate::strings::{Span, Strings, hash};
+use crate::strings::{Span, Strings};
 
 rows! {
     /// One message of the model's API.
@@ -79,14 +81,9 @@ rows! {
 
 /// The messages of a transcript, in order of their first appearance.
 pub struct Messages {
+    responses: Responses,
+    /// By the number of the response.
     records: Vec<Record>,
-    /// Messages that a later record of the file can belong to, by the data that must match.
-    by_match: HashTable<usize>,
-    /// The response of the latest record with a local id.
-    latest_local: Option<usize>,
-    /// The number of prompts that a person has typed so far.
-    prompts: u64,
-    keys: Keys,
 }
 
 /// The data of a line that messages use.
@@ -124,16 +121,6 @@ pub struct Totals {
 struct Record {
     /// The first appearance, regardless of which record is used.
     place: KeptPlace,
-    message_id: Option<Span>,
-    request_id: Option<Span>,
-    /// See [`MessageRow`].
-    response_key: Option<Span>,
-    /// The data that later records must match. `None` if none can match.
-    matched: Option<Match<Span>>,
-    /// The number of prompts before the latest record of the message.
-    prompts: u64,
-    /// The input side of its counts.
-    input: Input,
     figures: Figures,
     is_final: bool,
     is_compaction: bool,
@@ -148,74 +135,11 @@ struct Figures {
     is_sidechain: bool,
 }
 
-/// The input side of a response. Equal in all its records, except for placeholders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Input([i64; 4]);
-
-impl Input {
-    fn of(tokens: &Tokens) -> Self {
-        Self([
-            tokens.input.unwrap_or(0),
-            tokens.cache_read.unwrap_or(0),
-            tokens.cache_creation_5m(),
-            tokens.cache_creation_1h(),
-        ])
-    }
-
-    /// Whether no count was known when the record was written.
-    fn is_placeholder(self) -> bool {
-        self == Self::default()
-    }
-}
-
-/// The data that records of one response in a file have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Match<S> {
-    /// The id alone, if it is unique.
-    Id(S),
-    /// All data, if ids recur for other responses. No prompt can be in between.
-    Local {
-        message_id: S,
-        request_id: Option<S>,
-        prompts: u64,
-        input: Input,
-    },
-    /// The line, if there is no id.
-    Line(S),
-}
-
-impl Match<Span> {
-    fn get<'a>(&self, strings: &'a Strings) -> Match<&'a str> {
-        match *self {
-            Match::Id(id) => Match::Id(strings.get(id)),
-            Match::Local {
-                message_id,
-                request_id,
-                prompts,
-                input,
-            } => Match::Local {
-                message_id: strings.get(message_id),
-                request_id: request_id.map(|id| strings.get(id)),
-                prompts,
-                input,
-            },
-            Match::Line(uuid) => Match::Line(strings.get(uuid)),
-        }
-    }
-}
-
 /// One record of a message, borrowed from the line.
 struct Sighting<'e, 'a> {
-    place: &'e Place<'a>,
-    /// `uuid` of the line.
-    uuid: Option<Cow<'a, str>>,
-    message_id: Option<Cow<'a, str>>,
-    /// Whether `message_id` is unique by itself.
-    is_unique: bool,
-    request_id: Option<Cow<'a, str>>,
+    ids: RecordIds<'e, 'a>,
     model: Option<Text<'a>>,
     speed: Option<Text<'a>>,
-    tokens: Tokens,
     is_sidechain: bool,
     is_final: bool,
     is_compaction: bool,
@@ -225,17 +149,14 @@ impl Messages {
     /// No messages yet. `keys` identifies messages without a unique id.
     pub fn new(keys: Keys) -> Self {
         Self {
+            responses: Responses::new(keys),
             records: Vec::new(),
-            by_match: HashTable::new(),
-            latest_local: None,
-            prompts: 0,
-            keys,
         }
     }
 
     /// Records that a person has typed a prompt. Later messages answer another request.
     pub fn prompted(&mut self) {
-        self.prompts += 1;
+        self.responses.prompted();
     }
 
     /// Adds the usage of a message. Returns the response that it belongs to.
@@ -252,14 +173,16 @@ impl Messages {
         let usage = message.usage.as_ref()?;
         let message_id = decode(message.id);
         let sighting = Sighting {
-            place,
-            uuid: decode(line.uuid),
-            is_unique: message_id.as_deref().is_some_and(is_unique),
-            message_id,
-            request_id: decode(line.request_id),
+            ids: RecordIds {
+                place,
+                uuid: decode(line.uuid),
+                is_unique: message_id.as_deref().is_some_and(is_unique),
+                message_id,
+                request_id: decode(line.request_id),
+                tokens: usage.tokens,
+            },
             model: message.model,
             speed: usage.speed,
-            tokens: usage.tokens,
             is_sidechain: line.is_sidechain,
             is_final: message.stop_reason.is_some() && !usage.is_incomplete,
             is_compaction: false,
@@ -287,20 +210,24 @@ impl Messages {
                 ("advisor", &mut counts[0])
             };
             let part = |id: &Cow<'a, str>| Cow::Owned(format!("{id}:{name}:{count}"));
-            let uuid = asking.uuid.as_ref().map(part);
+            let ids = &asking.ids;
+            let uuid = ids.uuid.as_ref().map(part);
             // Also if the response has no id: the suffix shows the type of the row.
             let nameless = || is_compaction.then(|| Cow::Owned(format!(":{name}:{count}")));
-            let message_id = asking.message_id.as_ref().map(part).or_else(nameless);
+            let message_id = ids.message_id.as_ref().map(part).or_else(nameless);
             *count += 1;
             let sighting = Sighting {
-                uuid,
-                request_id: asking.request_id.clone(),
+                ids: RecordIds {
+                    uuid,
+                    message_id,
+                    request_id: ids.request_id.clone(),
+                    tokens: iteration.tokens,
+                    ..*ids
+                },
                 model: iteration.model.or(asking.model.filter(|_| is_compaction)),
                 speed: asking.speed.filter(|_| is_compaction),
-                tokens: iteration.tokens,
                 is_final: asking.is_final && !iteration.is_incomplete,
                 is_compaction,
-                message_id,
                 ..*asking
             };
             self.add_sighting(strings, &sighting);
@@ -309,155 +236,23 @@ impl Messages {
 
     /// Merges a record into its response, or begins a new response.
     fn add_sighting(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) -> usize {
-        let input = Input::of(&sighting.tokens);
-        let mut is_unique = sighting.is_unique;
-        let mut matched = self.matched(sighting, is_unique, input);
-        let mut found = matched.and_then(|matched| self.find(strings, matched));
-        if let Some(at) = found
-            && is_unique
-            && !self.records[at].continues(input, self.prompts)
-        {
-            // However long the id is, a gateway can assign it to every response.
-            is_unique = false;
-            matched = self.matched(sighting, is_unique, input);
-            found = matched.and_then(|matched| self.find(strings, matched));
-        }
-        let is_local = !is_unique && sighting.message_id.is_some();
-        if is_local && found.is_none() {
-            found = if input.is_placeholder() {
-                self.latest(strings, sighting)
-            } else {
-                self.placeholder(strings, sighting)
-            };
-        }
-        if is_local {
-            self.latest_local = found.or(Some(self.records.len()));
-        }
-        if let Some(at) = found {
-            let record = &mut self.records[at];
+        let at = self.responses.enter(strings, &sighting.ids);
+        if let Some(record) = self.records.get_mut(at) {
             record.update(strings, sighting);
-            record.prompts = self.prompts;
-            if record.input.is_placeholder() && !input.is_placeholder() {
-                self.fill_placeholder(strings, at, input);
-            }
-            return at;
-        }
-        let record = Record {
-            place: sighting.place.keep(strings),
-            message_id: sighting.message_id.as_deref().map(|id| strings.keep(id)),
-            request_id: sighting.request_id.as_deref().map(|id| strings.keep(id)),
-            response_key: None,
-            matched: None,
-            prompts: self.prompts,
-            input,
-            figures: sighting.figures(strings),
-            is_final: sighting.is_final,
-            is_compaction: sighting.is_compaction,
-        };
-        let at = self.records.len();
-        self.records.push(record);
-        let response_key = if is_unique {
-            None
         } else {
-            let uuid = sighting.uuid.as_deref();
-            let key = self.keys.of_line(sighting.place, uuid, &sighting.content());
-            Some(strings.keep(&key))
-        };
-        let record = &mut self.records[at];
-        record.response_key = response_key;
-        record.matched = match (record.message_id, &sighting.uuid) {
-            (Some(id), _) if is_unique => Some(Match::Id(id)),
-            (Some(message_id), _) => Some(Match::Local {
-                message_id,
-                request_id: record.request_id,
-                prompts: self.prompts,
-                input,
-            }),
-            (None, Some(uuid)) => Some(Match::Line(strings.keep(uuid))),
-            (None, None) => None,
-        };
-        self.index(strings, at);
+            self.records.push(Record {
+                place: sighting.ids.place.keep(strings),
+                figures: sighting.figures(strings),
+                is_final: sighting.is_final,
+                is_compaction: sighting.is_compaction,
+            });
+        }
         at
-    }
-
-    /// The data that the response of a record must have.
-    fn matched<'s>(
-        &self,
-        sighting: &'s Sighting<'_, '_>,
-        is_unique: bool,
-        input: Input,
-    ) -> Option<Match<&'s str>> {
-        match (&sighting.message_id, &sighting.uuid) {
-            (Some(id), _) if is_unique => Some(Match::Id(id)),
-            (Some(message_id), _) => Some(Match::Local {
-                message_id,
-                request_id: sighting.request_id.as_deref(),
-                prompts: self.prompts,
-                input,
-            }),
-            (None, uuid) => uuid.as_deref().map(Match::Line),
-        }
-    }
-
-    /// The response with a local id if all its records so far were placeholders.
-    fn placeholder(&self, strings: &Strings, sighting: &Sighting<'_, '_>) -> Option<usize> {
-        let matched = self.matched(sighting, false, Input::default())?;
-        self.find(strings, matched)
-    }
-
-    /// The response of the previous record, if it had the same ids. A record without counts, or
-    /// with unreadable counts, cannot be distinguished from it.
-    fn latest(&self, strings: &Strings, sighting: &Sighting<'_, '_>) -> Option<usize> {
-        let at = self.latest_local?;
-        let record = &self.records[at];
-        let string = |span: Option<Span>| span.map(|span| strings.get(span));
-        let is_same = record.prompts == self.prompts
-            && string(record.message_id) == sighting.message_id.as_deref()
-            && string(record.request_id) == sighting.request_id.as_deref();
-        is_same.then_some(at)
-    }
-
-    /// The counts of a placeholder are known now, and later records must match them.
-    fn fill_placeholder(&mut self, strings: &Strings, at: usize, known: Input) {
-        let record = &self.records[at];
-        let entry = record.matched.and_then(|matched| {
-            let hash = hash(&matched.get(strings));
-            self.by_match.find_entry(hash, |found| *found == at).ok()
-        });
-        if let Some(entry) = entry {
-            entry.remove();
-        }
-        let record = &mut self.records[at];
-        record.input = known;
-        if let Some(Match::Local { input, .. }) = &mut record.matched {
-            *input = known;
-        }
-        self.index(strings, at);
-    }
-
-    fn find(&self, strings: &Strings, wanted: Match<&str>) -> Option<usize> {
-        let is_same = |at: &usize| {
-            let matched = self.records[*at].matched;
-            matched.is_some_and(|matched| matched.get(strings) == wanted)
-        };
-        self.by_match.find(hash(&wanted), is_same).copied()
-    }
-
-    fn index(&mut self, strings: &Strings, at: usize) {
-        let records = &self.records;
-        let hash_of = |at: &usize| {
-            let matched = records[*at].matched;
-            matched.map_or(0, |matched| hash(&matched.get(strings)))
-        };
-        if records[at].matched.is_some() {
-            self.by_match.insert_unique(hash_of(&at), at, hash_of);
-        }
     }
 
     /// The identity of a response, as in `usage.messages`.
     pub fn identity(&self, at: usize) -> Option<Span> {
-        let record = &self.records[at];
-        record.response_key.or(record.message_id)
+        self.responses.get(at).identity()
     }
 
     /// The sums over all messages.
@@ -491,7 +286,8 @@ impl Messages {
 
     /// The rows of the table.
     pub fn rows<'a>(&'a self, owner: &'a Owner<'a>) -> impl Iterator<Item = MessageRow<'a>> {
-        self.records.iter().map(|record| record.row(owner))
+        let records = self.records.iter().enumerate();
+        records.map(|(at, record)| record.row(self.responses.get(at), owner))
     }
 }
 
@@ -500,39 +296,17 @@ impl Sighting<'_, '_> {
         Figures {
             model: strings.intern_text(self.model),
             speed: strings.intern_text(self.speed),
-            tokens: self.tokens,
+            tokens: self.ids.tokens,
             is_sidechain: self.is_sidechain,
         }
-    }
-
-    /// The content, for messages that nothing else identifies.
-    fn content(&self) -> String {
-        let tokens = &self.tokens;
-        format!(
-            "{}/{}/{}/{}/{}",
-            tokens.input.unwrap_or(0),
-            tokens.output.unwrap_or(0),
-            tokens.cache_read.unwrap_or(0),
-            tokens.cache_creation_5m(),
-            tokens.cache_creation_1h(),
-        )
     }
 }
 
 impl Record {
-    /// Whether a record with the same unique id can belong to the same response. Different
-    /// responses with the same id differ in their input counts and have prompts between them.
-    fn continues(&self, input: Input, prompts: u64) -> bool {
-        self.prompts == prompts
-            || self.input == input
-            || self.input.is_placeholder()
-            || input.is_placeholder()
-    }
-
     fn update(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) {
         self.is_final |= sighting.is_final;
         let is_better = if self.figures.is_sidechain == sighting.is_sidechain {
-            sighting.tokens.total() > self.figures.tokens.total()
+            sighting.ids.tokens.total() > self.figures.tokens.total()
         } else {
             self.figures.is_sidechain
         };
@@ -541,15 +315,15 @@ impl Record {
         }
     }
 
-    fn row<'a>(&self, owner: &'a Owner<'a>) -> MessageRow<'a> {
+    fn row<'a>(&self, response: &Response, owner: &'a Owner<'a>) -> MessageRow<'a> {
         let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
         let tokens = &self.figures.tokens;
         MessageRow {
             session_id: string(self.place.session_id).unwrap_or(owner.session_id),
             username: owner.username,
             line: self.place.line,
-            message_id: string(self.message_id),
-            request_id: string(self.request_id),
+            message_id: string(response.message_id),
+            request_id: string(response.request_id),
             occurred_at: self.place.occurred_at.or(owner.first_time),
             model: string(self.figures.model),
             speed: string(self.figures.speed),
@@ -564,7 +338,7 @@ impl Record {
             agent_version: string(self.place.agent_version),
             cwd: owner.cwd.or(string(self.place.cwd)),
             git_branch: string(self.place.git_branch),
-            response_key: string(self.response_key),
+            response_key: string(response.response_key),
             file_started_at: owner.first_time,
             file_ended_at: owner.last_time,
             is_own_session: self.place.is_own_session,
