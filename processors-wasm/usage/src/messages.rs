@@ -6,18 +6,28 @@
 //! can merge copies in several files.
 
 mod matching;
+mod requests;
 
 use std::borrow::Cow;
 
 use session_pipeline_processor::json::Text;
-use session_pipeline_processor::transcript::{IterationKind, Message, Tokens, Usage};
+use session_pipeline_processor::transcript::{
+    Entry, Iteration, IterationKind, Message, Tokens, Usage,
+};
 use session_pipeline_processor::{Timestamp, rows};
 
-use crate::Owner;
+use crate::calls::Calls;
+use crate::causes::{CauseTable, Causes, MessageOrigin, Source, agent_of_file};
 use crate::identity::{Keys, is_unique};
 use crate::messages::matching::{RecordIds, Response, Responses};
+use crate::messages::requests::{MessageBill, TokenCounts};
 use crate::place::{KeptPlace, Place};
+use crate::pull_requests::PullRequests;
 use crate::strings::{Span, Strings};
+use crate::{Gathered, Owner};
+
+/// The reason with which a model stops if it declines a request.
+const REFUSAL: &str = "refusal";
 
 rows! {
     /// One message of the model's API.
@@ -28,7 +38,8 @@ rows! {
         username: &'a str,
         /// The line on which the message first appears.
         line: u64,
-        /// The message id from the API. For an advisor or a compaction, the id with a suffix.
+        /// The message id from the API. For an advisor, a compaction or an attempt of another
+        /// model, the id with a suffix.
         message_id: Option<&'a str>,
         /// The request id from the API.
         request_id: Option<&'a str>,
@@ -50,6 +61,43 @@ rows! {
         cache_creation_1h_tokens: i64,
         /// Thinking tokens, included in the output tokens.
         thinking_tokens: Option<i64>,
+        /// Searches in the web that are billed: those of the API, and those of the tool `WebSearch`
+        /// that this response called. The requests of the tool are not in the transcript.
+        web_searches: i64,
+        /// If the message consists of several requests to its model: a JSON list with
+        /// `[input, output, cache_read, cache_write_5m, cache_write_1h]` of each. The price tier for
+        /// long contexts is decided per request.
+        requests: Option<&'a str>,
+        /// The service tier, for example `batch`.
+        service_tier: Option<&'a str>,
+        /// Where the model ran, for example `us`.
+        inference_geo: Option<&'a str>,
+        /// Why the model stopped. `refusal` for the attempt of a model that declined.
+        stop_reason: Option<&'a str>,
+        /// `main` for the conversation, `subagent` for a sub-agent, `auxiliary` for a request
+        /// besides both: an advisor, a compaction, an attempt of another model, a side question, or
+        /// an agent that the agent starts for its own work.
+        source: &'static str,
+        /// The sub-agent.
+        agent_id: Option<&'a str>,
+        /// The type of the sub-agent, if this file has the call that started it or the line names
+        /// the type. `usage.agent_runs` has the type of sub-agents in other files.
+        agent_type: Option<&'a str>,
+        /// The skill to which the agent attributes the message.
+        skill: Option<&'a str>,
+        /// The plugin to which the agent attributes the message.
+        plugin: Option<&'a str>,
+        /// The MCP server to which the agent attributes the message.
+        mcp_server: Option<&'a str>,
+        /// The effort level.
+        effort: Option<&'a str>,
+        /// The program that runs the agent, for example `cli` or `sdk-cli`.
+        entrypoint: Option<&'a str>,
+        /// Whether a program, and not a person, began the turn.
+        is_automated: bool,
+        /// The pull request that the session was linked to next after this message, or else the
+        /// last one before it: `owner/repo#number`, or the URL.
+        pull_request: Option<&'a str>,
         /// Whether it belongs to a sub-agent.
         is_sidechain: bool,
         /// Whether the transcript has the end of the message and all its counts are readable.
@@ -84,6 +132,9 @@ pub struct Messages {
     responses: Responses,
     /// By the number of the response.
     records: Vec<Record>,
+    causes: CauseTable,
+    /// The agent that the whole file belongs to.
+    file_agent: Option<String>,
 }
 
 /// The data of a line that messages use.
@@ -97,6 +148,10 @@ pub struct Line<'a> {
     pub is_sidechain: bool,
     /// Whether it reports an API error instead of a response.
     pub is_api_error: bool,
+    /// `agentId`.
+    pub agent_id: Option<Text<'a>>,
+    /// Whether it is part of an entry that reports the progress of a sub-agent.
+    pub is_progress: bool,
 }
 
 /// The sums over the messages of a file.
@@ -124,6 +179,9 @@ struct Record {
     figures: Figures,
     is_final: bool,
     is_compaction: bool,
+    stop_reason: Option<Span>,
+    /// Searches in the web by the API.
+    web_searches: i64,
 }
 
 /// The data of the record that is used.
@@ -131,8 +189,14 @@ struct Record {
 struct Figures {
     model: Option<Span>,
     speed: Option<Span>,
-    tokens: Tokens,
+    counts: TokenCounts,
+    thinking: Option<i64>,
+    requests: Option<Span>,
+    /// Whether requests to other models are not part of the counts.
+    is_divided: bool,
     is_sidechain: bool,
+    /// The number of the causes.
+    causes: u32,
 }
 
 /// One record of a message, borrowed from the line.
@@ -140,17 +204,25 @@ struct Sighting<'e, 'a> {
     ids: RecordIds<'e, 'a>,
     model: Option<Text<'a>>,
     speed: Option<Text<'a>>,
+    counts: TokenCounts,
+    requests: Option<String>,
+    is_divided: bool,
     is_sidechain: bool,
     is_final: bool,
     is_compaction: bool,
+    stop_reason: Option<Cow<'a, str>>,
+    web_searches: i64,
+    causes: Causes,
 }
 
 impl Messages {
-    /// No messages yet. `keys` identifies messages without a unique id.
-    pub fn new(keys: Keys) -> Self {
+    /// No messages yet of the session with this key.
+    pub fn new(session_key: &str) -> Self {
         Self {
-            responses: Responses::new(keys),
+            responses: Responses::new(Keys::new(session_key)),
             records: Vec::new(),
+            causes: CauseTable::default(),
+            file_agent: agent_of_file(session_key).map(str::to_owned),
         }
     }
 
@@ -159,20 +231,30 @@ impl Messages {
         self.responses.prompted();
     }
 
-    /// Adds the usage of a message. Returns the response that it belongs to.
+    /// Adds the usage of a message. Returns the number of the response that it belongs to.
     pub fn add<'a>(
         &mut self,
         strings: &mut Strings,
         place: &Place<'a>,
+        entry: &Entry<'a>,
         line: Line<'a>,
         message: &Message<'a>,
+        is_automated: bool,
     ) -> Option<usize> {
         if !is_response(message, line.is_api_error) {
             return None;
         }
         let usage = message.usage.as_ref()?;
+        let bill = MessageBill::new(usage, message.model);
         let message_id = decode(message.id);
-        let sighting = Sighting {
+        let origin = MessageOrigin {
+            entry,
+            agent_id: line.agent_id,
+            is_progress: line.is_progress,
+            is_sidechain: line.is_sidechain,
+            is_automated,
+        };
+        let mut sighting = Sighting {
             ids: RecordIds {
                 place,
                 uuid: decode(line.uuid),
@@ -181,41 +263,72 @@ impl Messages {
                 request_id: decode(line.request_id),
                 tokens: usage.tokens,
             },
-            model: message.model,
+            model: bill.model.or(message.model),
             speed: usage.speed,
+            counts: bill.counts,
+            is_divided: bill.is_divided(),
+            requests: bill.requests,
             is_sidechain: line.is_sidechain,
             is_final: message.stop_reason.is_some() && !usage.is_incomplete,
             is_compaction: false,
+            stop_reason: decode(message.stop_reason),
+            web_searches: usage.web_searches.unwrap_or(0),
+            causes: Causes::new(strings, &origin, usage, self.file_agent.as_deref()),
         };
-        let has_figures = usage.tokens != Tokens::default() || usage.is_incomplete;
+        let stop_reason = sighting.stop_reason.clone();
+        if bill.is_declined && stop_reason.is_some() {
+            sighting.stop_reason = Some(Cow::Borrowed(REFUSAL));
+        }
+        let has_figures = usage.tokens != Tokens::default()
+            || usage.is_incomplete
+            || bill.counts != TokenCounts::default();
         let at = has_figures.then(|| self.add_sighting(strings, &sighting));
-        self.add_iterations(strings, usage, &sighting);
+        sighting.stop_reason = stop_reason;
+        self.add_iterations(strings, usage, &bill.others, &sighting);
         at
     }
 
-    /// Adds the parts of a request that are billed separately, as separate rows. Advisors are other
-    /// models that answer, so they are messages. A compaction is a step within the message.
+    /// Adds the parts of a message that are billed separately, as separate rows. Advisors and
+    /// fallbacks are other models that answer, so they are messages. A compaction is a step within
+    /// the message.
     fn add_iterations<'a>(
         &mut self,
         strings: &mut Strings,
         usage: &Usage<'a>,
+        others: &[&Iteration<'a>],
         asking: &Sighting<'_, 'a>,
     ) {
-        let mut counts = [0_usize; 2];
+        let mut counts = [0_usize; 3];
+        let mut others = others.iter().peekable();
         for iteration in &usage.iterations {
-            let is_compaction = iteration.kind == IterationKind::Compaction;
-            let (name, count) = if is_compaction {
-                ("compaction", &mut counts[1])
-            } else {
-                ("advisor", &mut counts[0])
+            let (name, count) = match iteration.kind {
+                IterationKind::Advisor => ("advisor", &mut counts[0]),
+                IterationKind::Compaction => ("compaction", &mut counts[1]),
+                IterationKind::Message | IterationKind::Fallback => {
+                    if others
+                        .next_if(|other| std::ptr::eq(**other, iteration))
+                        .is_none()
+                    {
+                        continue;
+                    }
+                    ("fallback", &mut counts[2])
+                }
             };
+            let is_compaction = iteration.kind == IterationKind::Compaction;
+            let is_advisor = iteration.kind == IterationKind::Advisor;
             let part = |id: &Cow<'a, str>| Cow::Owned(format!("{id}:{name}:{count}"));
             let ids = &asking.ids;
             let uuid = ids.uuid.as_ref().map(part);
             // Also if the response has no id: the suffix shows the type of the row.
-            let nameless = || is_compaction.then(|| Cow::Owned(format!(":{name}:{count}")));
+            let nameless = || (!is_advisor).then(|| Cow::Owned(format!(":{name}:{count}")));
             let message_id = ids.message_id.as_ref().map(part).or_else(nameless);
             *count += 1;
+            let stop_reason = match iteration.kind {
+                IterationKind::Fallback => asking.stop_reason.clone(),
+                // The model declined. Without output, a refusal is not billed.
+                IterationKind::Message => Some(Cow::Borrowed(REFUSAL)),
+                IterationKind::Advisor | IterationKind::Compaction => None,
+            };
             let sighting = Sighting {
                 ids: RecordIds {
                     uuid,
@@ -225,9 +338,18 @@ impl Messages {
                     ..*ids
                 },
                 model: iteration.model.or(asking.model.filter(|_| is_compaction)),
-                speed: asking.speed.filter(|_| is_compaction),
+                speed: asking.speed.filter(|_| !is_advisor),
+                counts: TokenCounts::of(&iteration.tokens),
+                requests: None,
+                is_divided: false,
                 is_final: asking.is_final && !iteration.is_incomplete,
                 is_compaction,
+                stop_reason,
+                web_searches: 0,
+                causes: Causes {
+                    source: Source::Auxiliary,
+                    ..asking.causes
+                },
                 ..*asking
             };
             self.add_sighting(strings, &sighting);
@@ -237,14 +359,20 @@ impl Messages {
     /// Merges a record into its response, or begins a new response.
     fn add_sighting(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) -> usize {
         let at = self.responses.enter(strings, &sighting.ids);
+        let causes = &mut self.causes;
         if let Some(record) = self.records.get_mut(at) {
-            record.update(strings, sighting);
+            record.update(strings, causes, sighting);
         } else {
             self.records.push(Record {
                 place: sighting.ids.place.keep(strings),
-                figures: sighting.figures(strings),
+                figures: sighting.figures(strings, causes.number(sighting.causes)),
                 is_final: sighting.is_final,
                 is_compaction: sighting.is_compaction,
+                stop_reason: sighting
+                    .stop_reason
+                    .as_deref()
+                    .map(|stop| strings.intern(stop)),
+                web_searches: sighting.web_searches,
             });
         }
         at
@@ -260,13 +388,13 @@ impl Messages {
         let mut totals = Totals::default();
         let add = |sum: &mut i64, figure: i64| *sum = sum.saturating_add(figure);
         for record in &self.records {
-            let tokens = &record.figures.tokens;
+            let counts = &record.figures.counts;
             totals.messages += u64::from(!record.is_compaction);
-            add(&mut totals.input, tokens.input.unwrap_or(0));
-            add(&mut totals.output, tokens.output.unwrap_or(0));
-            add(&mut totals.cache_read, tokens.cache_read.unwrap_or(0));
-            add(&mut totals.cache_creation_5m, tokens.cache_creation_5m());
-            add(&mut totals.cache_creation_1h, tokens.cache_creation_1h());
+            add(&mut totals.input, counts.input);
+            add(&mut totals.output, counts.output);
+            add(&mut totals.cache_read, counts.cache_read);
+            add(&mut totals.cache_creation_5m, counts.cache_write_5m);
+            add(&mut totals.cache_creation_1h, counts.cache_write_1h);
             totals.output_is_lower_bound |= !record.is_final;
         }
         totals
@@ -285,39 +413,98 @@ impl Messages {
     }
 
     /// The rows of the table.
-    pub fn rows<'a>(&'a self, owner: &'a Owner<'a>) -> impl Iterator<Item = MessageRow<'a>> {
+    pub fn rows<'a>(
+        &'a self,
+        owner: &'a Owner<'a>,
+        gathered: &'a Gathered,
+    ) -> impl Iterator<Item = MessageRow<'a>> {
+        let context = RowContext {
+            owner,
+            calls: &gathered.calls,
+            pull_requests: &gathered.metadata.pull_requests,
+        };
         let records = self.records.iter().enumerate();
-        records.map(|(at, record)| record.row(self.responses.get(at), owner))
+        records.map(move |(at, record)| {
+            let causes = self.causes.get(record.figures.causes);
+            let by_tools = context.calls.searches(at);
+            MessageRow {
+                web_searches: record.web_searches.saturating_add(by_tools),
+                ..record.row(self.responses.get(at), causes, &context)
+            }
+        })
+    }
+
+    /// The number of compactions that the API made.
+    pub fn compactions(&self) -> usize {
+        let records = self.records.iter();
+        records.filter(|record| record.is_compaction).count()
     }
 }
 
+/// The data of other tables that a row needs.
+struct RowContext<'a> {
+    owner: &'a Owner<'a>,
+    calls: &'a Calls,
+    pull_requests: &'a PullRequests,
+}
+
 impl Sighting<'_, '_> {
-    fn figures(&self, strings: &mut Strings) -> Figures {
+    fn figures(&self, strings: &mut Strings, causes: u32) -> Figures {
         Figures {
             model: strings.intern_text(self.model),
             speed: strings.intern_text(self.speed),
-            tokens: self.ids.tokens,
+            counts: self.counts,
+            thinking: self.ids.tokens.thinking,
+            requests: self.requests.as_deref().map(|list| strings.intern(list)),
+            is_divided: self.is_divided,
             is_sidechain: self.is_sidechain,
+            causes,
         }
     }
 }
 
 impl Record {
-    fn update(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) {
+    fn update(
+        &mut self,
+        strings: &mut Strings,
+        causes: &mut CauseTable,
+        sighting: &Sighting<'_, '_>,
+    ) {
         self.is_final |= sighting.is_final;
-        let is_better = if self.figures.is_sidechain == sighting.is_sidechain {
-            sighting.ids.tokens.total() > self.figures.tokens.total()
+        if let Some(stop_reason) = sighting.stop_reason.as_deref() {
+            self.stop_reason = Some(strings.intern(stop_reason));
+        }
+        self.web_searches = self.web_searches.max(sighting.web_searches);
+        let figures = &self.figures;
+        let is_better = if figures.is_sidechain != sighting.is_sidechain {
+            figures.is_sidechain
+        } else if figures.is_divided != sighting.is_divided {
+            // The other record includes the tokens of another model.
+            sighting.is_divided
         } else {
-            self.figures.is_sidechain
+            sighting.counts.total() > figures.counts.total()
         };
+        let known = causes.get(figures.causes);
         if is_better {
-            self.figures = sighting.figures(strings);
+            let causes = causes.number(sighting.causes.or(known));
+            self.figures = sighting.figures(strings, causes);
+        } else if known != sighting.causes {
+            self.figures.causes = causes.number(known.or(sighting.causes));
         }
     }
 
-    fn row<'a>(&self, response: &Response, owner: &'a Owner<'a>) -> MessageRow<'a> {
+    fn row<'a>(
+        &self,
+        response: &Response,
+        causes: Causes,
+        context: &RowContext<'a>,
+    ) -> MessageRow<'a> {
+        let owner = context.owner;
         let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
-        let tokens = &self.figures.tokens;
+        let counts = &self.figures.counts;
+        let started = causes
+            .agent_id
+            .and_then(|id| context.calls.runs.type_of(id));
         MessageRow {
             session_id: string(self.place.session_id).unwrap_or(owner.session_id),
             username: owner.username,
@@ -327,12 +514,27 @@ impl Record {
             occurred_at: self.place.occurred_at.or(owner.first_time),
             model: string(self.figures.model),
             speed: string(self.figures.speed),
-            input_tokens: tokens.input.unwrap_or(0),
-            output_tokens: tokens.output.unwrap_or(0),
-            cache_read_tokens: tokens.cache_read.unwrap_or(0),
-            cache_creation_5m_tokens: tokens.cache_creation_5m(),
-            cache_creation_1h_tokens: tokens.cache_creation_1h(),
-            thinking_tokens: tokens.thinking,
+            input_tokens: counts.input,
+            output_tokens: counts.output,
+            cache_read_tokens: counts.cache_read,
+            cache_creation_5m_tokens: counts.cache_write_5m,
+            cache_creation_1h_tokens: counts.cache_write_1h,
+            thinking_tokens: self.figures.thinking,
+            web_searches: self.web_searches,
+            requests: string(self.figures.requests),
+            service_tier: string(causes.service_tier),
+            inference_geo: string(causes.inference_geo),
+            stop_reason: string(self.stop_reason),
+            source: causes.source.name(),
+            agent_id: string(causes.agent_id),
+            agent_type: string(started.or(causes.agent_type)),
+            skill: string(causes.skill),
+            plugin: string(causes.plugin),
+            mcp_server: string(causes.mcp_server),
+            effort: string(causes.effort),
+            entrypoint: string(causes.entrypoint),
+            is_automated: causes.is_automated,
+            pull_request: string(context.pull_requests.of_line(self.place.line)),
             is_sidechain: self.figures.is_sidechain,
             is_final: self.is_final,
             agent_version: string(self.place.agent_version),
@@ -355,7 +557,8 @@ fn is_response(message: &Message<'_>, is_api_error: bool) -> bool {
     let Some(usage) = &message.usage else {
         return false;
     };
-    !is_of_the_agent || usage.tokens.total() > 0 || !usage.iterations.is_empty()
+    let is_billed = |step: &Iteration<'_>| step.tokens.total() > 0 || step.is_incomplete;
+    !is_of_the_agent || usage.tokens.total() > 0 || usage.iterations.iter().any(is_billed)
 }
 
 fn decode(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
