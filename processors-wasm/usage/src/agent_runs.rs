@@ -31,10 +31,11 @@ rows! {
         agent_type: Option<&'a str>,
         /// The model of the sub-agent, or the alias with which it was requested.
         model: Option<&'a str>,
-        /// The status that the result reports, for example `completed` or `async_launched`. `error`
+        /// The status that the agent reports, for example `completed` or `async_launched`. `error`
         /// for a failed call without one.
         status: Option<&'a str>,
-        /// All tokens of the sub-agent's last response. `NULL` if the result does not report them.
+        /// The tokens that the agent reports for the run: those of the sub-agent's last response,
+        /// of all classes. `NULL` if it does not report them.
         total_tokens: Option<i64>,
         /// The duration of the run in milliseconds.
         total_duration_ms: Option<i64>,
@@ -71,7 +72,9 @@ rows! {
 #[derive(Default)]
 pub struct AgentRuns {
     runs: Vec<AgentRun>,
-    /// The types of sub-agents by id. The strings are interned.
+    /// The latest run of each sub-agent by its id. The strings are interned.
+    by_agent: BTreeMap<Span, usize>,
+    /// The types of sub-agents by id.
     types: BTreeMap<Span, Span>,
 }
 
@@ -81,6 +84,8 @@ pub struct RunCall<'s, 'a> {
     pub tool_id: Option<&'s str>,
     /// Whether the id is unique by itself.
     pub is_unique: bool,
+    /// The number of calls before it in the message.
+    pub index: usize,
     /// The identity of the response that makes the call.
     pub response: Option<Span>,
     /// Whether a sub-agent makes the call.
@@ -128,7 +133,12 @@ impl AgentRuns {
                 (None, Some(uuid)) => format!("line:{}", uuid.decode()),
                 (None, None) => format!("line:{}", place.line),
             };
-            strings.keep(&format!("{response}/{}", call.tool_id.unwrap_or_default()))
+            let id = match (call.tool_id, call.index) {
+                (Some(id), _) => id.to_owned(),
+                (None, 0) => String::new(),
+                (None, index) => format!("#{}", index + 1),
+            };
+            strings.keep(&format!("{response}/{id}"))
         });
         let mut input = |field: &str| {
             let text = tool_use.input_text(field);
@@ -188,8 +198,39 @@ impl AgentRuns {
         if record.agent_id.is_none() {
             record.agent_id = strings.intern_text(Some(agent_id));
         }
-        if let (Some(agent_id), Some(agent_type)) = (record.agent_id, record.agent_type) {
+        let Some(agent_id) = record.agent_id else {
+            return;
+        };
+        self.by_agent.insert(agent_id, run);
+        if let Some(agent_type) = record.agent_type {
             self.types.entry(agent_id).or_insert(agent_type);
+        }
+    }
+
+    /// Adds a notification that a sub-agent in the background has ended. The result of its call
+    /// came when it began.
+    pub fn notify(&mut self, strings: &mut Strings, notification: &str) {
+        let agent_id = content_of("task-id", notification);
+        let agent_id = agent_id.map(|id| strings.intern(id));
+        let Some(run) = agent_id.and_then(|id| self.by_agent.get(&id)) else {
+            return;
+        };
+        // The text of the result can contain anything, but the figures follow it.
+        let usage = notification.rsplit_once("<usage>");
+        let usage = usage.map_or("", |(_, usage)| usage);
+        let figure = |tag: &str| {
+            content_of(tag, usage)?
+                .parse()
+                .ok()
+                .filter(|count| *count >= 0)
+        };
+        let record = &mut self.runs[*run];
+        let figures = &mut record.figures;
+        figures.tokens = figure("total_tokens").or(figures.tokens);
+        figures.tool_uses = figure("tool_uses").or(figures.tool_uses);
+        figures.duration_ms = figure("duration_ms").or(figures.duration_ms);
+        if let Some(status) = content_of("status", notification) {
+            record.status = Some(strings.intern(status));
         }
     }
 
@@ -232,5 +273,162 @@ impl AgentRun {
             first_run: None,
             is_superseded: false,
         }
+    }
+}
+
+/// The content of the first tag with this name.
+fn content_of<'t>(tag: &str, text: &'t str) -> Option<&'t str> {
+    let (_, behind) = text.split_once(&format!("<{tag}>"))?;
+    let (content, _) = behind.split_once(&format!("</{tag}>"))?;
+    let content = content.trim();
+    (!content.is_empty()).then_some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AgentRunRow;
+    use crate::testing::check;
+
+    fn call(uuid: &str, message: &str, id: &str, input: &str) -> String {
+        format!(
+            r#"{{"type":"assistant","uuid":"{uuid}","timestamp":"1970-01-01T00:00:01Z","message":{{"id":"{message}","content":[{{"type":"tool_use","id":"{id}","name":"Agent","input":{{{input}}}}}],"usage":{{"output_tokens":1}}}}}}"#
+        )
+    }
+
+    fn result(id: &str, is_error: bool, details: &str) -> String {
+        format!(
+            r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"{id}","is_error":{is_error},"content":"x"}}]}},"toolUseResult":{details}}}"#
+        )
+    }
+
+    #[test]
+    fn a_run_has_the_figures_of_its_result() {
+        let id = "toolu_0123456789abcdef";
+        let details = r#"{"status":"completed","agentId":"a1","totalTokens":68,"totalDurationMs":900,"totalToolUseCount":18,"usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":60,"cache_creation_input_tokens":5},"resolvedModel":"small-1"}"#;
+        let lines = [
+            call("u1", "k1", id, r#""subagent_type":"Plan","model":"small""#),
+            result(id, false, details),
+            // Copies.
+            call("u1", "k1", id, r#""subagent_type":"Plan","model":"small""#),
+            result(id, false, details),
+            // Without a result.
+            call("u2", "k2", "toolu_0123456789abcdeg", r#""model":"small""#),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let columns = "line tool_id agent_id agent_type model status total_tokens \
+                       total_duration_ms tool_uses input_tokens output_tokens cache_read_tokens \
+                       cache_creation_tokens occurred_at event_key";
+        check::<AgentRunRow<'_>>(
+            "ada/s.jsonl",
+            &lines,
+            columns,
+            &[
+                "1 toolu_0123456789abcdef a1 Plan small-1 completed 68 900 18 1 2 60 5 1000000 -",
+                "5 toolu_0123456789abcdeg - - small - - - - - - - - 1000000 -",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_result_without_figures_has_none() {
+        let lines = [
+            call("u1", "k1", "t1", ""),
+            result("t1", true, r#""Error: no such agent""#),
+            call("u2", "k2", "t2", ""),
+            result(
+                "t2",
+                false,
+                r#"{"status":"async_launched","agentId":"a2","agentType":"Plan","totalTokens":-1}"#,
+            ),
+            call("u3", "k3", "t3", ""),
+            result("t3", false, r#"[{"type":"text"}]"#),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check::<AgentRunRow<'_>>(
+            "ada/s.jsonl",
+            &lines,
+            "tool_id agent_id agent_type status total_tokens",
+            &[
+                "t1 - - error -",
+                "t2 a2 Plan async_launched -",
+                "t3 - - - -",
+            ],
+        );
+    }
+
+    #[test]
+    fn ids_that_start_over_are_runs_of_their_own() {
+        let lines = [
+            call("u1", "k1", "Agent:0", ""),
+            result("Agent:0", false, r#"{"totalTokens":1}"#),
+            call("u1", "k1", "Agent:0", ""),
+            call("u2", "k2", "Agent:0", ""),
+            result("Agent:0", false, r#"{"totalTokens":2}"#),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check::<AgentRunRow<'_>>(
+            "ada/s.jsonl",
+            &lines,
+            "tool_id total_tokens event_key",
+            &["Agent:0 1 line:u1/Agent:0", "Agent:0 2 line:u2/Agent:0"],
+        );
+    }
+
+    #[test]
+    fn calls_without_an_id_are_known_by_their_position() {
+        let tool = r#"{"type":"tool_use","name":"Task","input":{}}"#;
+        let line = format!(
+            r#"{{"type":"assistant","uuid":"u1","message":{{"content":[{tool},{tool}],"usage":{{"output_tokens":1}}}}}}"#
+        );
+        check::<AgentRunRow<'_>>(
+            "ada/s.jsonl",
+            &[&line, &line],
+            "tool_id event_key",
+            &["- line:u1/", "- line:u1/#2"],
+        );
+    }
+
+    #[test]
+    fn a_run_in_the_background_has_the_figures_of_its_notification() {
+        let notification = |id: &str, usage: &str| {
+            format!(
+                r"<task-notification>\n<task-id>{id}</task-id>\n<status>completed</status>\n<result>a <usage><total_tokens>1</total_tokens></usage></result>\n<usage>{usage}</usage>\n</task-notification>"
+            )
+        };
+        let figures = "<total_tokens>68</total_tokens><tool_uses>18</tool_uses><duration_ms>900</duration_ms>";
+        let begun = |agent: &str| format!(r#"{{"status":"async_launched","agentId":"{agent}"}}"#);
+        let lines = [
+            call("u1", "k1", "t1", ""),
+            result("t1", false, &begun("a1")),
+            call("u2", "k2", "t2", ""),
+            result("t2", false, &begun("a2")),
+            format!(
+                r#"{{"type":"user","message":{{"content":"{}"}}}}"#,
+                notification("a1", figures)
+            ),
+            format!(
+                r#"{{"type":"queue-operation","operation":"enqueue","content":"{}"}}"#,
+                notification(
+                    "a2",
+                    "<total_tokens>-1</total_tokens><tool_uses>x</tool_uses>"
+                )
+            ),
+            format!(
+                r#"{{"type":"user","message":{{"content":"{}"}}}}"#,
+                notification("a3", figures)
+            ),
+            // Text of the user.
+            format!(
+                r#"{{"type":"user","message":{{"content":"see {}"}}}}"#,
+                notification("a2", figures)
+            ),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check::<AgentRunRow<'_>>(
+            "ada/s.jsonl",
+            &lines,
+            "agent_id status total_tokens tool_uses total_duration_ms",
+            &["a1 completed 68 18 900", "a2 completed - - -"],
+        );
     }
 }

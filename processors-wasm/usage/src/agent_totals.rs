@@ -150,3 +150,43 @@ impl AgentTotals {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::AgentTotalRow;
+    use crate::sessions::SessionRow;
+    use crate::testing::check;
+
+    #[test]
+    fn the_last_totals_count_by_model() {
+        let first = r#"{"type":"cost-state","sessionId":"s","totalCostUSD":0.5,"modelUsage":{"gone":{"inputTokens":1}}}"#;
+        let last = r#"{"type":"cost-state","sessionId":"s","totalCostUSD":1.25,"totalAPIDuration":7914.6,"totalToolDuration":20106,"totalLinesAdded":12,"totalLinesRemoved":3,"hasUnknownModelCost":true,"modelUsage":{"small":{"inputTokens":"x","outputTokens":5},"large":{"inputTokens":4,"outputTokens":6,"thinkingTokens":2,"cacheReadInputTokens":40,"cacheCreationInputTokens":400,"webSearchRequests":1,"costUSD":1.125}}}"#;
+        let user =
+            r#"{"type":"user","timestamp":"1970-01-01T00:00:02Z","message":{"content":"go"}}"#;
+        let columns = "session_id model input_tokens output_tokens thinking_tokens \
+                       cache_read_tokens cache_creation_tokens web_searches cost_usd \
+                       total_cost_usd has_unknown_model_cost lines_added lines_removed \
+                       api_duration_ms tool_duration_ms occurred_at";
+        let key = "ada/s.jsonl";
+        check::<AgentTotalRow<'_>>(
+            key,
+            &[first, user, last],
+            columns,
+            &[
+                "s large 4 6 2 40 400 1 1.125 1.25 true 12 3 7915 20106 2000000",
+                "s small - 5 - - - - - 1.25 true 12 3 7915 20106 2000000",
+            ],
+        );
+        let lines = "lines_added lines_removed";
+        check::<SessionRow<'_>>(key, &[user, last], lines, &["12 3"]);
+        // A patch is more precise.
+        let edit = r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"t","name":"Edit"}]}}"#;
+        let patch = r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t"}]},"toolUseResult":{"structuredPatch":[{"lines":["+a"]}]}}"#;
+        check::<SessionRow<'_>>(key, &[edit, patch, patch, last], lines, &["1 0"]);
+        for damaged in ["7", r#"{"a":7}"#, "null"] {
+            let line = format!(r#"{{"type":"cost-state","modelUsage":{damaged}}}"#);
+            let expected: &[&str] = if damaged.contains('a') { &["a -"] } else { &[] };
+            check::<AgentTotalRow<'_>>(key, &[&line], "model input_tokens", expected);
+        }
+    }
+}

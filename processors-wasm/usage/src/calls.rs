@@ -97,7 +97,7 @@ impl Calls {
         }
     }
 
-    /// Adds an entry that is a result, or the progress of a sub-agent.
+    /// Adds an entry that is a result, the progress of a sub-agent, or a notification about one.
     pub fn add_own(&mut self, strings: &mut Strings, entry: &Entry<'_>) {
         if entry.kind == Kind::ToolUseResult {
             let details = entry.tool_use_result;
@@ -108,6 +108,17 @@ impl Calls {
             && let Purpose::Agent(run) = call.purpose
         {
             self.runs.set_agent(strings, run, agent_id);
+        }
+        let content = match (entry.kind, &entry.attachment) {
+            (Kind::User, _) => entry.says(),
+            (Kind::QueueOperation, _) => &entry.content,
+            (Kind::Attachment, Some(attachment)) => &attachment.prompt,
+            _ => return,
+        };
+        for text in content.texts() {
+            if text.raw().starts_with("<task-notification>") {
+                self.runs.notify(strings, &text.decode());
+            }
         }
     }
 
@@ -150,6 +161,7 @@ impl Calls {
             let call = RunCall {
                 tool_id: id.as_deref(),
                 is_unique,
+                index,
                 response: response.and_then(|response| response.identity),
                 is_sidechain: line.is_sidechain,
                 uuid: line.uuid,

@@ -35,6 +35,8 @@ pub mod prompts;
 pub mod pull_requests;
 pub mod sessions;
 pub mod strings;
+#[cfg(test)]
+mod testing;
 pub mod titles;
 pub mod turns;
 pub mod unknown_kinds;

@@ -774,6 +774,195 @@ mod tests {
     }
 
     #[test]
+    fn each_attempt_of_a_model_is_billed_once_at_its_own_model() {
+        let steps = r#"[{"type":"message","model":"strict","input_tokens":9,"output_tokens":0},{"type":"fallback_message","model":"large","input_tokens":9,"output_tokens":7}]"#;
+        let line = |model: &str, output: u32, stop: &str, iterations: &str| {
+            format!(
+                r#"{{"type":"assistant","requestId":"r","message":{{"id":"m","model":"{model}","stop_reason":{stop},"usage":{{"input_tokens":9,"output_tokens":{output},"iterations":{iterations}}}}}}}"#
+            )
+        };
+        let columns = [
+            "message_id",
+            "model",
+            "input_tokens",
+            "output_tokens",
+            "stop_reason",
+            "source",
+            "is_final",
+        ];
+        let answer = line("large", 7, r#""end_turn""#, steps);
+        check(
+            &[&answer, &answer],
+            &columns,
+            &[
+                "m large 9 7 end_turn main true",
+                "m:fallback:0 strict 9 0 refusal auxiliary true",
+            ],
+        );
+        // While the answer streams, the message has the model that was asked, and the counts of the
+        // model that answers.
+        let begun = line("strict", 8, "null", "null");
+        let ended = line("strict", 7, r#""end_turn""#, steps);
+        check(
+            &[&begun, &ended, &begun],
+            &columns,
+            &[
+                "m strict 9 0 refusal main true",
+                "m:fallback:0 large 9 7 end_turn auxiliary true",
+            ],
+        );
+    }
+
+    #[test]
+    fn several_requests_of_a_message_are_listed() {
+        check(
+            &[
+                r#"{"message":{"id":"m","usage":{"input_tokens":300,"output_tokens":3,"iterations":[{"type":"message","input_tokens":100,"output_tokens":1},{"type":"message","input_tokens":200,"output_tokens":2}]}}}"#,
+                r#"{"message":{"id":"n","usage":{"input_tokens":1,"iterations":[{"type":"message","input_tokens":1}]}}}"#,
+            ],
+            &["message_id", "input_tokens", "requests"],
+            &["m 300 [[100,1,0,0,0],[200,2,0,0,0]]", "n 1 -"],
+        );
+    }
+
+    #[test]
+    fn searches_count_for_the_response_that_made_them() {
+        let answer = |id: &str, usage: &str, call: &str| {
+            format!(
+                r#"{{"type":"assistant","message":{{"id":"{id}","content":[{call}],"usage":{{"output_tokens":1{usage}}}}}}}"#
+            )
+        };
+        let searching = r#"{"type":"tool_use","id":"toolu_0123456789abcdef","name":"WebSearch","input":{"query":"x"}}"#;
+        let server = r#","server_tool_use":{"web_search_requests":2}"#;
+        let result = |count: &str| {
+            format!(
+                r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"toolu_0123456789abcdef","content":"x"}}]}},"toolUseResult":{{"searchCount":{count}}}}}"#
+            )
+        };
+        let lines = [
+            answer("m", server, ""),
+            answer("m", server, searching),
+            answer("n", "", ""),
+            result("3"),
+            // Copies of the call and its result.
+            answer("m", server, searching),
+            result("3"),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let columns = ["message_id", "web_searches"];
+        check(&lines, &columns, &["m 5", "n 0"]);
+        let many = answer(
+            "o",
+            r#","server_tool_use":{"web_search_requests":"many"}"#,
+            "",
+        );
+        check(&[&many], &columns, &["o 0"]);
+    }
+
+    #[test]
+    fn a_message_has_the_causes_that_its_line_names() {
+        let usage = r#""usage":{"output_tokens":1,"service_tier":"batch","inference_geo":"us"}"#;
+        let line = |fields: &str, id: &str| {
+            format!(r#"{{"type":"assistant",{fields}"message":{{"id":"{id}",{usage}}}}}"#)
+        };
+        let skill = r#""attributionSkill":"p:s","attributionPlugin":"p","effort":"high","#;
+        let server = r#""attributionMcpServer":"git","attributionAgent":"Plan","#;
+        let lines = [
+            r#"{"type":"user","turnOrigin":"sdk","message":{"content":"go"}}"#.to_owned(),
+            line(skill, "m"),
+            // A further record of the same message completes its causes.
+            line(server, "m"),
+            r#"{"type":"user","turnOrigin":"human","message":{"content":"go"}}"#.to_owned(),
+            line(r#""entrypoint":"cli","inferenceGeo":"","#, "n"),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &[
+                "message_id",
+                "skill",
+                "plugin",
+                "mcp_server",
+                "agent_type",
+                "effort",
+                "entrypoint",
+                "service_tier",
+                "inference_geo",
+                "is_automated",
+            ],
+            &[
+                "m p:s p git Plan high - batch us true",
+                "n - - - - - cli batch us false",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_call_that_started_a_sub_agent_has_its_type() {
+        let progress = |agent: &str, call: &str, id: &str| {
+            format!(
+                r#"{{"type":"progress","parentToolUseID":"{call}","data":{{"type":"agent_progress","agentId":"{agent}","message":{{"type":"assistant","message":{{"id":"{id}","usage":{{"output_tokens":1}}}}}}}}}}"#
+            )
+        };
+        let call = |id: &str, kind: &str| {
+            format!(
+                r#"{{"type":"assistant","message":{{"content":[{{"type":"tool_use","id":"{id}","name":"Task","input":{{"subagent_type":"{kind}"}}}}]}}}}"#
+            )
+        };
+        let lines = [
+            call("t1", "Plan"),
+            call("t2", "Explore"),
+            progress("a1", "t1", "m1"),
+            // Known by its result only, which comes later.
+            progress("a2", "other", "m2"),
+            progress("a3", "other", "m3"),
+            r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t2"}]},"toolUseResult":{"agentId":"a2"}}"#.to_owned(),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &["message_id", "source", "agent_id", "agent_type"],
+            &[
+                "m1 subagent a1 Plan",
+                "m2 subagent a2 Explore",
+                "m3 subagent a3 -",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_message_belongs_to_the_pull_request_that_follows() {
+        let answer =
+            |id: &str| format!(r#"{{"message":{{"id":"{id}","usage":{{"output_tokens":1}}}}}}"#);
+        let link = |number: u32| {
+            format!(r#"{{"type":"pr-link","prNumber":{number},"prRepository":"a/b"}}"#)
+        };
+        let lines = [answer("m"), link(1), answer("n"), link(2), answer("o")];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let columns = ["message_id", "pull_request"];
+        check(&lines, &columns, &["m a/b#1", "n a/b#2", "o a/b#2"]);
+        check(&[&answer("m")], &columns, &["m -"]);
+    }
+
+    #[test]
+    fn a_request_to_the_api_is_not_a_response() {
+        let line = |kind: &str| {
+            format!(
+                r#"{{"type":"{kind}","message":{{"id":"m-{kind}","content":[{{"type":"tool_use","id":"t","name":"Task"}}],"usage":{{"output_tokens":1}}}}}}"#
+            )
+        };
+        let lines = [
+            "api-request",
+            "api-request-shape",
+            "api-request-blob",
+            "assistant",
+        ]
+        .map(line);
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(&lines, &["message_id"], &["m-assistant"]);
+    }
+
+    #[test]
     fn what_the_agent_wrote_in_place_of_an_answer_is_no_message() {
         let zero = r#""usage":{"input_tokens":0,"output_tokens":0}"#;
         let line = |fields: &str, model: &str, usage: &str| {

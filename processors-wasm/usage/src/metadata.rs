@@ -60,3 +60,73 @@ fn parent(strings: &mut Strings, entry: &Entry<'_>, metadata: &Metadata<'_>) -> 
     let is_other = own.is_none_or(|own| parent != *own);
     strings.intern_text(is_other.then_some(parent))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::sessions::SessionRow;
+    use crate::testing::check;
+
+    fn check_session(lines: &[&str], columns: &str, expected: &str) {
+        check::<SessionRow<'_>>("ada/s.jsonl", lines, columns, &[expected]);
+    }
+
+    #[test]
+    fn a_session_names_its_parent_and_its_continuation() {
+        let columns = "parent_session continued_in first_uuid";
+        check_session(&[r#"{"type":"user","sessionId":"s"}"#], columns, "- - -");
+        check_session(
+            &[
+                r#"{"type":"mode","sessionId":"s","uuid":""}"#,
+                r#"{"type":"fork-context-ref","sessionId":"s","parentSessionId":"p","agentId":"a"}"#,
+                r#"{"type":"user","sessionId":"s","uuid":"u1","forkedFrom":{"sessionId":"q"}}"#,
+                r#"{"type":"user","sessionId":"s","uuid":"u2"}"#,
+                r#"{"type":"continued-in","sessionId":"s","continuedInSessionId":"t"}"#,
+                r#"{"type":"continued-in","sessionId":"s","continuedInSessionId":7}"#,
+            ],
+            columns,
+            "p t u1",
+        );
+        // A sub-agent that has the context of its own session.
+        check_session(
+            &[
+                r#"{"type":"fork-context-ref","sessionId":"s","parentSessionId":"s"}"#,
+                r#"{"type":"user","sessionId":"s","forkedFrom":{"sessionId":"q","messageUuid":"u"}}"#,
+            ],
+            columns,
+            "q - -",
+        );
+    }
+
+    #[test]
+    fn a_session_belongs_to_the_directory_in_which_it_began() {
+        check_session(
+            &[
+                r#"{"type":"worktree-state","worktreeSession":{"worktreePath":"/tmp/fix","originalCwd":"/w/shop"}}"#,
+                r#"{"type":"user","cwd":"/tmp/fix/web","entrypoint":"cli"}"#,
+                r#"{"type":"user","cwd":"/w/other","entrypoint":"sdk-cli"}"#,
+                r#"{"type":"worktree-state","worktreeSession":null}"#,
+            ],
+            "project cwd entrypoint",
+            "/w/shop /tmp/fix/web cli",
+        );
+        check_session(&[r#"{"type":"user"}"#], "project title", "- -");
+    }
+
+    #[test]
+    fn a_session_counts_compactions_errors_and_queued_prompts() {
+        let boundary = r#"{"type":"system","subtype":"compact_boundary","uuid":"b"}"#;
+        let by_api = r#"{"message":{"id":"m","usage":{"iterations":[{"type":"compaction","input_tokens":1}]}}}"#;
+        let error = r#"{"type":"assistant","isApiErrorMessage":true,"apiErrorStatus":529}"#;
+        let queued = r#"{"type":"queue-operation","operation":"enqueue","content":"ship it"}"#;
+        let link = r#"{"type":"pr-link","prNumber":1,"prRepository":"a/b"}"#;
+        let prompt = r#"{"type":"user","turnOrigin":"sdk","message":{"content":"go"}}"#;
+        check_session(
+            &[
+                boundary, boundary, by_api, error, queued, link, link, prompt,
+            ],
+            "compactions api_errors api_errors_by_class prompts queued_prompts pull_requests \
+             is_automated",
+            r#"2 1 {"overloaded":1} 1 1 ["a/b#1"] true"#,
+        );
+    }
+}

@@ -84,8 +84,10 @@ impl UnknownKinds {
         } else {
             self.by_name.entry(name.to_owned()).or_default()
         };
+        if kind.lines == 0 {
+            kind.first_seen = place.occurred_at;
+        }
         kind.lines += 1;
-        kind.first_seen = kind.first_seen.or(place.occurred_at);
         kind.last_seen = place.occurred_at.or(kind.last_seen);
         kind.version = self.version;
     }
@@ -103,5 +105,50 @@ impl UnknownKinds {
             last_seen: kind.last_seen.or(owner.first_time),
             agent_version: kind.version.map(|version| owner.strings.get(version)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UnknownKindRow;
+    use crate::testing::check;
+
+    #[test]
+    fn unknown_types_have_a_row_by_name() {
+        check::<UnknownKindRow<'_>>(
+            "ada/s.jsonl",
+            &[
+                r#"{"type":"new-thing"}"#,
+                r#"{"type":"user","version":"2.1.300","timestamp":"1970-01-01T00:00:01Z"}"#,
+                r#"{"type":"mode"}"#,
+                r#"{"type":"another","timestamp":"1970-01-01T00:00:02Z"}"#,
+                r#"{"type":"new-thing","version":"2.1.301","timestamp":"1970-01-01T00:00:03Z"}"#,
+                r#"{"type":7}"#,
+                r#"{"type":"b\ud83droken"}"#,
+                "{}",
+            ],
+            "kind lines first_seen last_seen agent_version",
+            &[
+                "another 1 2000000 2000000 2.1.300",
+                "new-thing 2 1000000 3000000 2.1.301",
+            ],
+        );
+    }
+
+    #[test]
+    fn names_are_limited_in_number_and_length() {
+        let line = |name: String| format!(r#"{{"type":"{name}"}}"#);
+        let names = (10..70).map(|n| format!("x{n}"));
+        let lines: Vec<_> = names.chain(["x10".to_owned()]).map(line).collect();
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let mut expected: Vec<_> = (10..60).map(|n| format!("x{n} 1")).collect();
+        expected[0] = "x10 2".to_owned();
+        expected.push("…other 10".to_owned());
+        let expected: Vec<_> = expected.iter().map(String::as_str).collect();
+        check::<UnknownKindRow<'_>>("ada/s.jsonl", &lines, "kind lines", &expected);
+        let long = [line("é".repeat(101)), line("é".repeat(102))];
+        let long: Vec<_> = long.iter().map(String::as_str).collect();
+        let expected = format!("{} 2", "é".repeat(100));
+        check::<UnknownKindRow<'_>>("ada/s.jsonl", &long, "kind lines", &[&expected]);
     }
 }

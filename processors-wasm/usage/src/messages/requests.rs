@@ -208,3 +208,124 @@ fn list(requests: &[TokenCounts]) -> String {
     });
     format!("[{}]", requests.collect::<Vec<_>>().join(","))
 }
+
+#[cfg(test)]
+mod tests {
+    use session_pipeline_processor::transcript::{Entry, Message};
+
+    use super::*;
+
+    /// The message, with `usage` as in `input/output/read/5m/1h`.
+    fn with_bill(model: &str, usage: &str, check: impl FnOnce(MessageBill<'_, '_>, &Message<'_>)) {
+        let line = format!(r#"{{"message":{{"model":"{model}","usage":{usage}}}}}"#);
+        let message = Entry::parse(&line).unwrap().message.unwrap();
+        let usage = message.usage.as_ref().unwrap();
+        check(MessageBill::new(usage, message.model), &message);
+    }
+
+    /// Checks the counts, the requests and the requests to other models.
+    fn check(usage: &str, counts: [i64; 5], requests: Option<&str>, others: &[&str]) {
+        with_bill("large", usage, |bill, _| {
+            assert_eq!(bill.counts.classes(), counts, "{usage}");
+            assert_eq!(bill.requests.as_deref(), requests, "{usage}");
+            let found: Vec<_> = bill
+                .others
+                .iter()
+                .map(|step| step.model.unwrap().decode())
+                .collect();
+            assert_eq!(found, others, "{usage}");
+        });
+    }
+
+    const ONE: &str = r#"{"type":"message","input_tokens":10,"output_tokens":2}"#;
+    const TWO: &str = r#"{"type":"message","model":"large","input_tokens":30,"output_tokens":5}"#;
+    const DECLINED: &str =
+        r#"{"type":"message","model":"strict","input_tokens":10,"output_tokens":1}"#;
+    const ANSWERED: &str =
+        r#"{"type":"fallback_message","model":"large","input_tokens":12,"output_tokens":7}"#;
+
+    fn usage(input: i64, output: i64, steps: &[&str]) -> String {
+        let steps = steps.join(",");
+        format!(r#"{{"input_tokens":{input},"output_tokens":{output},"iterations":[{steps}]}}"#)
+    }
+
+    #[test]
+    fn several_requests_are_listed_and_one_is_not() {
+        check(&usage(10, 2, &[]), [10, 2, 0, 0, 0], None, &[]);
+        check(&usage(10, 2, &[ONE]), [10, 2, 0, 0, 0], None, &[]);
+        let both = Some("[[10,2,0,0,0],[30,5,0,0,0]]");
+        check(&usage(40, 7, &[ONE, TWO]), [40, 7, 0, 0, 0], both, &[]);
+        // The top level lacks a request.
+        check(&usage(10, 2, &[ONE, TWO]), [40, 7, 0, 0, 0], both, &[]);
+        // The top level has more: the rest is another request.
+        check(
+            &usage(41, 9, &[ONE, TWO]),
+            [41, 9, 0, 0, 0],
+            Some("[[10,2,0,0,0],[30,5,0,0,0],[1,2,0,0,0]]"),
+            &[],
+        );
+        check(&usage(12, 1, &[ONE]), [12, 2, 0, 0, 0], None, &[]);
+    }
+
+    #[test]
+    fn steps_without_lifetimes_have_those_of_the_top_level() {
+        let flat = r#"{"type":"message","input_tokens":1,"cache_creation_input_tokens":60}"#;
+        let split = r#"{"type":"message","input_tokens":1,"cache_creation_input_tokens":30,"cache_creation":{"ephemeral_1h_input_tokens":30}}"#;
+        let usage = |steps: &str| {
+            format!(
+                r#"{{"input_tokens":3,"cache_creation_input_tokens":150,"cache_creation":{{"ephemeral_5m_input_tokens":50,"ephemeral_1h_input_tokens":100}},"iterations":[{steps}]}}"#
+            )
+        };
+        check(
+            &usage(&format!("{flat},{split},{flat}")),
+            [3, 0, 0, 50, 100],
+            Some("[[1,0,0,0,60],[1,0,0,0,30],[1,0,0,50,10]]"),
+            &[],
+        );
+    }
+
+    #[test]
+    fn attempts_of_other_models_are_no_tokens_of_the_message() {
+        // As documented: the top level is the attempt that answered.
+        let documented = usage(12, 7, &[DECLINED, ANSWERED]);
+        check(&documented, [12, 7, 0, 0, 0], None, &["strict"]);
+        // The top level sums all attempts.
+        let summed = usage(22, 8, &[DECLINED, ANSWERED]);
+        check(&summed, [12, 7, 0, 0, 0], None, &["strict"]);
+        // It has more than the attempt that answered, and not the sum.
+        let more = usage(15, 7, &[DECLINED, ANSWERED]);
+        check(&more, [15, 7, 0, 0, 0], None, &["strict"]);
+        with_bill("large", &documented, |bill, _| {
+            assert!(!bill.is_declined && bill.is_divided());
+        });
+        // The message has the model that was asked, and the top level is that of the fallback.
+        with_bill("strict", &documented, |bill, _| {
+            assert_eq!(bill.counts.classes(), [10, 1, 0, 0, 0]);
+            assert!(bill.is_declined && bill.others.len() == 1);
+        });
+    }
+
+    #[test]
+    fn the_only_attempt_is_the_message_whatever_its_model_is_called() {
+        let only = |kind: &str| {
+            usage(
+                12,
+                7,
+                &[&format!(
+                    r#"{{"type":"{kind}","model":"large-20260101","input_tokens":12,"output_tokens":7}}"#
+                )],
+            )
+        };
+        for (kind, model) in [
+            ("message", None),
+            ("fallback_message", Some("large-20260101")),
+        ] {
+            with_bill("large", &only(kind), |bill, _| {
+                assert_eq!(bill.counts.classes(), [12, 7, 0, 0, 0], "{kind}");
+                assert!(bill.others.is_empty(), "{kind}");
+                let found = bill.model.map(|model| model.decode().into_owned());
+                assert_eq!(found.as_deref(), model, "{kind}");
+            });
+        }
+    }
+}
