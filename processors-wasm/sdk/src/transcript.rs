@@ -9,6 +9,7 @@
 //! the list of a message's blocks.
 
 mod kind;
+mod metadata;
 pub mod prompts;
 mod reader;
 mod usage;
@@ -16,6 +17,7 @@ mod usage;
 use std::borrow::Cow;
 
 pub use kind::Kind;
+pub use metadata::Metadata;
 pub use reader::{Tally, Transcript};
 pub use usage::{Iteration, IterationKind, Tokens, Usage};
 
@@ -28,6 +30,8 @@ use crate::scan::{Result, Scanner};
 pub struct Entry<'a> {
     /// The value of `type`.
     pub kind: Kind,
+    /// The name in `type`, if the type is unknown.
+    pub unknown_kind: Option<Text<'a>>,
     /// `subtype`, of system entries.
     pub subtype: Option<Text<'a>>,
     /// `uuid`.
@@ -56,6 +60,18 @@ pub struct Entry<'a> {
     pub prompt_source: Option<Text<'a>>,
     /// `origin.kind`: who wrote a prompt.
     pub origin: Option<Text<'a>>,
+    /// `turnOrigin`: who began the turn (`human`, `sdk`, `task_notification`).
+    pub turn_origin: Option<Text<'a>>,
+    /// `sessionKind`: `bg` in a session without a terminal.
+    pub session_kind: Option<Text<'a>>,
+    /// `entrypoint`: the program that runs the agent (`cli`, `sdk-cli`, `claude-desktop`).
+    pub entrypoint: Option<Text<'a>>,
+    /// `effort`: the effort level that was requested from the model.
+    pub effort: Option<Text<'a>>,
+    /// `agentId`: the sub-agent that the entry belongs to.
+    pub agent_id: Option<Text<'a>>,
+    /// The causes to which the agent attributes the tokens of a response.
+    pub attribution: Attribution<'a>,
     /// `role`, in entries that are flat messages.
     pub role: Option<Text<'a>>,
     /// `content`, in system entries and flat messages.
@@ -68,14 +84,35 @@ pub struct Entry<'a> {
     pub tool_use_result: Option<Json<'a>>,
     /// `tool_use_id` or `toolUseId`, in results that are separate entries.
     pub tool_use_id: Option<Text<'a>>,
+    /// `parentToolUseID`, in progress entries: the call that runs the tool.
+    pub parent_tool_use_id: Option<Text<'a>>,
     /// `is_error`, in results that are separate entries.
     pub is_error: bool,
+    /// `error`: the kind of an API error, or its details.
+    pub error: Option<Json<'a>>,
+    /// `apiErrorStatus`: the HTTP status of an API error.
+    pub api_error_status: Option<Json<'a>>,
     /// `isApiErrorMessage`: the agent reports an API error instead of an answer.
     pub is_api_error: bool,
     /// `operation`, in entries about the prompt queue.
     pub operation: Option<Text<'a>>,
     /// `attachment`.
     pub attachment: Option<Attachment<'a>>,
+    /// Fields that describe the session. Absent from the entries of the conversation.
+    pub metadata: Option<Box<Metadata<'a>>>,
+}
+
+/// The causes of a response, as the agent records them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attribution<'a> {
+    /// `attributionAgent`: the type of the sub-agent.
+    pub agent: Option<Text<'a>>,
+    /// `attributionSkill`.
+    pub skill: Option<Text<'a>>,
+    /// `attributionPlugin`.
+    pub plugin: Option<Text<'a>>,
+    /// `attributionMcpServer`.
+    pub mcp_server: Option<Text<'a>>,
 }
 
 /// An attachment of the agent to the conversation.
@@ -175,6 +212,8 @@ pub struct Progress<'a> {
 pub struct ProgressEntry<'a> {
     /// `type`.
     pub kind: Kind,
+    /// `agentId` of the progress that contains the entry.
+    pub agent_id: Option<Text<'a>>,
     /// `uuid`.
     pub uuid: Option<Text<'a>>,
     /// `requestId`.
@@ -222,7 +261,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<bool> {
         scanner.maybe_object(|scanner, key| {
             match key {
-                "type" => self.kind = Kind::read(scanner)?,
+                "type" => (self.kind, self.unknown_kind) = Kind::read(scanner)?,
                 "subtype" => self.subtype = scanner.maybe_text()?,
                 "uuid" => self.uuid = scanner.maybe_text()?,
                 "parentUuid" => self.parent_uuid = scanner.maybe_text()?,
@@ -247,7 +286,19 @@ impl<'a> Entry<'a> {
                 "isApiErrorMessage" => self.is_api_error = read_flag(scanner)?,
                 "operation" => self.operation = scanner.maybe_text()?,
                 "attachment" => self.attachment = Attachment::read(scanner)?,
-                _ => scanner.skip()?,
+                "turnOrigin" => self.turn_origin = scanner.maybe_text()?,
+                "sessionKind" => self.session_kind = scanner.maybe_text()?,
+                "entrypoint" => self.entrypoint = scanner.maybe_text()?,
+                "effort" => self.effort = scanner.maybe_text()?,
+                "agentId" => self.agent_id = scanner.maybe_text()?,
+                "attributionAgent" => self.attribution.agent = scanner.maybe_text()?,
+                "attributionSkill" => self.attribution.skill = scanner.maybe_text()?,
+                "attributionPlugin" => self.attribution.plugin = scanner.maybe_text()?,
+                "attributionMcpServer" => self.attribution.mcp_server = scanner.maybe_text()?,
+                "parentToolUseID" => self.parent_tool_use_id = scanner.maybe_text()?,
+                "error" => self.error = Some(scanner.json()?),
+                "apiErrorStatus" => self.api_error_status = Some(scanner.json()?),
+                _ => Metadata::read_field(&mut self.metadata, scanner, key)?,
             }
             Ok(())
         })
@@ -429,14 +480,19 @@ impl<'a> Progress<'a> {
 
     fn read(place: &mut Option<Self>, scanner: &mut Scanner<'a>) -> Result<()> {
         let progress = place.insert(Self::default());
+        let mut agent_id = None;
         let is_object = scanner.maybe_object(|scanner, key| {
             match key {
                 "type" => progress.kind = scanner.maybe_text()?,
                 "message" => ProgressEntry::read(&mut progress.entry, scanner)?,
+                "agentId" => agent_id = scanner.maybe_text()?,
                 _ => scanner.skip()?,
             }
             Ok(())
         })?;
+        if let Some(entry) = &mut progress.entry {
+            entry.agent_id = agent_id;
+        }
         if !is_object {
             *place = None;
         }
@@ -449,7 +505,7 @@ impl<'a> ProgressEntry<'a> {
         let entry = place.insert(Self::default());
         let is_object = scanner.maybe_object(|scanner, key| {
             match key {
-                "type" => entry.kind = Kind::read(scanner)?,
+                "type" => entry.kind = Kind::read(scanner)?.0,
                 "uuid" => entry.uuid = scanner.maybe_text()?,
                 "requestId" => entry.request_id = scanner.maybe_text()?,
                 "timestamp" => entry.timestamp = read_timestamp(scanner)?,

@@ -8,37 +8,58 @@
 //! Collected data is compact ([`strings`]), because a transcript can be larger than the memory of a
 //! guest.
 //!
-//! [`messages`], [`events`] and [`sessions`] each produce one table. [`identity`] identifies
-//! objects across files, [`place`] provides the place and time of a row, [`commands`] parses slash
-//! commands, [`errors`] classifies tool failures, [`prompts`] counts prompts, [`activity`] computes
-//! working time, and [`journal`] detects files that are not transcripts.
+//! [`messages`], [`events`], [`sessions`], [`agent_runs`], [`agent_totals`] and [`unknown_kinds`]
+//! each produce one table. [`identity`] identifies objects across files, [`place`] provides the
+//! place and time of a row, [`causes`] and [`turns`] determine why a message was requested,
+//! [`calls`] follows calls to their results, [`commands`] parses slash commands, [`errors`]
+//! classifies tool failures and [`api_errors`] those of the API, [`prompts`] counts prompts,
+//! [`activity`] computes working time, [`metadata`], [`project`], [`pull_requests`] and [`titles`]
+//! describe the session, and [`journal`] detects files that are not transcripts.
 
 pub mod activity;
+pub mod agent_runs;
+pub mod agent_totals;
+pub mod api_errors;
+pub mod calls;
+pub mod causes;
 pub mod commands;
 pub mod errors;
 pub mod events;
 pub mod identity;
 pub mod journal;
 pub mod messages;
+pub mod metadata;
 pub mod place;
+pub mod project;
 pub mod prompts;
+pub mod pull_requests;
 pub mod sessions;
 pub mod strings;
+#[cfg(test)]
+mod testing;
+pub mod titles;
+pub mod turns;
+pub mod unknown_kinds;
 
-use session_pipeline_processor::transcript::Entry;
+use session_pipeline_processor::transcript::{Entry, Kind};
 use session_pipeline_processor::{
-    Manifest, Processor, Session, Settings, Summary, Timestamp, export,
+    Manifest, Processor, Session, Settings, Summary, Timestamp, export, table,
 };
 
+use crate::agent_runs::AgentRunRow;
+use crate::agent_totals::AgentTotalRow;
+use crate::calls::{CallingResponse, Calls};
 use crate::events::{EventRow, Events};
 use crate::identity::Keys;
 use crate::messages::{Line, MessageRow, Messages};
+use crate::metadata::SessionMetadata;
 use crate::place::Places;
 use crate::sessions::{Counts, SessionRow};
 use crate::strings::Strings;
+use crate::unknown_kinds::{UnknownKindRow, UnknownKinds};
 
 /// Raise it when the same transcript produces other rows than before.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Number of bytes that are decoded to decide whether a person typed a text. Longer than any tag,
 /// and than the white space that agents write before one. Texts can be long, so they are not
@@ -59,7 +80,11 @@ impl Processor for Usage {
             .keep_superseded::<EventRow>(&["event_key", "tool_id"])
             .table::<MessageRow>()
             .keep_superseded::<MessageRow>(&["response_key", "message_id"])
-            .table::<SessionRow>())
+            .table::<SessionRow>()
+            .table::<AgentRunRow>()
+            .keep_superseded::<AgentRunRow>(&["event_key", "tool_id"])
+            .table::<AgentTotalRow>()
+            .table::<UnknownKindRow>())
     }
 
     fn process(session: &Session<'_>) -> Result<Summary, String> {
@@ -72,19 +97,21 @@ impl Processor for Usage {
             .for_each(|line, entry| gathered.add(line, entry));
 
         let owner = gathered.owner(session);
-        let mut table = session.table();
-        for row in gathered.messages.rows(&owner) {
-            table.insert(row);
-        }
-        drop(table);
-        let mut table = session.table();
-        for row in gathered.events.rows(&owner) {
-            table.insert(row);
-        }
-        drop(table);
+        insert(session, gathered.messages.rows(&owner, &gathered));
+        insert(session, gathered.events.rows(&owner));
+        insert(session, gathered.calls.runs.rows(&owner));
+        insert(session, gathered.metadata.agent_totals.rows(&owner));
+        insert(session, gathered.unknown_kinds.rows(&owner));
         let row = gathered.counts.row(&owner, &gathered, tally);
         session.table().insert(row);
         Ok(Summary::items(gathered.events.len() as u64))
+    }
+}
+
+fn insert<R: table::SessionRow>(session: &Session<'_>, rows: impl Iterator<Item = R>) {
+    let mut table = session.table();
+    for row in rows {
+        table.insert(row);
     }
 }
 
@@ -95,6 +122,9 @@ pub struct Gathered {
     messages: Messages,
     events: Events,
     counts: Counts,
+    calls: Calls,
+    metadata: SessionMetadata,
+    unknown_kinds: UnknownKinds,
 }
 
 /// Data that all rows of a session share.
@@ -117,9 +147,12 @@ impl Gathered {
         Self {
             strings: Strings::default(),
             places: Places::default(),
-            messages: Messages::new(Keys::new(session_key)),
+            messages: Messages::new(session_key),
             events: Events::new(Keys::new(session_key)),
             counts: Counts::default(),
+            calls: Calls::default(),
+            metadata: SessionMetadata::default(),
+            unknown_kinds: UnknownKinds::default(),
         }
     }
 
@@ -129,28 +162,46 @@ impl Gathered {
         if self.counts.add(strings, entry) {
             self.messages.prompted();
         }
+        self.metadata.add(strings, &place, entry);
+        self.unknown_kinds.add(strings, &place, entry);
+        let is_automated = self.counts.turns.is_automated(entry);
         let own = Line {
             uuid: entry.uuid,
             request_id: entry.request_id,
             is_sidechain: entry.is_sidechain,
             is_api_error: entry.is_api_error,
+            agent_id: entry.agent_id,
+            is_progress: false,
         };
-        let own = entry.message.iter().map(|message| (own, message));
+        // The messages in a request to the API were billed before, if at all.
+        let message = entry.message.as_ref();
+        let message = message.filter(|_| entry.kind != Kind::ApiRequest);
+        let own = message.map(|message| (own, message)).into_iter();
         let of_sub_agents = entry.sub_agents().filter_map(|sub_entry| {
             let line = Line {
                 uuid: sub_entry.uuid.or(entry.uuid),
                 request_id: sub_entry.request_id,
                 is_sidechain: true,
                 is_api_error: sub_entry.is_api_error,
+                agent_id: sub_entry.agent_id,
+                is_progress: true,
             };
             Some((line, sub_entry.message.as_ref()?))
         });
         for (line, message) in own.chain(of_sub_agents) {
-            let response = self.messages.add(strings, &place, line, message);
-            let response = response.and_then(|at| self.messages.identity(at));
+            let messages = &mut self.messages;
+            let response = messages.add(strings, &place, entry, line, message, is_automated);
+            let response = response.map(|number| CallingResponse {
+                number,
+                identity: messages.identity(number),
+            });
+            let identity = response.and_then(|response| response.identity);
             self.events
+                .add_message(strings, &place, entry, line, message, identity);
+            self.calls
                 .add_message(strings, &place, entry, line, message, response);
         }
+        self.calls.add_own(strings, entry);
         self.events.add_own(strings, &place, entry);
     }
 

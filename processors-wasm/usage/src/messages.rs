@@ -5,17 +5,29 @@
 //! merged within a file, and [`identity`](crate::identity) identifies the response, so that reports
 //! can merge copies in several files.
 
+mod matching;
+mod requests;
+
 use std::borrow::Cow;
 
-use hashbrown::HashTable;
 use session_pipeline_processor::json::Text;
-use session_pipeline_processor::transcript::{IterationKind, Message, Tokens, Usage};
+use session_pipeline_processor::transcript::{
+    Entry, Iteration, IterationKind, Message, Tokens, Usage,
+};
 use session_pipeline_processor::{Timestamp, rows};
 
-use crate::Owner;
+use crate::calls::Calls;
+use crate::causes::{CauseTable, Causes, MessageOrigin, Source, agent_of_file};
 use crate::identity::{Keys, is_unique};
+use crate::messages::matching::{RecordIds, Response, Responses};
+use crate::messages::requests::{MessageBill, TokenCounts};
 use crate::place::{KeptPlace, Place};
-use crate::strings::{Span, Strings, hash};
+use crate::pull_requests::PullRequests;
+use crate::strings::{Span, Strings};
+use crate::{Gathered, Owner};
+
+/// The reason with which a model stops if it declines a request.
+const REFUSAL: &str = "refusal";
 
 rows! {
     /// One message of the model's API.
@@ -26,7 +38,8 @@ rows! {
         username: &'a str,
         /// The line on which the message first appears.
         line: u64,
-        /// The message id from the API. For an advisor or a compaction, the id with a suffix.
+        /// The message id from the API. For an advisor, a compaction or an attempt of another
+        /// model, the id with a suffix.
         message_id: Option<&'a str>,
         /// The request id from the API.
         request_id: Option<&'a str>,
@@ -48,6 +61,43 @@ rows! {
         cache_creation_1h_tokens: i64,
         /// Thinking tokens, included in the output tokens.
         thinking_tokens: Option<i64>,
+        /// Searches in the web that are billed: those of the API, and those of the tool `WebSearch`
+        /// that this response called. The requests of the tool are not in the transcript.
+        web_searches: i64,
+        /// If the message consists of several requests to its model: a JSON list with
+        /// `[input, output, cache_read, cache_write_5m, cache_write_1h]` of each. The price tier for
+        /// long contexts is decided per request.
+        requests: Option<&'a str>,
+        /// The service tier, for example `batch`.
+        service_tier: Option<&'a str>,
+        /// Where the model ran, for example `us`.
+        inference_geo: Option<&'a str>,
+        /// Why the model stopped. `refusal` for the attempt of a model that declined.
+        stop_reason: Option<&'a str>,
+        /// `main` for the conversation, `subagent` for a sub-agent, `auxiliary` for a request
+        /// besides both: an advisor, a compaction, an attempt of another model, a side question, or
+        /// an agent that the agent starts for its own work.
+        source: &'static str,
+        /// The sub-agent.
+        agent_id: Option<&'a str>,
+        /// The type of the sub-agent, if this file has the call that started it or the line names
+        /// the type. `usage.agent_runs` has the type of sub-agents in other files.
+        agent_type: Option<&'a str>,
+        /// The skill to which the agent attributes the message.
+        skill: Option<&'a str>,
+        /// The plugin to which the agent attributes the message.
+        plugin: Option<&'a str>,
+        /// The MCP server to which the agent attributes the message.
+        mcp_server: Option<&'a str>,
+        /// The effort level.
+        effort: Option<&'a str>,
+        /// The program that runs the agent, for example `cli` or `sdk-cli`.
+        entrypoint: Option<&'a str>,
+        /// Whether a program, and not a person, began the turn.
+        is_automated: bool,
+        /// The pull request that the session was linked to next after this message, or else the
+        /// last one before it: `owner/repo#number`, or the URL.
+        pull_request: Option<&'a str>,
         /// Whether it belongs to a sub-agent.
         is_sidechain: bool,
         /// Whether the transcript has the end of the message and all its counts are readable.
@@ -79,14 +129,12 @@ rows! {
 
 /// The messages of a transcript, in order of their first appearance.
 pub struct Messages {
+    responses: Responses,
+    /// By the number of the response.
     records: Vec<Record>,
-    /// Messages that a later record of the file can belong to, by the data that must match.
-    by_match: HashTable<usize>,
-    /// The response of the latest record with a local id.
-    latest_local: Option<usize>,
-    /// The number of prompts that a person has typed so far.
-    prompts: u64,
-    keys: Keys,
+    causes: CauseTable,
+    /// The agent that the whole file belongs to.
+    file_agent: Option<String>,
 }
 
 /// The data of a line that messages use.
@@ -100,6 +148,10 @@ pub struct Line<'a> {
     pub is_sidechain: bool,
     /// Whether it reports an API error instead of a response.
     pub is_api_error: bool,
+    /// `agentId`.
+    pub agent_id: Option<Text<'a>>,
+    /// Whether it is part of an entry that reports the progress of a sub-agent.
+    pub is_progress: bool,
 }
 
 /// The sums over the messages of a file.
@@ -124,19 +176,12 @@ pub struct Totals {
 struct Record {
     /// The first appearance, regardless of which record is used.
     place: KeptPlace,
-    message_id: Option<Span>,
-    request_id: Option<Span>,
-    /// See [`MessageRow`].
-    response_key: Option<Span>,
-    /// The data that later records must match. `None` if none can match.
-    matched: Option<Match<Span>>,
-    /// The number of prompts before the latest record of the message.
-    prompts: u64,
-    /// The input side of its counts.
-    input: Input,
     figures: Figures,
     is_final: bool,
     is_compaction: bool,
+    stop_reason: Option<Span>,
+    /// Searches in the web by the API.
+    web_searches: i64,
 }
 
 /// The data of the record that is used.
@@ -144,163 +189,167 @@ struct Record {
 struct Figures {
     model: Option<Span>,
     speed: Option<Span>,
-    tokens: Tokens,
+    counts: TokenCounts,
+    thinking: Option<i64>,
+    requests: Option<Span>,
+    /// Whether requests to other models are not part of the counts.
+    is_divided: bool,
     is_sidechain: bool,
-}
-
-/// The input side of a response. Equal in all its records, except for placeholders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Input([i64; 4]);
-
-impl Input {
-    fn of(tokens: &Tokens) -> Self {
-        Self([
-            tokens.input.unwrap_or(0),
-            tokens.cache_read.unwrap_or(0),
-            tokens.cache_creation_5m(),
-            tokens.cache_creation_1h(),
-        ])
-    }
-
-    /// Whether no count was known when the record was written.
-    fn is_placeholder(self) -> bool {
-        self == Self::default()
-    }
-}
-
-/// The data that records of one response in a file have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Match<S> {
-    /// The id alone, if it is unique.
-    Id(S),
-    /// All data, if ids recur for other responses. No prompt can be in between.
-    Local {
-        message_id: S,
-        request_id: Option<S>,
-        prompts: u64,
-        input: Input,
-    },
-    /// The line, if there is no id.
-    Line(S),
-}
-
-impl Match<Span> {
-    fn get<'a>(&self, strings: &'a Strings) -> Match<&'a str> {
-        match *self {
-            Match::Id(id) => Match::Id(strings.get(id)),
-            Match::Local {
-                message_id,
-                request_id,
-                prompts,
-                input,
-            } => Match::Local {
-                message_id: strings.get(message_id),
-                request_id: request_id.map(|id| strings.get(id)),
-                prompts,
-                input,
-            },
-            Match::Line(uuid) => Match::Line(strings.get(uuid)),
-        }
-    }
+    /// The number of the causes.
+    causes: u32,
 }
 
 /// One record of a message, borrowed from the line.
 struct Sighting<'e, 'a> {
-    place: &'e Place<'a>,
-    /// `uuid` of the line.
-    uuid: Option<Cow<'a, str>>,
-    message_id: Option<Cow<'a, str>>,
-    /// Whether `message_id` is unique by itself.
-    is_unique: bool,
-    request_id: Option<Cow<'a, str>>,
+    ids: RecordIds<'e, 'a>,
     model: Option<Text<'a>>,
     speed: Option<Text<'a>>,
-    tokens: Tokens,
+    counts: TokenCounts,
+    requests: Option<String>,
+    is_divided: bool,
     is_sidechain: bool,
     is_final: bool,
     is_compaction: bool,
+    stop_reason: Option<Cow<'a, str>>,
+    web_searches: i64,
+    causes: Causes,
 }
 
 impl Messages {
-    /// No messages yet. `keys` identifies messages without a unique id.
-    pub fn new(keys: Keys) -> Self {
+    /// No messages yet of the session with this key.
+    pub fn new(session_key: &str) -> Self {
         Self {
+            responses: Responses::new(Keys::new(session_key)),
             records: Vec::new(),
-            by_match: HashTable::new(),
-            latest_local: None,
-            prompts: 0,
-            keys,
+            causes: CauseTable::default(),
+            file_agent: agent_of_file(session_key).map(str::to_owned),
         }
     }
 
     /// Records that a person has typed a prompt. Later messages answer another request.
     pub fn prompted(&mut self) {
-        self.prompts += 1;
+        self.responses.prompted();
     }
 
-    /// Adds the usage of a message. Returns the response that it belongs to.
+    /// Adds the usage of a message. Returns the number of the response that it belongs to.
     pub fn add<'a>(
         &mut self,
         strings: &mut Strings,
         place: &Place<'a>,
+        entry: &Entry<'a>,
         line: Line<'a>,
         message: &Message<'a>,
+        is_automated: bool,
     ) -> Option<usize> {
         if !is_response(message, line.is_api_error) {
             return None;
         }
         let usage = message.usage.as_ref()?;
+        let bill = MessageBill::new(usage, message.model);
         let message_id = decode(message.id);
-        let sighting = Sighting {
-            place,
-            uuid: decode(line.uuid),
-            is_unique: message_id.as_deref().is_some_and(is_unique),
-            message_id,
-            request_id: decode(line.request_id),
-            model: message.model,
+        let origin = MessageOrigin {
+            entry,
+            agent_id: line.agent_id,
+            is_progress: line.is_progress,
+            is_sidechain: line.is_sidechain,
+            is_automated,
+        };
+        let mut sighting = Sighting {
+            ids: RecordIds {
+                place,
+                uuid: decode(line.uuid),
+                is_unique: message_id.as_deref().is_some_and(is_unique),
+                message_id,
+                request_id: decode(line.request_id),
+                tokens: usage.tokens,
+            },
+            model: bill.model.or(message.model),
             speed: usage.speed,
-            tokens: usage.tokens,
+            counts: bill.counts,
+            is_divided: bill.is_divided(),
+            requests: bill.requests,
             is_sidechain: line.is_sidechain,
             is_final: message.stop_reason.is_some() && !usage.is_incomplete,
             is_compaction: false,
+            stop_reason: decode(message.stop_reason),
+            web_searches: usage.web_searches.unwrap_or(0),
+            causes: Causes::new(strings, &origin, usage, self.file_agent.as_deref()),
         };
-        let has_figures = usage.tokens != Tokens::default() || usage.is_incomplete;
+        let stop_reason = sighting.stop_reason.clone();
+        if bill.is_declined && stop_reason.is_some() {
+            sighting.stop_reason = Some(Cow::Borrowed(REFUSAL));
+        }
+        let has_figures = usage.tokens != Tokens::default()
+            || usage.is_incomplete
+            || bill.counts != TokenCounts::default();
         let at = has_figures.then(|| self.add_sighting(strings, &sighting));
-        self.add_iterations(strings, usage, &sighting);
+        sighting.stop_reason = stop_reason;
+        self.add_iterations(strings, usage, &bill.others, &sighting);
         at
     }
 
-    /// Adds the parts of a request that are billed separately, as separate rows. Advisors are other
-    /// models that answer, so they are messages. A compaction is a step within the message.
+    /// Adds the parts of a message that are billed separately, as separate rows. Advisors and
+    /// fallbacks are other models that answer, so they are messages. A compaction is a step within
+    /// the message.
     fn add_iterations<'a>(
         &mut self,
         strings: &mut Strings,
         usage: &Usage<'a>,
+        others: &[&Iteration<'a>],
         asking: &Sighting<'_, 'a>,
     ) {
-        let mut counts = [0_usize; 2];
+        let mut counts = [0_usize; 3];
+        let mut others = others.iter().peekable();
         for iteration in &usage.iterations {
-            let is_compaction = iteration.kind == IterationKind::Compaction;
-            let (name, count) = if is_compaction {
-                ("compaction", &mut counts[1])
-            } else {
-                ("advisor", &mut counts[0])
+            let (name, count) = match iteration.kind {
+                IterationKind::Advisor => ("advisor", &mut counts[0]),
+                IterationKind::Compaction => ("compaction", &mut counts[1]),
+                IterationKind::Message | IterationKind::Fallback => {
+                    if others
+                        .next_if(|other| std::ptr::eq(**other, iteration))
+                        .is_none()
+                    {
+                        continue;
+                    }
+                    ("fallback", &mut counts[2])
+                }
             };
+            let is_compaction = iteration.kind == IterationKind::Compaction;
+            let is_advisor = iteration.kind == IterationKind::Advisor;
             let part = |id: &Cow<'a, str>| Cow::Owned(format!("{id}:{name}:{count}"));
-            let uuid = asking.uuid.as_ref().map(part);
+            let ids = &asking.ids;
+            let uuid = ids.uuid.as_ref().map(part);
             // Also if the response has no id: the suffix shows the type of the row.
-            let nameless = || is_compaction.then(|| Cow::Owned(format!(":{name}:{count}")));
-            let message_id = asking.message_id.as_ref().map(part).or_else(nameless);
+            let nameless = || (!is_advisor).then(|| Cow::Owned(format!(":{name}:{count}")));
+            let message_id = ids.message_id.as_ref().map(part).or_else(nameless);
             *count += 1;
+            let stop_reason = match iteration.kind {
+                IterationKind::Fallback => asking.stop_reason.clone(),
+                // The model declined. Without output, a refusal is not billed.
+                IterationKind::Message => Some(Cow::Borrowed(REFUSAL)),
+                IterationKind::Advisor | IterationKind::Compaction => None,
+            };
             let sighting = Sighting {
-                uuid,
-                request_id: asking.request_id.clone(),
+                ids: RecordIds {
+                    uuid,
+                    message_id,
+                    request_id: ids.request_id.clone(),
+                    tokens: iteration.tokens,
+                    ..*ids
+                },
                 model: iteration.model.or(asking.model.filter(|_| is_compaction)),
-                speed: asking.speed.filter(|_| is_compaction),
-                tokens: iteration.tokens,
+                speed: asking.speed.filter(|_| !is_advisor),
+                counts: TokenCounts::of(&iteration.tokens),
+                requests: None,
+                is_divided: false,
                 is_final: asking.is_final && !iteration.is_incomplete,
                 is_compaction,
-                message_id,
+                stop_reason,
+                web_searches: 0,
+                causes: Causes {
+                    source: Source::Auxiliary,
+                    ..asking.causes
+                },
                 ..*asking
             };
             self.add_sighting(strings, &sighting);
@@ -309,155 +358,29 @@ impl Messages {
 
     /// Merges a record into its response, or begins a new response.
     fn add_sighting(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) -> usize {
-        let input = Input::of(&sighting.tokens);
-        let mut is_unique = sighting.is_unique;
-        let mut matched = self.matched(sighting, is_unique, input);
-        let mut found = matched.and_then(|matched| self.find(strings, matched));
-        if let Some(at) = found
-            && is_unique
-            && !self.records[at].continues(input, self.prompts)
-        {
-            // However long the id is, a gateway can assign it to every response.
-            is_unique = false;
-            matched = self.matched(sighting, is_unique, input);
-            found = matched.and_then(|matched| self.find(strings, matched));
-        }
-        let is_local = !is_unique && sighting.message_id.is_some();
-        if is_local && found.is_none() {
-            found = if input.is_placeholder() {
-                self.latest(strings, sighting)
-            } else {
-                self.placeholder(strings, sighting)
-            };
-        }
-        if is_local {
-            self.latest_local = found.or(Some(self.records.len()));
-        }
-        if let Some(at) = found {
-            let record = &mut self.records[at];
-            record.update(strings, sighting);
-            record.prompts = self.prompts;
-            if record.input.is_placeholder() && !input.is_placeholder() {
-                self.fill_placeholder(strings, at, input);
-            }
-            return at;
-        }
-        let record = Record {
-            place: sighting.place.keep(strings),
-            message_id: sighting.message_id.as_deref().map(|id| strings.keep(id)),
-            request_id: sighting.request_id.as_deref().map(|id| strings.keep(id)),
-            response_key: None,
-            matched: None,
-            prompts: self.prompts,
-            input,
-            figures: sighting.figures(strings),
-            is_final: sighting.is_final,
-            is_compaction: sighting.is_compaction,
-        };
-        let at = self.records.len();
-        self.records.push(record);
-        let response_key = if is_unique {
-            None
+        let at = self.responses.enter(strings, &sighting.ids);
+        let causes = &mut self.causes;
+        if let Some(record) = self.records.get_mut(at) {
+            record.update(strings, causes, sighting);
         } else {
-            let uuid = sighting.uuid.as_deref();
-            let key = self.keys.of_line(sighting.place, uuid, &sighting.content());
-            Some(strings.keep(&key))
-        };
-        let record = &mut self.records[at];
-        record.response_key = response_key;
-        record.matched = match (record.message_id, &sighting.uuid) {
-            (Some(id), _) if is_unique => Some(Match::Id(id)),
-            (Some(message_id), _) => Some(Match::Local {
-                message_id,
-                request_id: record.request_id,
-                prompts: self.prompts,
-                input,
-            }),
-            (None, Some(uuid)) => Some(Match::Line(strings.keep(uuid))),
-            (None, None) => None,
-        };
-        self.index(strings, at);
+            self.records.push(Record {
+                place: sighting.ids.place.keep(strings),
+                figures: sighting.figures(strings, causes.number(sighting.causes)),
+                is_final: sighting.is_final,
+                is_compaction: sighting.is_compaction,
+                stop_reason: sighting
+                    .stop_reason
+                    .as_deref()
+                    .map(|stop| strings.intern(stop)),
+                web_searches: sighting.web_searches,
+            });
+        }
         at
-    }
-
-    /// The data that the response of a record must have.
-    fn matched<'s>(
-        &self,
-        sighting: &'s Sighting<'_, '_>,
-        is_unique: bool,
-        input: Input,
-    ) -> Option<Match<&'s str>> {
-        match (&sighting.message_id, &sighting.uuid) {
-            (Some(id), _) if is_unique => Some(Match::Id(id)),
-            (Some(message_id), _) => Some(Match::Local {
-                message_id,
-                request_id: sighting.request_id.as_deref(),
-                prompts: self.prompts,
-                input,
-            }),
-            (None, uuid) => uuid.as_deref().map(Match::Line),
-        }
-    }
-
-    /// The response with a local id if all its records so far were placeholders.
-    fn placeholder(&self, strings: &Strings, sighting: &Sighting<'_, '_>) -> Option<usize> {
-        let matched = self.matched(sighting, false, Input::default())?;
-        self.find(strings, matched)
-    }
-
-    /// The response of the previous record, if it had the same ids. A record without counts, or
-    /// with unreadable counts, cannot be distinguished from it.
-    fn latest(&self, strings: &Strings, sighting: &Sighting<'_, '_>) -> Option<usize> {
-        let at = self.latest_local?;
-        let record = &self.records[at];
-        let string = |span: Option<Span>| span.map(|span| strings.get(span));
-        let is_same = record.prompts == self.prompts
-            && string(record.message_id) == sighting.message_id.as_deref()
-            && string(record.request_id) == sighting.request_id.as_deref();
-        is_same.then_some(at)
-    }
-
-    /// The counts of a placeholder are known now, and later records must match them.
-    fn fill_placeholder(&mut self, strings: &Strings, at: usize, known: Input) {
-        let record = &self.records[at];
-        let entry = record.matched.and_then(|matched| {
-            let hash = hash(&matched.get(strings));
-            self.by_match.find_entry(hash, |found| *found == at).ok()
-        });
-        if let Some(entry) = entry {
-            entry.remove();
-        }
-        let record = &mut self.records[at];
-        record.input = known;
-        if let Some(Match::Local { input, .. }) = &mut record.matched {
-            *input = known;
-        }
-        self.index(strings, at);
-    }
-
-    fn find(&self, strings: &Strings, wanted: Match<&str>) -> Option<usize> {
-        let is_same = |at: &usize| {
-            let matched = self.records[*at].matched;
-            matched.is_some_and(|matched| matched.get(strings) == wanted)
-        };
-        self.by_match.find(hash(&wanted), is_same).copied()
-    }
-
-    fn index(&mut self, strings: &Strings, at: usize) {
-        let records = &self.records;
-        let hash_of = |at: &usize| {
-            let matched = records[*at].matched;
-            matched.map_or(0, |matched| hash(&matched.get(strings)))
-        };
-        if records[at].matched.is_some() {
-            self.by_match.insert_unique(hash_of(&at), at, hash_of);
-        }
     }
 
     /// The identity of a response, as in `usage.messages`.
     pub fn identity(&self, at: usize) -> Option<Span> {
-        let record = &self.records[at];
-        record.response_key.or(record.message_id)
+        self.responses.get(at).identity()
     }
 
     /// The sums over all messages.
@@ -465,13 +388,13 @@ impl Messages {
         let mut totals = Totals::default();
         let add = |sum: &mut i64, figure: i64| *sum = sum.saturating_add(figure);
         for record in &self.records {
-            let tokens = &record.figures.tokens;
+            let counts = &record.figures.counts;
             totals.messages += u64::from(!record.is_compaction);
-            add(&mut totals.input, tokens.input.unwrap_or(0));
-            add(&mut totals.output, tokens.output.unwrap_or(0));
-            add(&mut totals.cache_read, tokens.cache_read.unwrap_or(0));
-            add(&mut totals.cache_creation_5m, tokens.cache_creation_5m());
-            add(&mut totals.cache_creation_1h, tokens.cache_creation_1h());
+            add(&mut totals.input, counts.input);
+            add(&mut totals.output, counts.output);
+            add(&mut totals.cache_read, counts.cache_read);
+            add(&mut totals.cache_creation_5m, counts.cache_write_5m);
+            add(&mut totals.cache_creation_1h, counts.cache_write_1h);
             totals.output_is_lower_bound |= !record.is_final;
         }
         totals
@@ -490,81 +413,134 @@ impl Messages {
     }
 
     /// The rows of the table.
-    pub fn rows<'a>(&'a self, owner: &'a Owner<'a>) -> impl Iterator<Item = MessageRow<'a>> {
-        self.records.iter().map(|record| record.row(owner))
+    pub fn rows<'a>(
+        &'a self,
+        owner: &'a Owner<'a>,
+        gathered: &'a Gathered,
+    ) -> impl Iterator<Item = MessageRow<'a>> {
+        let context = RowContext {
+            owner,
+            calls: &gathered.calls,
+            pull_requests: &gathered.metadata.pull_requests,
+        };
+        let records = self.records.iter().enumerate();
+        records.map(move |(at, record)| {
+            let causes = self.causes.get(record.figures.causes);
+            let by_tools = context.calls.searches(at);
+            MessageRow {
+                web_searches: record.web_searches.saturating_add(by_tools),
+                ..record.row(self.responses.get(at), causes, &context)
+            }
+        })
+    }
+
+    /// The number of compactions that the API made.
+    pub fn compactions(&self) -> usize {
+        let records = self.records.iter();
+        records.filter(|record| record.is_compaction).count()
     }
 }
 
+/// The data of other tables that a row needs.
+struct RowContext<'a> {
+    owner: &'a Owner<'a>,
+    calls: &'a Calls,
+    pull_requests: &'a PullRequests,
+}
+
 impl Sighting<'_, '_> {
-    fn figures(&self, strings: &mut Strings) -> Figures {
+    fn figures(&self, strings: &mut Strings, causes: u32) -> Figures {
         Figures {
             model: strings.intern_text(self.model),
             speed: strings.intern_text(self.speed),
-            tokens: self.tokens,
+            counts: self.counts,
+            thinking: self.ids.tokens.thinking,
+            requests: self.requests.as_deref().map(|list| strings.intern(list)),
+            is_divided: self.is_divided,
             is_sidechain: self.is_sidechain,
+            causes,
         }
-    }
-
-    /// The content, for messages that nothing else identifies.
-    fn content(&self) -> String {
-        let tokens = &self.tokens;
-        format!(
-            "{}/{}/{}/{}/{}",
-            tokens.input.unwrap_or(0),
-            tokens.output.unwrap_or(0),
-            tokens.cache_read.unwrap_or(0),
-            tokens.cache_creation_5m(),
-            tokens.cache_creation_1h(),
-        )
     }
 }
 
 impl Record {
-    /// Whether a record with the same unique id can belong to the same response. Different
-    /// responses with the same id differ in their input counts and have prompts between them.
-    fn continues(&self, input: Input, prompts: u64) -> bool {
-        self.prompts == prompts
-            || self.input == input
-            || self.input.is_placeholder()
-            || input.is_placeholder()
-    }
-
-    fn update(&mut self, strings: &mut Strings, sighting: &Sighting<'_, '_>) {
+    fn update(
+        &mut self,
+        strings: &mut Strings,
+        causes: &mut CauseTable,
+        sighting: &Sighting<'_, '_>,
+    ) {
         self.is_final |= sighting.is_final;
-        let is_better = if self.figures.is_sidechain == sighting.is_sidechain {
-            sighting.tokens.total() > self.figures.tokens.total()
+        if let Some(stop_reason) = sighting.stop_reason.as_deref() {
+            self.stop_reason = Some(strings.intern(stop_reason));
+        }
+        self.web_searches = self.web_searches.max(sighting.web_searches);
+        let figures = &self.figures;
+        let is_better = if figures.is_sidechain != sighting.is_sidechain {
+            figures.is_sidechain
+        } else if figures.is_divided != sighting.is_divided {
+            // The other record includes the tokens of another model.
+            sighting.is_divided
         } else {
-            self.figures.is_sidechain
+            sighting.counts.total() > figures.counts.total()
         };
+        let known = causes.get(figures.causes);
         if is_better {
-            self.figures = sighting.figures(strings);
+            let causes = causes.number(sighting.causes.or(known));
+            self.figures = sighting.figures(strings, causes);
+        } else if known != sighting.causes {
+            self.figures.causes = causes.number(known.or(sighting.causes));
         }
     }
 
-    fn row<'a>(&self, owner: &'a Owner<'a>) -> MessageRow<'a> {
+    fn row<'a>(
+        &self,
+        response: &Response,
+        causes: Causes,
+        context: &RowContext<'a>,
+    ) -> MessageRow<'a> {
+        let owner = context.owner;
         let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
-        let tokens = &self.figures.tokens;
+        let counts = &self.figures.counts;
+        let started = causes
+            .agent_id
+            .and_then(|id| context.calls.runs.type_of(id));
         MessageRow {
             session_id: string(self.place.session_id).unwrap_or(owner.session_id),
             username: owner.username,
             line: self.place.line,
-            message_id: string(self.message_id),
-            request_id: string(self.request_id),
+            message_id: string(response.message_id),
+            request_id: string(response.request_id),
             occurred_at: self.place.occurred_at.or(owner.first_time),
             model: string(self.figures.model),
             speed: string(self.figures.speed),
-            input_tokens: tokens.input.unwrap_or(0),
-            output_tokens: tokens.output.unwrap_or(0),
-            cache_read_tokens: tokens.cache_read.unwrap_or(0),
-            cache_creation_5m_tokens: tokens.cache_creation_5m(),
-            cache_creation_1h_tokens: tokens.cache_creation_1h(),
-            thinking_tokens: tokens.thinking,
+            input_tokens: counts.input,
+            output_tokens: counts.output,
+            cache_read_tokens: counts.cache_read,
+            cache_creation_5m_tokens: counts.cache_write_5m,
+            cache_creation_1h_tokens: counts.cache_write_1h,
+            thinking_tokens: self.figures.thinking,
+            web_searches: self.web_searches,
+            requests: string(self.figures.requests),
+            service_tier: string(causes.service_tier),
+            inference_geo: string(causes.inference_geo),
+            stop_reason: string(self.stop_reason),
+            source: causes.source.name(),
+            agent_id: string(causes.agent_id),
+            agent_type: string(started.or(causes.agent_type)),
+            skill: string(causes.skill),
+            plugin: string(causes.plugin),
+            mcp_server: string(causes.mcp_server),
+            effort: string(causes.effort),
+            entrypoint: string(causes.entrypoint),
+            is_automated: causes.is_automated,
+            pull_request: string(context.pull_requests.of_line(self.place.line)),
             is_sidechain: self.figures.is_sidechain,
             is_final: self.is_final,
             agent_version: string(self.place.agent_version),
             cwd: owner.cwd.or(string(self.place.cwd)),
             git_branch: string(self.place.git_branch),
-            response_key: string(self.response_key),
+            response_key: string(response.response_key),
             file_started_at: owner.first_time,
             file_ended_at: owner.last_time,
             is_own_session: self.place.is_own_session,
@@ -581,7 +557,8 @@ fn is_response(message: &Message<'_>, is_api_error: bool) -> bool {
     let Some(usage) = &message.usage else {
         return false;
     };
-    !is_of_the_agent || usage.tokens.total() > 0 || !usage.iterations.is_empty()
+    let is_billed = |step: &Iteration<'_>| step.tokens.total() > 0 || step.is_incomplete;
+    !is_of_the_agent || usage.tokens.total() > 0 || usage.iterations.iter().any(is_billed)
 }
 
 fn decode(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
@@ -794,6 +771,195 @@ mod tests {
                 "m:compaction:1 small fast 0 2 false",
             ],
         );
+    }
+
+    #[test]
+    fn each_attempt_of_a_model_is_billed_once_at_its_own_model() {
+        let steps = r#"[{"type":"message","model":"strict","input_tokens":9,"output_tokens":0},{"type":"fallback_message","model":"large","input_tokens":9,"output_tokens":7}]"#;
+        let line = |model: &str, output: u32, stop: &str, iterations: &str| {
+            format!(
+                r#"{{"type":"assistant","requestId":"r","message":{{"id":"m","model":"{model}","stop_reason":{stop},"usage":{{"input_tokens":9,"output_tokens":{output},"iterations":{iterations}}}}}}}"#
+            )
+        };
+        let columns = [
+            "message_id",
+            "model",
+            "input_tokens",
+            "output_tokens",
+            "stop_reason",
+            "source",
+            "is_final",
+        ];
+        let answer = line("large", 7, r#""end_turn""#, steps);
+        check(
+            &[&answer, &answer],
+            &columns,
+            &[
+                "m large 9 7 end_turn main true",
+                "m:fallback:0 strict 9 0 refusal auxiliary true",
+            ],
+        );
+        // While the answer streams, the message has the model that was asked, and the counts of the
+        // model that answers.
+        let begun = line("strict", 8, "null", "null");
+        let ended = line("strict", 7, r#""end_turn""#, steps);
+        check(
+            &[&begun, &ended, &begun],
+            &columns,
+            &[
+                "m strict 9 0 refusal main true",
+                "m:fallback:0 large 9 7 end_turn auxiliary true",
+            ],
+        );
+    }
+
+    #[test]
+    fn several_requests_of_a_message_are_listed() {
+        check(
+            &[
+                r#"{"message":{"id":"m","usage":{"input_tokens":300,"output_tokens":3,"iterations":[{"type":"message","input_tokens":100,"output_tokens":1},{"type":"message","input_tokens":200,"output_tokens":2}]}}}"#,
+                r#"{"message":{"id":"n","usage":{"input_tokens":1,"iterations":[{"type":"message","input_tokens":1}]}}}"#,
+            ],
+            &["message_id", "input_tokens", "requests"],
+            &["m 300 [[100,1,0,0,0],[200,2,0,0,0]]", "n 1 -"],
+        );
+    }
+
+    #[test]
+    fn searches_count_for_the_response_that_made_them() {
+        let answer = |id: &str, usage: &str, call: &str| {
+            format!(
+                r#"{{"type":"assistant","message":{{"id":"{id}","content":[{call}],"usage":{{"output_tokens":1{usage}}}}}}}"#
+            )
+        };
+        let searching = r#"{"type":"tool_use","id":"toolu_0123456789abcdef","name":"WebSearch","input":{"query":"x"}}"#;
+        let server = r#","server_tool_use":{"web_search_requests":2}"#;
+        let result = |count: &str| {
+            format!(
+                r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"toolu_0123456789abcdef","content":"x"}}]}},"toolUseResult":{{"searchCount":{count}}}}}"#
+            )
+        };
+        let lines = [
+            answer("m", server, ""),
+            answer("m", server, searching),
+            answer("n", "", ""),
+            result("3"),
+            // Copies of the call and its result.
+            answer("m", server, searching),
+            result("3"),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let columns = ["message_id", "web_searches"];
+        check(&lines, &columns, &["m 5", "n 0"]);
+        let many = answer(
+            "o",
+            r#","server_tool_use":{"web_search_requests":"many"}"#,
+            "",
+        );
+        check(&[&many], &columns, &["o 0"]);
+    }
+
+    #[test]
+    fn a_message_has_the_causes_that_its_line_names() {
+        let usage = r#""usage":{"output_tokens":1,"service_tier":"batch","inference_geo":"us"}"#;
+        let line = |fields: &str, id: &str| {
+            format!(r#"{{"type":"assistant",{fields}"message":{{"id":"{id}",{usage}}}}}"#)
+        };
+        let skill = r#""attributionSkill":"p:s","attributionPlugin":"p","effort":"high","#;
+        let server = r#""attributionMcpServer":"git","attributionAgent":"Plan","#;
+        let lines = [
+            r#"{"type":"user","turnOrigin":"sdk","message":{"content":"go"}}"#.to_owned(),
+            line(skill, "m"),
+            // A further record of the same message completes its causes.
+            line(server, "m"),
+            r#"{"type":"user","turnOrigin":"human","message":{"content":"go"}}"#.to_owned(),
+            line(r#""entrypoint":"cli","inferenceGeo":"","#, "n"),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &[
+                "message_id",
+                "skill",
+                "plugin",
+                "mcp_server",
+                "agent_type",
+                "effort",
+                "entrypoint",
+                "service_tier",
+                "inference_geo",
+                "is_automated",
+            ],
+            &[
+                "m p:s p git Plan high - batch us true",
+                "n - - - - - cli batch us false",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_call_that_started_a_sub_agent_has_its_type() {
+        let progress = |agent: &str, call: &str, id: &str| {
+            format!(
+                r#"{{"type":"progress","parentToolUseID":"{call}","data":{{"type":"agent_progress","agentId":"{agent}","message":{{"type":"assistant","message":{{"id":"{id}","usage":{{"output_tokens":1}}}}}}}}}}"#
+            )
+        };
+        let call = |id: &str, kind: &str| {
+            format!(
+                r#"{{"type":"assistant","message":{{"content":[{{"type":"tool_use","id":"{id}","name":"Task","input":{{"subagent_type":"{kind}"}}}}]}}}}"#
+            )
+        };
+        let lines = [
+            call("t1", "Plan"),
+            call("t2", "Explore"),
+            progress("a1", "t1", "m1"),
+            // Known by its result only, which comes later.
+            progress("a2", "other", "m2"),
+            progress("a3", "other", "m3"),
+            r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t2"}]},"toolUseResult":{"agentId":"a2"}}"#.to_owned(),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(
+            &lines,
+            &["message_id", "source", "agent_id", "agent_type"],
+            &[
+                "m1 subagent a1 Plan",
+                "m2 subagent a2 Explore",
+                "m3 subagent a3 -",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_message_belongs_to_the_pull_request_that_follows() {
+        let answer =
+            |id: &str| format!(r#"{{"message":{{"id":"{id}","usage":{{"output_tokens":1}}}}}}"#);
+        let link = |number: u32| {
+            format!(r#"{{"type":"pr-link","prNumber":{number},"prRepository":"a/b"}}"#)
+        };
+        let lines = [answer("m"), link(1), answer("n"), link(2), answer("o")];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let columns = ["message_id", "pull_request"];
+        check(&lines, &columns, &["m a/b#1", "n a/b#2", "o a/b#2"]);
+        check(&[&answer("m")], &columns, &["m -"]);
+    }
+
+    #[test]
+    fn a_request_to_the_api_is_not_a_response() {
+        let line = |kind: &str| {
+            format!(
+                r#"{{"type":"{kind}","message":{{"id":"m-{kind}","content":[{{"type":"tool_use","id":"t","name":"Task"}}],"usage":{{"output_tokens":1}}}}}}"#
+            )
+        };
+        let lines = [
+            "api-request",
+            "api-request-shape",
+            "api-request-blob",
+            "assistant",
+        ]
+        .map(line);
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        check(&lines, &["message_id"], &["m-assistant"]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::strings::hash;
 #[derive(Default)]
 pub struct Prompts {
     count: u64,
+    /// The prompts that were typed while the agent was working, included in `count`.
+    queued_count: u64,
     /// The number of queued prompts with a text, by the hash of the text.
     queued: BTreeMap<u64, u64>,
     /// Processed lines, by the hash of `uuid` and text. A copy in the same file is ignored.
@@ -27,6 +29,7 @@ impl Prompts {
         if let Some(text) = queued_prompt(entry) {
             let is_new = entry.kind == Kind::QueueOperation || !self.take(&text);
             self.count += u64::from(is_new);
+            self.queued_count += u64::from(is_new);
             if entry.kind == Kind::QueueOperation {
                 *self.queued.entry(hash(text.trim())).or_default() += 1;
             }
@@ -63,6 +66,11 @@ impl Prompts {
     pub fn count(&self) -> u64 {
         self.count
     }
+
+    /// The number of prompts that were typed while the agent was working.
+    pub fn queued_count(&self) -> u64 {
+        self.queued_count
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +83,20 @@ mod tests {
             prompts.add(&Entry::parse(line).unwrap());
         }
         assert_eq!(prompts.count(), expected, "{lines:?}");
+    }
+
+    #[test]
+    fn prompts_in_the_queue_are_counted_separately_too() {
+        let mut prompts = Prompts::default();
+        for line in [
+            r#"{"type":"user","message":{"content":"go on"}}"#,
+            r#"{"type":"queue-operation","operation":"enqueue","content":"ship it"}"#,
+            r#"{"type":"user","message":{"content":"ship it"}}"#,
+            r#"{"type":"attachment","attachment":{"type":"queued_command","commandMode":"prompt","prompt":"stop"}}"#,
+        ] {
+            prompts.add(&Entry::parse(line).unwrap());
+        }
+        assert_eq!((prompts.count(), prompts.queued_count()), (3, 2));
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! The table `usage.sessions`: one row about the whole file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use session_pipeline_processor::json::Text;
+use session_pipeline_processor::json::{JsonText, Text};
 use session_pipeline_processor::transcript::{Entry, Kind, Tally};
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::activity::Activity;
+use crate::api_errors::ApiErrors;
 use crate::prompts::Prompts;
-use crate::strings::{Span, Strings};
+use crate::strings::{Span, Strings, hash};
+use crate::titles::Titles;
+use crate::turns::Turns;
 use crate::{Gathered, Owner, VERSION};
 
 rows! {
@@ -26,8 +29,38 @@ rows! {
         active_seconds: i64,
         /// The time from the earliest to the latest timestamp.
         wall_seconds: i64,
+        /// The title by the user, by the agent, or the first line of the first prompt.
+        title: Option<&'a str>,
+        /// The directory in which the session began. A worktree belongs to its repository.
+        project: Option<String>,
+        /// The session that this one continues, if the transcript names it.
+        parent_session: Option<&'a str>,
+        /// The session that continues this one.
+        continued_in: Option<&'a str>,
+        /// The first `uuid` of the file. Forks of a session begin with the same one.
+        first_uuid: Option<&'a str>,
+        /// The program that ran the agent first, for example `cli` or `sdk-cli`.
+        entrypoint: Option<&'a str>,
+        /// Whether programs began all turns.
+        is_automated: bool,
+        /// The distinct pull requests that the session was linked to, in order.
+        pull_requests: Option<JsonText>,
+        /// Lines that tools added, by the patches in their results. Without patches, by the agent's
+        /// own count.
+        lines_added: i64,
+        /// Lines that tools removed.
+        lines_removed: i64,
+        /// Compactions of the conversation, by the agent or the API.
+        compactions: u64,
+        /// Requests to the API that failed, including attempts that the agent repeated.
+        api_errors: u64,
+        /// The failed requests by class: `authentication`, `context_too_long`, `other`,
+        /// `overloaded`, `rate_limit`, `server_error`.
+        api_errors_by_class: Option<JsonText>,
         /// Prompts that a person typed, including prompts queued while the agent was working.
         prompts: u64,
+        /// Prompts that were queued while the agent was working.
+        queued_prompts: u64,
         /// User lines without tool results.
         user_messages: u64,
         /// User lines with tool results.
@@ -100,8 +133,16 @@ pub struct Counts {
     /// The first `cwd`: the directory in which the session began.
     pub cwd: Option<Span>,
     git_branch: Option<Span>,
+    first_uuid: Option<Span>,
+    entrypoint: Option<Span>,
     activity: Activity,
     prompts: Prompts,
+    /// Who began the turns.
+    pub turns: Turns,
+    titles: Titles,
+    api_errors: ApiErrors,
+    /// Compactions by the agent, by the hash of `uuid`.
+    compactions: BTreeSet<u64>,
     user_messages: u64,
     tool_results: u64,
     assistant_messages: u64,
@@ -121,11 +162,23 @@ impl Counts {
         first(&mut self.agent_version, entry.version);
         first(&mut self.cwd, entry.cwd);
         first(&mut self.git_branch, entry.git_branch);
+        first(&mut self.first_uuid, entry.uuid);
+        first(&mut self.entrypoint, entry.entrypoint);
         if let Some(time) = entry.timestamp {
             self.activity.add(time);
         }
         let is_prompt = self.prompts.add(entry);
+        self.turns.add(entry, is_prompt);
+        self.titles.add(strings, entry, is_prompt);
+        self.api_errors.add(entry);
         match entry.kind {
+            Kind::System => {
+                if entry.subtype.is_some_and(|kind| kind == "compact_boundary") {
+                    let uuid = entry.uuid.map(|uuid| uuid.decode());
+                    self.compactions.insert(hash(&(uuid, entry.timestamp)));
+                }
+                return is_prompt;
+            }
             Kind::Assistant => self.assistant_messages += 1,
             Kind::User if entry.says().tool_results().next().is_some() => self.tool_results += 1,
             Kind::User => self.user_messages += 1,
@@ -150,6 +203,16 @@ impl Counts {
         let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
         let totals = gathered.messages.totals();
         let events = gathered.events.counts();
+        let metadata = &gathered.metadata;
+        let patches = gathered.calls.lines;
+        let patched = (patches.added, patches.removed);
+        let reported = metadata
+            .agent_totals
+            .lines()
+            .filter(|_| patches.patches == 0);
+        let (lines_added, lines_removed) = reported.unwrap_or(patched);
+        let compactions = self.compactions.len() + gathered.messages.compactions();
+        let project = |cwd: &str| metadata.worktrees.project(owner.strings, cwd);
         let spoken = self.assistant_messages + self.user_messages + self.tool_results;
         SessionRow {
             session_id: owner.session_id,
@@ -158,7 +221,21 @@ impl Counts {
             ended_at: self.activity.last(),
             active_seconds: self.activity.seconds(),
             wall_seconds: self.activity.wall_seconds(),
+            title: string(self.titles.title()),
+            project: string(self.cwd).map(project),
+            parent_session: string(metadata.parent_session),
+            continued_in: string(metadata.continued_in),
+            first_uuid: string(self.first_uuid),
+            entrypoint: string(self.entrypoint),
+            is_automated: self.turns.is_session_automated(),
+            pull_requests: metadata.pull_requests.list(owner.strings),
+            lines_added,
+            lines_removed,
+            compactions: compactions as u64,
+            api_errors: self.api_errors.count(),
+            api_errors_by_class: self.api_errors.by_class(),
             prompts: self.prompts.count(),
+            queued_prompts: self.prompts.queued_count(),
             user_messages: self.user_messages,
             tool_results: self.tool_results,
             assistant_messages: self.assistant_messages,

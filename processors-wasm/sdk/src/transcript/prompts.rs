@@ -87,12 +87,14 @@ pub fn may_be_of_a_person(entry: &Entry<'_>) -> bool {
     {
         return false;
     }
-    // If a version of the agent records the author, trust it.
-    let is_automatic = |source: &str| matches!(source, "system" | "sdk");
-    let came_in_by_itself = entry
-        .prompt_source
-        .is_some_and(|source| is_automatic(&source.decode()))
-        || entry.origin.is_some_and(|origin| origin != "human");
+    // If a version of the agent records the author, trust it. The desktop app sends what a person
+    // typed through the SDK.
+    let is_human = |author: Text<'_>| author == "human";
+    let is_automatic = |source: Text<'_>| source == "system" || source == "sdk";
+    let came_in_by_itself = match (entry.origin, entry.turn_origin) {
+        (Some(author), _) | (None, Some(author)) => !is_human(author),
+        (None, None) => entry.prompt_source.is_some_and(is_automatic),
+    };
     !came_in_by_itself && entry.says().tool_results().next().is_none()
 }
 
@@ -255,6 +257,14 @@ mod tests {
             true,
         );
         check(
+            r#""message":{"content":"go on"},"origin":{"kind":"human"},"promptSource":"sdk""#,
+            true,
+        );
+        check(
+            r#""message":{"content":"go on"},"turnOrigin":"human","promptSource":"sdk""#,
+            true,
+        );
+        check(
             r#""message":{"content":[{"type":"text","text":"<system-reminder>x"},
                {"type":"text","text":"and this"}]}"#,
             true,
@@ -402,6 +412,10 @@ mod tests {
         );
         check(
             r#""message":{"content":"fix it"},"origin":{"kind":"task"}"#,
+            false,
+        );
+        check(
+            r#""message":{"content":"fix it"},"turnOrigin":"sdk""#,
             false,
         );
         check(

@@ -13,13 +13,19 @@ pub struct Usage<'a> {
     pub tokens: Tokens,
     /// `speed`, for example `fast`.
     pub speed: Option<Text<'a>>,
-    /// The `iterations` that are billed but not included in the counts above.
+    /// `service_tier`, for example `batch`.
+    pub service_tier: Option<Text<'a>>,
+    /// `inference_geo`: where the model ran, for example `us`.
+    pub inference_geo: Option<Text<'a>>,
+    /// `server_tool_use.web_search_requests`: searches that the API ran and billed.
+    pub web_searches: Option<i64>,
+    /// `iterations`: the steps of the response that are billed. Of the known kinds.
     pub iterations: Vec<Iteration<'a>>,
     /// Whether a count cannot be read. The readable counts are then a lower bound.
     pub is_incomplete: bool,
 }
 
-/// A part of a request that is billed separately.
+/// A step of a response that is billed.
 #[derive(Clone, Debug)]
 pub struct Iteration<'a> {
     /// `type`.
@@ -32,12 +38,18 @@ pub struct Iteration<'a> {
     pub is_incomplete: bool,
 }
 
-/// The iterations that are not included in a message's own counts.
+/// The kind of an [`Iteration`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IterationKind {
-    /// `advisor_message`: an answer by another model.
+    /// `message`: a request to a model. Included in the message's own counts, unless another model
+    /// declined it and a fallback answered.
+    Message,
+    /// `fallback_message`: a request to the fallback model that answered.
+    Fallback,
+    /// `advisor_message`: an answer by another model. Not included in the message's own counts.
     Advisor,
-    /// `compaction`: the API summarized the conversation before it answered.
+    /// `compaction`: the API summarized the conversation before it answered. Not included in the
+    /// message's own counts.
     Compaction,
 }
 
@@ -202,6 +214,9 @@ impl<'a> Usage<'a> {
             scanner.object(|scanner, key| {
                 match key {
                     "speed" => usage.speed = scanner.maybe_text()?,
+                    "service_tier" => usage.service_tier = scanner.maybe_text()?,
+                    "inference_geo" => usage.inference_geo = scanner.maybe_text()?,
+                    "server_tool_use" => usage.read_server_tools(scanner, &mut notes)?,
                     "iterations" => usage.read_iterations(scanner, &mut notes)?,
                     _ => {
                         if !usage.tokens.read_field(scanner, key, &mut notes)? {
@@ -219,6 +234,18 @@ impl<'a> Usage<'a> {
             *place = None;
         }
         Ok(notes.is_unreadable)
+    }
+
+    fn read_server_tools(&mut self, scanner: &mut Scanner<'a>, notes: &mut Notes) -> Result<()> {
+        self.web_searches = None;
+        scanner.maybe_object(|scanner, key| {
+            let json = scanner.json()?;
+            if key == "web_search_requests" {
+                self.web_searches = notes.figure(json);
+            }
+            Ok(())
+        })?;
+        Ok(())
     }
 
     fn read_iterations(&mut self, scanner: &mut Scanner<'a>, notes: &mut Notes) -> Result<()> {
@@ -262,9 +289,10 @@ impl<'a> Iteration<'a> {
         })?;
         notes.is_unreadable |= own.is_unreadable;
         let kind = match kind.map(|kind| kind.decode()).as_deref() {
+            Some("message") => IterationKind::Message,
+            Some("fallback_message") => IterationKind::Fallback,
             Some("advisor_message") => IterationKind::Advisor,
             Some("compaction") => IterationKind::Compaction,
-            // Included in the message's own counts.
             _ => return Ok(None),
         };
         let is_incomplete = own.is_incomplete;
@@ -428,9 +456,10 @@ mod tests {
     }
 
     #[test]
-    fn iterations_that_the_message_does_not_include_stand_on_their_own() {
+    fn iterations_of_known_kinds_are_read_in_order() {
         let text = r#"{"input_tokens":5,"iterations":[{"type":"message","input_tokens":5},
-            {"type":"advisor_message","model":"m","input_tokens":9},null,
+            {"type":"advisor_message","model":"m","input_tokens":9},null,{"type":"new","input_tokens":8},
+            {"type":"fallback_message","model":"n","input_tokens":6},
             {"type":"compaction","input_tokens":7,"output_tokens":3},
             {"type":"compaction","input_tokens":"x"},{"type":"compaction"}]}"#;
         let (usage, reported) = read(text);
@@ -443,7 +472,9 @@ mod tests {
         assert_eq!(
             found,
             [
+                (IterationKind::Message, Some(5), false),
                 (IterationKind::Advisor, Some(9), false),
+                (IterationKind::Fallback, Some(6), false),
                 (IterationKind::Compaction, Some(7), false),
                 (IterationKind::Compaction, None, true),
             ]
