@@ -1,12 +1,15 @@
 //! The table `usage.events`: calls of tools, skills, sub-agents and MCP servers, and slash
 //! commands.
 
+mod matching;
+
 use hashbrown::HashTable;
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::{Content, Entry, Kind, Message, ToolUse};
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::errors::ErrorClass;
+use crate::events::matching::{Answer, CallIds, CallResult};
 use crate::identity::{Keys, is_unique};
 use crate::messages::Line;
 use crate::place::{KeptPlace, Place};
@@ -80,32 +83,10 @@ rows! {
 /// The events of a transcript, in order. Each call and command occurs once.
 pub struct Events {
     records: Vec<Record>,
-    /// The ids of calls, which results refer to.
-    ids: Vec<CallId>,
-    by_id: HashTable<usize>,
+    ids: CallIds,
     /// Records with a separate key, by key.
     by_key: HashTable<usize>,
     keys: Keys,
-}
-
-/// The calls with an id. Usually one, unless the ids start over.
-struct CallId {
-    id: Span,
-    /// The latest unanswered call with this id. The others are linked by
-    /// [`Record::next_unanswered`].
-    unanswered: Option<usize>,
-    /// The latest call that a result has answered.
-    answered: Option<usize>,
-    /// The result came first. It answers the next call.
-    early: Option<Answer>,
-}
-
-/// The result of a call.
-#[derive(Clone, Copy)]
-struct Answer {
-    /// `uuid` of the line. Another copy of the line answers no other call.
-    uuid: Option<Span>,
-    failure: Option<ErrorClass>,
 }
 
 /// Counts of events by type.
@@ -173,8 +154,7 @@ impl Events {
     pub fn new(keys: Keys) -> Self {
         Self {
             records: Vec::new(),
-            ids: Vec::new(),
-            by_id: HashTable::new(),
+            ids: CallIds::default(),
             by_key: HashTable::new(),
             keys,
         }
@@ -202,7 +182,12 @@ impl Events {
             let failure = entry
                 .is_error
                 .then(|| ErrorClass::of(text.as_deref().unwrap_or_default()));
-            self.add_result(strings, entry.tool_use_id, entry.uuid, failure);
+            let result = CallResult {
+                id: entry.tool_use_id,
+                uuid: entry.uuid,
+                failure,
+            };
+            self.ids.answer(strings, &mut self.records, &result);
         }
     }
 
@@ -231,7 +216,12 @@ impl Events {
             let failure = result
                 .is_error
                 .then(|| ErrorClass::of(result.text().as_deref().unwrap_or_default()));
-            self.add_result(strings, result.tool_use_id, line.uuid, failure);
+            let result = CallResult {
+                id: result.tool_use_id,
+                uuid: line.uuid,
+                failure,
+            };
+            self.ids.answer(strings, &mut self.records, &result);
         }
     }
 
@@ -250,10 +240,7 @@ impl Events {
         let key = match tool_id {
             // A unique id identifies the call in every file.
             Some(id) if is_unique(id) => {
-                if self
-                    .find_id(strings, id)
-                    .is_some_and(|at| self.ids[at].is_called())
-                {
+                if self.ids.is_called(strings, id) {
                     return;
                 }
                 None
@@ -279,7 +266,7 @@ impl Events {
         };
         self.push(strings, record);
         if let Some(id) = tool_id {
-            self.call(strings, id);
+            self.ids.call(strings, &mut self.records, id);
         }
     }
 
@@ -330,68 +317,6 @@ impl Events {
         Some(key)
     }
 
-    /// Links the latest record to the calls with its id.
-    fn call(&mut self, strings: &mut Strings, id: &str) {
-        let at = self.records.len() - 1;
-        let call_id = self.id_of(strings, id);
-        let call_id = &mut self.ids[call_id];
-        let record = &mut self.records[at];
-        if let Some(answer) = call_id.early.take() {
-            record.answer = Some(answer);
-            call_id.answered = Some(at);
-        } else {
-            record.next_unanswered = call_id.unanswered;
-            call_id.unanswered = Some(at);
-        }
-    }
-
-    /// A result answers the nearest unanswered call with its id.
-    fn add_result(
-        &mut self,
-        strings: &mut Strings,
-        id: Option<Text<'_>>,
-        uuid: Option<Text<'_>>,
-        failure: Option<ErrorClass>,
-    ) {
-        let Some(id) = id.filter(|id| !id.is_empty()) else {
-            return;
-        };
-        let id = id.decode();
-        // If no call is waiting, an id that starts over is ambiguous.
-        let is_unique = is_unique(&id);
-        let call_id = self.id_of(strings, &id);
-        let uuid = uuid.filter(|uuid| !uuid.is_empty());
-        let call_id = &mut self.ids[call_id];
-        let answered = call_id.answered.map(|at| &mut self.records[at]);
-        if let Some(answer) = answered.and_then(|record| record.answer.as_mut()) {
-            let known = answer.uuid.map(|uuid| strings.get(uuid));
-            let is_copy = known.is_some_and(|known| uuid.is_some_and(|uuid| uuid == known));
-            if is_copy || call_id.unanswered.is_none() {
-                if is_copy || is_unique {
-                    // Only one of the copies can report how the call ended.
-                    answer.failure = answer.failure.or(failure);
-                }
-                return;
-            }
-        }
-        let answer = Answer {
-            uuid: strings.keep_text(uuid),
-            failure,
-        };
-        let Some(at) = call_id.unanswered else {
-            if !is_unique {
-                return;
-            }
-            let early = call_id.early.get_or_insert(answer);
-            early.failure = early.failure.or(failure);
-            return;
-        };
-        let record = &mut self.records[at];
-        record.answer = Some(answer);
-        call_id.unanswered = record.next_unanswered.take();
-        call_id.answered = Some(at);
-    }
-
     fn add_commands(
         &mut self,
         strings: &mut Strings,
@@ -436,29 +361,6 @@ impl Events {
     fn find_key(&self, strings: &Strings, key: &str) -> Option<usize> {
         let is_same = |at: &usize| self.records[*at].key(strings) == Some(key);
         self.by_key.find(hash(key), is_same).copied()
-    }
-
-    fn find_id(&self, strings: &Strings, id: &str) -> Option<usize> {
-        let is_same = |at: &usize| strings.get(self.ids[*at].id) == id;
-        self.by_id.find(hash(id), is_same).copied()
-    }
-
-    /// The calls with an id, created if needed.
-    fn id_of(&mut self, strings: &mut Strings, id: &str) -> usize {
-        if let Some(at) = self.find_id(strings, id) {
-            return at;
-        }
-        let at = self.ids.len();
-        self.ids.push(CallId {
-            id: strings.keep(id),
-            unanswered: None,
-            answered: None,
-            early: None,
-        });
-        let ids = &self.ids;
-        let rehash = |at: &usize| hash(strings.get(ids[*at].id));
-        self.by_id.insert_unique(hash(id), at, rehash);
-        at
     }
 
     /// The number of events.
@@ -637,13 +539,6 @@ impl Record {
             first_run: None,
             is_superseded: false,
         }
-    }
-}
-
-impl CallId {
-    /// Whether a call has this id, and not only a result.
-    fn is_called(&self) -> bool {
-        self.unanswered.is_some() || self.answered.is_some()
     }
 }
 
