@@ -2,6 +2,7 @@
 //! commands.
 
 mod matching;
+mod timing;
 
 use hashbrown::HashTable;
 use session_pipeline_processor::json::Text;
@@ -10,6 +11,7 @@ use session_pipeline_processor::{Timestamp, rows};
 
 use crate::errors::ErrorClass;
 use crate::events::matching::{Answer, CallIds, CallResult};
+use crate::events::timing::AgentRun;
 use crate::identity::{Keys, is_unique};
 use crate::messages::Line;
 use crate::place::{KeptPlace, Place};
@@ -77,6 +79,13 @@ rows! {
         first_run: Option<i64>,
         /// See `usage.messages`.
         is_superseded: bool,
+        /// The duration of the call in milliseconds: for a sub-agent the duration that its result
+        /// reports, else the time between the lines of the call and of its result, which includes
+        /// waiting for permission. NULL if it is unknown or negative, for calls without a result,
+        /// and for sub-agents that run in the background.
+        duration_ms: Option<i64>,
+        /// The timestamp of the result.
+        finished_at: Option<Timestamp>,
     }
 }
 
@@ -112,6 +121,8 @@ pub struct EventCounts {
 
 struct Record {
     place: KeptPlace,
+    /// The timestamp of the line. Unlike in `place`, never that of another line.
+    called_at: Option<Timestamp>,
     uuid: Option<Span>,
     parent_uuid: Option<Span>,
     tool_id: Option<Span>,
@@ -143,6 +154,7 @@ enum Subject {
 /// Data that all events of an entry share, borrowed from the line.
 struct Source<'e, 'a> {
     place: &'e Place<'a>,
+    called_at: Option<Timestamp>,
     uuid: Option<Text<'a>>,
     parent_uuid: Option<Text<'a>>,
     model: Option<Text<'a>>,
@@ -170,6 +182,7 @@ impl Events {
         if is_command {
             let source = Source {
                 place,
+                called_at: entry.timestamp,
                 uuid: entry.uuid,
                 parent_uuid: entry.parent_uuid,
                 model: None,
@@ -186,8 +199,9 @@ impl Events {
                 id: entry.tool_use_id,
                 uuid: entry.uuid,
                 failure,
+                finished_at: entry.timestamp,
             };
-            self.ids.answer(strings, &mut self.records, &result);
+            self.add_result(strings, entry, &result);
         }
     }
 
@@ -204,6 +218,7 @@ impl Events {
     ) {
         let source = Source {
             place,
+            called_at: entry.timestamp,
             uuid: line.uuid,
             parent_uuid: entry.parent_uuid,
             model: message.model,
@@ -220,8 +235,9 @@ impl Events {
                 id: result.tool_use_id,
                 uuid: line.uuid,
                 failure,
+                finished_at: entry.timestamp,
             };
-            self.ids.answer(strings, &mut self.records, &result);
+            self.add_result(strings, entry, &result);
         }
     }
 
@@ -317,6 +333,19 @@ impl Events {
         Some(key)
     }
 
+    fn add_result(&mut self, strings: &mut Strings, entry: &Entry<'_>, result: &CallResult<'_>) {
+        let Some(at) = self.ids.answer(strings, &mut self.records, result) else {
+            return;
+        };
+        let record = &mut self.records[at];
+        // The result of a sub-agent is large, so it is only read for calls of sub-agents.
+        if let Subject::Subagent(_) = record.subject
+            && let Some(answer) = &mut record.answer
+        {
+            answer.run = entry.tool_use_result.and_then(AgentRun::of);
+        }
+    }
+
     fn add_commands(
         &mut self,
         strings: &mut Strings,
@@ -407,6 +436,7 @@ impl Source<'_, '_> {
     fn record(&self, strings: &mut Strings, subject: Subject, plugin: Option<Span>) -> Record {
         Record {
             place: self.place.keep(strings),
+            called_at: self.called_at,
             uuid: strings.keep_text(self.uuid),
             parent_uuid: strings.keep_text(self.parent_uuid),
             tool_id: None,
@@ -538,6 +568,10 @@ impl Record {
             is_own_session: self.place.is_own_session,
             first_run: None,
             is_superseded: false,
+            duration_ms: self.answer.and_then(|answer| {
+                timing::duration(self.called_at, answer.finished_at, answer.run)
+            }),
+            finished_at: self.answer.and_then(|answer| answer.finished_at),
         }
     }
 }
@@ -675,6 +709,72 @@ mod tests {
                 "u1 tool_use call_0 Bash builtin",
                 "u2 tool_use call_0 Bash builtin",
             ],
+        );
+    }
+
+    #[test]
+    fn a_call_ends_with_its_first_result() {
+        let call = |id: &str, name: &str, second: u32| {
+            format!(
+                r#"{{"type":"assistant","timestamp":"1970-01-01T00:00:{second:02}Z","message":{{"content":[{{"type":"tool_use","id":"{id}","name":"{name}"}}]}}}}"#
+            )
+        };
+        let result = |id: &str, fields: &str| {
+            format!(
+                r#"{{"type":"user",{fields}"message":{{"content":[{{"type":"tool_result","tool_use_id":"{id}"}}]}}}}"#
+            )
+        };
+        let lines = [
+            call("1", "Bash", 1),
+            call("2", "Task", 1),
+            call("3", "Task", 2),
+            call("4", "Bash", 9),
+            call("5", "Bash", 9),
+            call("6", "Bash", 9),
+            result("1", r#""timestamp":"1970-01-01T00:00:03.250Z","#),
+            result("1", r#""timestamp":"1970-01-01T00:00:08Z","#),
+            result(
+                "2",
+                r#""timestamp":"1970-01-01T00:00:04Z","toolUseResult":{"totalDurationMs":2750},"#,
+            ),
+            result(
+                "3",
+                r#""timestamp":"1970-01-01T00:00:05Z","toolUseResult":{"status":"async_launched"},"#,
+            ),
+            result("4", r#""timestamp":"1970-01-01T00:00:08Z","#),
+            result("5", ""),
+        ];
+        let host = MemoryHost::new(lines.join("\n").into_bytes());
+        host.run::<Usage>(&SessionInfo::new("alice/s.jsonl"))
+            .unwrap();
+        let found: Vec<_> = host
+            .rows("events")
+            .iter()
+            .map(|row| {
+                let [.., duration, finished_at] = &row[..] else {
+                    panic!()
+                };
+                match (duration, finished_at) {
+                    (OwnedValue::S64(duration), OwnedValue::Timestamp(at)) => {
+                        (Some(*duration), Some(*at))
+                    }
+                    (OwnedValue::Null, OwnedValue::Timestamp(at)) => (None, Some(*at)),
+                    (_, _) => (None, None),
+                }
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Some(2_250), Some(3_250_000)),
+                (Some(2_750), Some(4_000_000)),
+                (None, Some(5_000_000)),
+                // Time went back.
+                (None, Some(8_000_000)),
+                // A result without a time, and no result.
+                (None, None),
+                (None, None),
+            ]
         );
     }
 

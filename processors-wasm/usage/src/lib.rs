@@ -38,7 +38,7 @@ use crate::sessions::{Counts, SessionRow};
 use crate::strings::Strings;
 
 /// Raise it when the same transcript produces other rows than before.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Number of bytes that are decoded to decide whether a person typed a text. Longer than any tag,
 /// and than the white space that agents write before one. Texts can be long, so they are not

@@ -4,10 +4,12 @@
 //! several calls. A result then answers the nearest earlier call with its id that has no result.
 
 use hashbrown::HashTable;
+use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Text;
 
 use crate::errors::ErrorClass;
 use crate::events::Record;
+use crate::events::timing::AgentRun;
 use crate::identity::is_unique;
 use crate::strings::{Span, Strings, hash};
 
@@ -36,6 +38,9 @@ pub(super) struct Answer {
     /// `uuid` of the line. Another copy of the line answers no other call.
     pub(super) uuid: Option<Span>,
     pub(super) failure: Option<ErrorClass>,
+    pub(super) finished_at: Option<Timestamp>,
+    /// The run of a sub-agent, if the call started one and the result reports it.
+    pub(super) run: Option<AgentRun>,
 }
 
 /// The result of a call, borrowed from the line.
@@ -45,6 +50,8 @@ pub(super) struct CallResult<'a> {
     /// `uuid` of the line.
     pub(super) uuid: Option<Text<'a>>,
     pub(super) failure: Option<ErrorClass>,
+    /// The timestamp of the line.
+    pub(super) finished_at: Option<Timestamp>,
 }
 
 impl CallIds {
@@ -100,6 +107,8 @@ impl CallIds {
         let answer = Answer {
             uuid: strings.keep_text(uuid),
             failure,
+            finished_at: result.finished_at,
+            run: None,
         };
         let Some(at) = call_id.unanswered else {
             if is_unique {
