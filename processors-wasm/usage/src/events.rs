@@ -2,6 +2,7 @@
 //! commands.
 
 mod matching;
+mod reads;
 mod timing;
 
 use hashbrown::HashTable;
@@ -9,8 +10,10 @@ use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::{Content, Entry, Kind, Message, ToolUse};
 use session_pipeline_processor::{Timestamp, rows};
 
+use crate::agents::Agent;
 use crate::errors::ErrorClass;
 use crate::events::matching::{Answer, CallIds, CallResult};
+use crate::events::reads::{Reads, Reread};
 use crate::events::timing::AgentRun;
 use crate::identity::{Keys, is_unique};
 use crate::messages::Line;
@@ -95,7 +98,49 @@ pub struct Events {
     ids: CallIds,
     /// Records with a separate key, by key.
     by_key: HashTable<usize>,
+    reads: Reads,
     keys: Keys,
+}
+
+/// The response of the model that calls and results belong to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Caller {
+    /// Its number. `None` if it has no usage.
+    pub response: Option<usize>,
+    /// Its identity across files. `None` if it has no usage.
+    pub identity: Option<Span>,
+    /// The agent. `None` if it is a sub-agent without an id.
+    pub agent: Option<Agent>,
+    /// How often the conversation of the agent was compacted so far.
+    pub compactions: u32,
+}
+
+/// A call, for comparisons with other calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The number of its line.
+    pub line: u64,
+    /// The time of the call.
+    pub occurred_at: Option<Timestamp>,
+    /// The name of the tool.
+    pub tool: Option<Span>,
+    /// A hash of the tool and its input.
+    pub content: u64,
+    /// See [`Caller`].
+    pub response: Option<usize>,
+    /// See [`Caller`].
+    pub agent: Option<Agent>,
+    /// The result, if there is one.
+    pub end: Option<CallEnd>,
+}
+
+/// The end of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallEnd {
+    /// The line of the result.
+    pub line: u64,
+    /// The class of the failure, if the call failed.
+    pub failure: Option<ErrorClass>,
 }
 
 /// Counts of events by type.
@@ -134,8 +179,11 @@ struct Record {
     is_sidechain: bool,
     /// See [`EventRow`].
     event_key: Option<Span>,
-    /// A hash of the tool and its input, if the id does not distinguish copies.
+    /// A hash of the tool and its input. 0 for commands.
     content: u64,
+    /// The response that made the call.
+    response: Option<usize>,
+    agent: Option<Agent>,
     answer: Option<Answer>,
     /// The previous unanswered call with the same id.
     next_unanswered: Option<usize>,
@@ -168,6 +216,7 @@ impl Events {
             records: Vec::new(),
             ids: CallIds::default(),
             by_key: HashTable::new(),
+            reads: Reads::default(),
             keys,
         }
     }
@@ -199,6 +248,7 @@ impl Events {
                 id: entry.tool_use_id,
                 uuid: entry.uuid,
                 failure,
+                line: place.line,
                 finished_at: entry.timestamp,
             };
             self.add_result(strings, entry, &result);
@@ -206,7 +256,7 @@ impl Events {
     }
 
     /// Adds the calls and results of a message. The message belongs to the entry or is embedded in
-    /// it. `response` identifies the response of the message, if it has usage.
+    /// it.
     pub fn add_message<'a>(
         &mut self,
         strings: &mut Strings,
@@ -214,7 +264,7 @@ impl Events {
         entry: &Entry<'a>,
         line: Line<'a>,
         message: &Message<'a>,
-        response: Option<Span>,
+        caller: Caller,
     ) {
         let source = Source {
             place,
@@ -225,9 +275,10 @@ impl Events {
             is_sidechain: line.is_sidechain,
         };
         for tool_use in message.content.tool_uses() {
-            self.add_call(strings, &source, message, response, tool_use);
+            self.add_call(strings, &source, message, &caller, tool_use);
         }
         for result in message.content.tool_results() {
+            let content = result.content;
             let failure = result
                 .is_error
                 .then(|| ErrorClass::of(result.text().as_deref().unwrap_or_default()));
@@ -235,9 +286,13 @@ impl Events {
                 id: result.tool_use_id,
                 uuid: line.uuid,
                 failure,
+                line: place.line,
                 finished_at: entry.timestamp,
             };
-            self.add_result(strings, entry, &result);
+            let answered = self.add_result(strings, entry, &result);
+            if let (Some(event), Some(content), None) = (answered, content, failure) {
+                self.reads.add_result(event, content, caller.compactions);
+            }
         }
     }
 
@@ -246,13 +301,13 @@ impl Events {
         strings: &mut Strings,
         source: &Source<'_, '_>,
         message: &Message<'_>,
-        response: Option<Span>,
+        caller: &Caller,
         tool_use: &ToolUse<'_>,
     ) {
         let tool_id = tool_use.id.filter(|id| !id.is_empty());
         let tool_id = tool_id.map(|id| id.decode());
         let tool_id = tool_id.as_deref();
-        let mut content = 0;
+        let content = content_of(tool_use);
         let key = match tool_id {
             // A unique id identifies the call in every file.
             Some(id) if is_unique(id) => {
@@ -262,9 +317,8 @@ impl Events {
                 None
             }
             _ => {
-                let response = self.response(strings, source, message, response);
+                let response = self.response(strings, source, message, caller.identity);
                 let base = format!("{response}/{}", tool_id.unwrap_or_default());
-                content = content_of(tool_use);
                 let Some(key) = self.free_key(strings, source, base, content) else {
                     return;
                 };
@@ -278,9 +332,14 @@ impl Events {
             tool_name: (!name.is_empty()).then(|| strings.intern(&name)),
             event_key: key.map(|key| strings.keep(&key)),
             content,
+            response: caller.response,
+            agent: caller.agent,
             ..source.record(strings, subject, plugin)
         };
         self.push(strings, record);
+        let event = self.records.len() - 1;
+        self.reads
+            .add_call(strings, event, caller, &name, tool_use, content);
         if let Some(id) = tool_id {
             self.ids.call(strings, &mut self.records, id);
         }
@@ -333,10 +392,14 @@ impl Events {
         Some(key)
     }
 
-    fn add_result(&mut self, strings: &mut Strings, entry: &Entry<'_>, result: &CallResult<'_>) {
-        let Some(at) = self.ids.answer(strings, &mut self.records, result) else {
-            return;
-        };
+    /// Returns the call that the result answers.
+    fn add_result(
+        &mut self,
+        strings: &mut Strings,
+        entry: &Entry<'_>,
+        result: &CallResult<'_>,
+    ) -> Option<usize> {
+        let at = self.ids.answer(strings, &mut self.records, result)?;
         let record = &mut self.records[at];
         // The result of a sub-agent is large, so it is only read for calls of sub-agents.
         if let Subject::Subagent(_) = record.subject
@@ -344,6 +407,7 @@ impl Events {
         {
             answer.run = entry.tool_use_result.and_then(AgentRun::of);
         }
+        Some(at)
     }
 
     fn add_commands(
@@ -402,6 +466,22 @@ impl Events {
         self.records.is_empty()
     }
 
+    /// The calls, in order.
+    pub fn calls(&self) -> impl Iterator<Item = Call> {
+        let is_call = |record: &&Record| !matches!(record.subject, Subject::Command(_));
+        self.records.iter().filter(is_call).map(Record::call)
+    }
+
+    /// The call of an event.
+    pub fn call(&self, event: usize) -> Option<Call> {
+        self.records.get(event).map(Record::call)
+    }
+
+    /// The reads whose result repeats an earlier one.
+    pub fn rereads(&self) -> &[Reread] {
+        self.reads.rereads()
+    }
+
     /// The counts by type.
     pub fn counts(&self) -> EventCounts {
         let mut counts = EventCounts::default();
@@ -447,6 +527,8 @@ impl Source<'_, '_> {
             is_sidechain: self.is_sidechain,
             event_key: None,
             content: 0,
+            response: None,
+            agent: None,
             answer: None,
             next_unanswered: None,
         }
@@ -509,6 +591,21 @@ impl Record {
     /// The class of the failure, if the call failed.
     fn failure(&self) -> Option<ErrorClass> {
         self.answer?.failure
+    }
+
+    fn call(&self) -> Call {
+        Call {
+            line: self.place.line,
+            occurred_at: self.place.occurred_at,
+            tool: self.tool_name,
+            content: self.content,
+            response: self.response,
+            agent: self.agent,
+            end: self.answer.map(|answer| CallEnd {
+                line: answer.line,
+                failure: answer.failure,
+            }),
+        }
     }
 
     fn row<'a>(&self, owner: &'a Owner<'a>) -> EventRow<'a> {

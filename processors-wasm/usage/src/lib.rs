@@ -8,12 +8,14 @@
 //! Collected data is compact ([`strings`]), because a transcript can be larger than the memory of a
 //! guest.
 //!
-//! [`messages`], [`events`] and [`sessions`] each produce one table. [`identity`] identifies
-//! objects across files, [`place`] provides the place and time of a row, [`commands`] parses slash
-//! commands, [`errors`] classifies tool failures, [`prompts`] counts prompts, [`activity`] computes
-//! working time, and [`journal`] detects files that are not transcripts.
+//! [`messages`], [`events`], [`sessions`] and [`waste`] each produce one table. [`identity`]
+//! identifies objects across files, [`place`] provides the place and time of a row, [`agents`]
+//! assigns lines to agents and to the responses before them, [`commands`] parses slash commands,
+//! [`errors`] classifies tool failures, [`prompts`] counts prompts, [`activity`] computes working
+//! time, and [`journal`] detects files that are not transcripts.
 
 pub mod activity;
+pub mod agents;
 pub mod commands;
 pub mod errors;
 pub mod events;
@@ -24,18 +26,21 @@ pub mod place;
 pub mod prompts;
 pub mod sessions;
 pub mod strings;
+pub mod waste;
 
 use session_pipeline_processor::transcript::Entry;
 use session_pipeline_processor::{
     Manifest, Processor, Session, Settings, Summary, Timestamp, export,
 };
 
-use crate::events::{EventRow, Events};
+use crate::agents::Agents;
+use crate::events::{Caller, EventRow, Events};
 use crate::identity::Keys;
 use crate::messages::{Line, MessageRow, Messages};
 use crate::place::Places;
 use crate::sessions::{Counts, SessionRow};
 use crate::strings::Strings;
+use crate::waste::{Waste, WasteRow};
 
 /// Raise it when the same transcript produces other rows than before.
 pub const VERSION: u32 = 4;
@@ -59,7 +64,9 @@ impl Processor for Usage {
             .keep_superseded::<EventRow>(&["event_key", "tool_id"])
             .table::<MessageRow>()
             .keep_superseded::<MessageRow>(&["response_key", "message_id"])
-            .table::<SessionRow>())
+            .table::<SessionRow>()
+            .table::<WasteRow>()
+            .keep_superseded::<WasteRow>(&["waste_key"]))
     }
 
     fn process(session: &Session<'_>) -> Result<Summary, String> {
@@ -84,6 +91,11 @@ impl Processor for Usage {
         drop(table);
         let row = gathered.counts.row(&owner, &gathered, tally);
         session.table().insert(row);
+        let mut table = session.table();
+        for row in gathered.waste.rows(&owner, &gathered) {
+            table.insert(row);
+        }
+        drop(table);
         Ok(Summary::items(gathered.events.len() as u64))
     }
 }
@@ -92,9 +104,11 @@ impl Processor for Usage {
 pub struct Gathered {
     strings: Strings,
     places: Places,
+    agents: Agents,
     messages: Messages,
     events: Events,
     counts: Counts,
+    waste: Waste,
 }
 
 /// Data that all rows of a session share.
@@ -117,15 +131,19 @@ impl Gathered {
         Self {
             strings: Strings::default(),
             places: Places::default(),
+            agents: Agents::default(),
             messages: Messages::new(Keys::new(session_key)),
             events: Events::new(Keys::new(session_key)),
             counts: Counts::default(),
+            waste: Waste::new(Keys::new(session_key)),
         }
     }
 
     fn add(&mut self, line: u64, entry: &Entry<'_>) {
         let strings = &mut self.strings;
         let place = self.places.enter(line, entry);
+        let position = self.agents.enter(strings, entry);
+        self.waste.add_line(strings, &place, entry, &position);
         if self.counts.add(strings, entry) {
             self.messages.prompted();
         }
@@ -135,7 +153,7 @@ impl Gathered {
             is_sidechain: entry.is_sidechain,
             is_api_error: entry.is_api_error,
         };
-        let own = entry.message.iter().map(|message| (own, message));
+        let own = entry.message.iter().map(|message| (own, message, None));
         let of_sub_agents = entry.sub_agents().filter_map(|sub_entry| {
             let line = Line {
                 uuid: sub_entry.uuid.or(entry.uuid),
@@ -143,13 +161,33 @@ impl Gathered {
                 is_sidechain: true,
                 is_api_error: sub_entry.is_api_error,
             };
-            Some((line, sub_entry.message.as_ref()?))
+            Some((line, sub_entry.message.as_ref()?, Some(sub_entry.agent_id)))
         });
-        for (line, message) in own.chain(of_sub_agents) {
+        for (line, message, sub_agent) in own.chain(of_sub_agents) {
+            let steps = self.messages.len();
             let response = self.messages.add(strings, &place, line, message);
-            let response = response.and_then(|at| self.messages.identity(at));
+            let steps = steps..self.messages.len();
+            let agent = match sub_agent {
+                None => Some(position.agent),
+                Some(id) => Agents::sub_agent(strings, id),
+            };
+            let has_compacted = waste::has_compacted(message);
+            match (response, sub_agent) {
+                (Some(at), None) => self.agents.add_response(&position, at, has_compacted),
+                (Some(at), Some(_)) => self.agents.add_embedded(agent, at, has_compacted),
+                (None, _) => {}
+            }
+            if has_compacted {
+                self.waste.add_steps(&self.messages, steps, agent);
+            }
+            let caller = Caller {
+                response,
+                identity: response.and_then(|at| self.messages.identity(at)),
+                agent,
+                compactions: agent.map_or(0, |agent| self.agents.compactions(agent)),
+            };
             self.events
-                .add_message(strings, &place, entry, line, message, response);
+                .add_message(strings, &place, entry, line, message, caller);
         }
         self.events.add_own(strings, &place, entry);
     }

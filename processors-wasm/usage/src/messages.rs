@@ -102,6 +102,25 @@ pub struct Line<'a> {
     pub is_api_error: bool,
 }
 
+/// The data of a message that other tables need.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageFigures {
+    /// The first appearance.
+    pub place: KeptPlace,
+    /// See [`MessageRow`].
+    pub message_id: Option<Span>,
+    /// See [`MessageRow`].
+    pub response_key: Option<Span>,
+    /// The model.
+    pub model: Option<Span>,
+    /// The counts of all records of the message together.
+    pub tokens: Tokens,
+    /// Whether it belongs to a sub-agent.
+    pub is_sidechain: bool,
+    /// Whether it is a step of another message that compacted the conversation.
+    pub is_compaction: bool,
+}
+
 /// The sums over the messages of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -458,6 +477,30 @@ impl Messages {
     pub fn identity(&self, at: usize) -> Option<Span> {
         let record = &self.records[at];
         record.response_key.or(record.message_id)
+    }
+
+    /// The data of a message. Final only after the last line of the file.
+    pub fn figures(&self, at: usize) -> Option<MessageFigures> {
+        let record = self.records.get(at)?;
+        Some(MessageFigures {
+            place: record.place,
+            message_id: record.message_id,
+            response_key: record.response_key,
+            model: record.figures.model,
+            tokens: record.figures.tokens,
+            is_sidechain: record.figures.is_sidechain,
+            is_compaction: record.is_compaction,
+        })
+    }
+
+    /// The number of messages, including the steps that are billed separately.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are no messages.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
     }
 
     /// The sums over all messages.

@@ -11,7 +11,7 @@ use session_pipeline_processor::json::Text;
 
 /// A string in [`Strings`]. Interned strings are equal if their spans are, and earlier strings have
 /// smaller spans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     start: usize,
     length: usize,

@@ -38,6 +38,8 @@ pub(super) struct Answer {
     /// `uuid` of the line. Another copy of the line answers no other call.
     pub(super) uuid: Option<Span>,
     pub(super) failure: Option<ErrorClass>,
+    /// The number of the line.
+    pub(super) line: u64,
     pub(super) finished_at: Option<Timestamp>,
     /// The run of a sub-agent, if the call started one and the result reports it.
     pub(super) run: Option<AgentRun>,
@@ -50,6 +52,8 @@ pub(super) struct CallResult<'a> {
     /// `uuid` of the line.
     pub(super) uuid: Option<Text<'a>>,
     pub(super) failure: Option<ErrorClass>,
+    /// The number of the line.
+    pub(super) line: u64,
     /// The timestamp of the line.
     pub(super) finished_at: Option<Timestamp>,
 }
@@ -107,6 +111,7 @@ impl CallIds {
         let answer = Answer {
             uuid: strings.keep_text(uuid),
             failure,
+            line: result.line,
             finished_at: result.finished_at,
             run: None,
         };
