@@ -1,96 +1,33 @@
 //! The table `usage.events`: calls of tools, skills, sub-agents and MCP servers, and slash
 //! commands.
 
+mod counts;
 mod matching;
 mod reads;
+mod row;
+mod subject;
 mod timing;
 
+pub use counts::EventCounts;
+pub use reads::Reread;
+pub use row::EventRow;
+
 use hashbrown::HashTable;
+use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::{Content, Entry, Kind, Message, ToolUse};
-use session_pipeline_processor::{Timestamp, rows};
 
 use crate::agents::Agent;
 use crate::errors::ErrorClass;
 use crate::events::matching::{Answer, CallIds, CallResult};
-use crate::events::reads::{Reads, Reread};
+use crate::events::reads::Reads;
+use crate::events::subject::{Subject, plugin_of, subject_of};
 use crate::events::timing::AgentRun;
 use crate::identity::{Keys, is_unique};
 use crate::messages::Line;
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings, hash};
-use crate::{BEGINNING_BYTES, Owner, VERSION, commands};
-
-rows! {
-    /// One call or command.
-    pub struct EventRow<'a> in "events" {
-        /// The first `sessionId` of the file, or the session key.
-        session_id: &'a str,
-        /// The user of the session.
-        username: &'a str,
-        /// The line of the event.
-        line: u64,
-        /// `uuid` of the entry.
-        event_uuid: Option<&'a str>,
-        /// `parentUuid` of the entry.
-        parent_uuid: Option<&'a str>,
-        /// `tool_use`, `subagent`, `mcp_call` or `slash_command`.
-        event_type: &'static str,
-        /// The id of the call.
-        tool_id: Option<&'a str>,
-        /// The name of the tool.
-        tool_name: Option<&'a str>,
-        /// The name of the skill, for the tool `Skill`.
-        skill_name: Option<&'a str>,
-        /// The type of the sub-agent, for the tools `Task` and `Agent`.
-        subagent_type: Option<&'a str>,
-        /// The command without its slash.
-        command_name: Option<&'a str>,
-        /// The plugin that provides the skill, sub-agent or command.
-        plugin: Option<&'a str>,
-        /// The server of an MCP tool.
-        mcp_server: Option<&'a str>,
-        /// `builtin`, `plugin` or `mcp`.
-        source: &'static str,
-        /// Whether the call failed.
-        is_error: bool,
-        /// The class of the failure.
-        error_class: Option<&'static str>,
-        /// Whether it belongs to a sub-agent.
-        is_sidechain: bool,
-        /// The model that made the call.
-        model: Option<&'a str>,
-        /// The working directory of the agent.
-        cwd: Option<&'a str>,
-        /// The Git branch.
-        git_branch: Option<&'a str>,
-        /// The version of the agent.
-        agent_version: Option<&'a str>,
-        /// The time of the event.
-        occurred_at: Option<Timestamp>,
-        /// The version of this processor.
-        processor_version: u32,
-        /// The identity of the event across files, if `tool_id` does not identify it.
-        event_key: Option<&'a str>,
-        /// See `usage.messages`.
-        file_started_at: Option<Timestamp>,
-        /// See `usage.messages`.
-        file_ended_at: Option<Timestamp>,
-        /// See `usage.messages`.
-        is_own_session: bool,
-        /// See `usage.messages`.
-        first_run: Option<i64>,
-        /// See `usage.messages`.
-        is_superseded: bool,
-        /// The duration of the call in milliseconds: for a sub-agent the duration that its result
-        /// reports, else the time between the lines of the call and of its result, which includes
-        /// waiting for permission. NULL if it is unknown or negative, for calls without a result,
-        /// and for sub-agents that run in the background.
-        duration_ms: Option<i64>,
-        /// The timestamp of the result.
-        finished_at: Option<Timestamp>,
-    }
-}
+use crate::{BEGINNING_BYTES, Owner, commands};
 
 /// The events of a transcript, in order. Each call and command occurs once.
 pub struct Events {
@@ -143,27 +80,6 @@ pub struct CallEnd {
     pub failure: Option<ErrorClass>,
 }
 
-/// Counts of events by type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EventCounts {
-    /// Tool calls, without sub-agents and MCP servers.
-    pub tool_calls: u64,
-    /// Failed calls of any type.
-    pub tool_errors: u64,
-    /// Skill calls, which are also tool calls.
-    pub skill_invocations: u64,
-    /// Sub-agent calls.
-    pub subagent_dispatches: u64,
-    /// Calls of MCP tools.
-    pub mcp_calls: u64,
-    /// Slash commands.
-    pub slash_commands: u64,
-    /// Distinct tools of any type.
-    pub distinct_tools: u64,
-    /// Distinct skills.
-    pub distinct_skills: u64,
-}
-
 struct Record {
     place: KeptPlace,
     /// The timestamp of the line. Unlike in `place`, never that of another line.
@@ -187,16 +103,6 @@ struct Record {
     answer: Option<Answer>,
     /// The previous unanswered call with the same id.
     next_unanswered: Option<usize>,
-}
-
-/// The subject of an event.
-#[derive(Clone, Copy)]
-enum Subject {
-    Tool,
-    Skill(Option<Span>),
-    Subagent(Span),
-    Mcp(Option<Span>),
-    Command(Span),
 }
 
 /// Data that all events of an entry share, borrowed from the line.
@@ -482,30 +388,6 @@ impl Events {
         self.reads.rereads()
     }
 
-    /// The counts by type.
-    pub fn counts(&self) -> EventCounts {
-        let mut counts = EventCounts::default();
-        let (mut tools, mut skills) = (Vec::new(), Vec::new());
-        for record in &self.records {
-            tools.extend(record.tool_name);
-            match record.subject {
-                Subject::Tool => counts.tool_calls += 1,
-                Subject::Skill(skill) => {
-                    counts.tool_calls += 1;
-                    counts.skill_invocations += u64::from(skill.is_some());
-                    skills.extend(skill);
-                }
-                Subject::Subagent(_) => counts.subagent_dispatches += 1,
-                Subject::Mcp(_) => counts.mcp_calls += 1,
-                Subject::Command(_) => counts.slash_commands += 1,
-            }
-        }
-        counts.tool_errors = self.records.iter().filter_map(Record::failure).count() as u64;
-        counts.distinct_tools = count_distinct(tools);
-        counts.distinct_skills = count_distinct(skills);
-        counts
-    }
-
     /// The rows of the table.
     pub fn rows<'a>(&'a self, owner: &'a Owner<'a>) -> impl Iterator<Item = EventRow<'a>> {
         self.records.iter().map(|record| record.row(owner))
@@ -542,47 +424,6 @@ fn content_of(tool_use: &ToolUse<'_>) -> u64 {
     hash(&(name, input))
 }
 
-/// The subject of a tool call, and its plugin.
-fn subject_of(
-    strings: &mut Strings,
-    tool: &str,
-    tool_use: &ToolUse<'_>,
-) -> (Subject, Option<Span>) {
-    if tool == "Skill" {
-        // Older versions use another name for this field.
-        let fields = ["skill", "name", "command"];
-        let skill = fields.iter().find_map(|field| tool_use.input_text(field));
-        let plugin = skill.as_deref().and_then(|skill| plugin_of(strings, skill));
-        let skill = skill.map(|skill| strings.intern(&skill));
-        return (Subject::Skill(skill), plugin);
-    }
-    if tool == "Task" || tool == "Agent" {
-        let kind = tool_use.input_text("subagent_type");
-        let kind = kind.as_deref().unwrap_or(tool);
-        let plugin = plugin_of(strings, kind);
-        return (Subject::Subagent(strings.intern(kind)), plugin);
-    }
-    if let Some(name) = tool.strip_prefix("mcp__") {
-        let server = name.split_once("__").map_or(name, |(server, _)| server);
-        let server = (!server.is_empty()).then(|| strings.intern(server));
-        return (Subject::Mcp(server), None);
-    }
-    (Subject::Tool, None)
-}
-
-/// The plugin in an identifier `plugin:local`.
-fn plugin_of(strings: &mut Strings, identifier: &str) -> Option<Span> {
-    let (plugin, local) = identifier.split_once(':')?;
-    (!plugin.is_empty() && !local.is_empty()).then(|| strings.intern(plugin))
-}
-
-fn count_distinct(mut names: Vec<Span>) -> u64 {
-    // Names are interned, so equal spans are equal names.
-    names.sort_unstable();
-    names.dedup();
-    names.len() as u64
-}
-
 impl Record {
     fn key<'a>(&self, strings: &'a Strings) -> Option<&'a str> {
         Some(strings.get(self.event_key?))
@@ -605,70 +446,6 @@ impl Record {
                 line: answer.line,
                 failure: answer.failure,
             }),
-        }
-    }
-
-    fn row<'a>(&self, owner: &'a Owner<'a>) -> EventRow<'a> {
-        let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
-        let (mut skill, mut subagent, mut command, mut mcp_server) = (None, None, None, None);
-        let event_type = match self.subject {
-            Subject::Tool => "tool_use",
-            Subject::Skill(name) => {
-                skill = name;
-                "tool_use"
-            }
-            Subject::Subagent(kind) => {
-                subagent = Some(kind);
-                "subagent"
-            }
-            Subject::Mcp(server) => {
-                mcp_server = server;
-                "mcp_call"
-            }
-            Subject::Command(name) => {
-                command = Some(name);
-                "slash_command"
-            }
-        };
-        let source = match self.subject {
-            Subject::Mcp(_) => "mcp",
-            _ if self.plugin.is_some() => "plugin",
-            _ => "builtin",
-        };
-        EventRow {
-            session_id: owner.session_id,
-            username: owner.username,
-            line: self.place.line,
-            event_uuid: string(self.uuid),
-            parent_uuid: string(self.parent_uuid),
-            event_type,
-            tool_id: string(self.tool_id),
-            tool_name: string(self.tool_name),
-            skill_name: string(skill),
-            subagent_type: string(subagent),
-            command_name: string(command),
-            plugin: string(self.plugin),
-            mcp_server: string(mcp_server),
-            source,
-            is_error: self.failure().is_some(),
-            error_class: self.failure().map(ErrorClass::name),
-            is_sidechain: self.is_sidechain,
-            model: string(self.model),
-            cwd: string(self.place.cwd),
-            git_branch: string(self.place.git_branch),
-            agent_version: string(self.place.agent_version),
-            occurred_at: self.place.occurred_at.or(owner.first_time),
-            processor_version: VERSION,
-            event_key: string(self.event_key),
-            file_started_at: owner.first_time,
-            file_ended_at: owner.last_time,
-            is_own_session: self.place.is_own_session,
-            first_run: None,
-            is_superseded: false,
-            duration_ms: self.answer.and_then(|answer| {
-                timing::duration(self.called_at, answer.finished_at, answer.run)
-            }),
-            finished_at: self.answer.and_then(|answer| answer.finished_at),
         }
     }
 }
