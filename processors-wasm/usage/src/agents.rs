@@ -13,7 +13,8 @@ use session_pipeline_processor::transcript::{Entry, Kind};
 
 use crate::strings::{Span, Strings, hash};
 
-/// The longest way back through the tree. Longer ways only occur in fabricated files.
+/// The largest number of responses of other models between two that are compared. It bounds the
+/// time for files in which models alternate.
 const STEPS_MAX: usize = 64;
 
 /// A conversation with the model in a file.
@@ -38,7 +39,7 @@ pub enum Predecessor {
 
 /// The position of a line in its conversation.
 #[derive(Clone, Copy, Debug)]
-pub struct Position {
+pub struct LinePosition {
     /// The hash of `uuid`.
     uuid: Option<u64>,
     /// The agent of the line.
@@ -51,7 +52,7 @@ pub struct Position {
 
 /// A response of the model.
 #[derive(Clone, Copy, Debug)]
-pub struct Response {
+pub struct ModelResponse {
     /// Its number, which is its index in [`Messages`](crate::messages::Messages).
     pub at: usize,
     /// The agent. `None` if it is a sub-agent without an id.
@@ -67,24 +68,24 @@ pub struct Response {
 #[derive(Default)]
 pub struct Agents {
     /// The lines by the hash of `uuid`.
-    lines: HashMap<u64, Node, FixedState>,
+    lines: HashMap<u64, LineNode, FixedState>,
     has_parents: bool,
     trees: u32,
     /// How often the conversation of each agent was compacted.
     compactions: BTreeMap<Agent, u32>,
     /// Ordered by number.
-    responses: Vec<Response>,
+    responses: Vec<ModelResponse>,
 }
 
 #[derive(Clone, Copy)]
-struct Node {
+struct LineNode {
     predecessor: Predecessor,
     tree: u32,
 }
 
 impl Agents {
     /// Determines the position of the next line.
-    pub fn enter(&mut self, strings: &mut Strings, entry: &Entry<'_>) -> Position {
+    pub fn enter(&mut self, strings: &mut Strings, entry: &Entry<'_>) -> LinePosition {
         let key = |text: Option<Text<'_>>| {
             let text = text.filter(|text| !text.is_empty())?;
             Some(hash(&*text.decode()))
@@ -108,11 +109,11 @@ impl Agents {
         };
         let mut is_copy = false;
         if let Some(uuid) = uuid {
-            let node = Node { predecessor, tree };
+            let node = LineNode { predecessor, tree };
             is_copy = self.lines.contains_key(&uuid);
             self.lines.entry(uuid).or_insert(node);
         }
-        let position = Position {
+        let position = LinePosition {
             uuid,
             agent: Agent { id, tree },
             predecessor,
@@ -134,7 +135,7 @@ impl Agents {
     }
 
     /// Adds the record of a response on the line at this position.
-    pub fn add_response(&mut self, position: &Position, at: usize, has_compacted: bool) {
+    pub fn add_response(&mut self, position: &LinePosition, at: usize, has_compacted: bool) {
         self.add(
             Some(position.agent),
             position.predecessor,
@@ -167,19 +168,18 @@ impl Agents {
     }
 
     /// The responses, in order of their first appearance.
-    pub fn responses(&self) -> &[Response] {
+    pub fn responses(&self) -> &[ModelResponse] {
         &self.responses
     }
 
     /// The response with this number.
-    pub fn response(&self, at: usize) -> Option<&Response> {
-        let found = self.responses.binary_search_by_key(&at, |known| known.at);
-        self.responses.get(found.ok()?)
+    pub fn response(&self, at: usize) -> Option<&ModelResponse> {
+        self.responses.get(self.find(at).ok()?)
     }
 
     /// Whether a response continues the conversation after an earlier response, and the user did
     /// not go back to a line before that. Without the parents of lines, it does.
-    pub fn continues(&self, response: &Response, earlier: usize) -> bool {
+    pub fn continues(&self, response: &ModelResponse, earlier: usize) -> bool {
         let mut predecessor = response.predecessor;
         for _ in 0..STEPS_MAX {
             let at = match predecessor {
@@ -206,7 +206,7 @@ impl Agents {
         at: usize,
         has_compacted: bool,
     ) {
-        let found = self.responses.binary_search_by_key(&at, |known| known.at);
+        let found = self.find(at);
         let is_first = found
             .ok()
             .and_then(|index| self.responses.get(index))
@@ -230,7 +230,7 @@ impl Agents {
             }
             Err(index) => self.responses.insert(
                 index,
-                Response {
+                ModelResponse {
                     at,
                     agent,
                     compactions,
@@ -238,6 +238,17 @@ impl Agents {
                     has_compacted,
                 },
             ),
+        }
+    }
+
+    /// The index of the response with this number, or the index at which to insert it.
+    fn find(&self, at: usize) -> Result<usize, usize> {
+        let count = self.responses.len();
+        match self.responses.last() {
+            // Nearly all records belong to the latest response or begin the next one.
+            Some(latest) if latest.at == at => Ok(count - 1),
+            Some(latest) if latest.at < at => Err(count),
+            _ => self.responses.binary_search_by_key(&at, |known| known.at),
         }
     }
 
@@ -253,7 +264,7 @@ mod tests {
 
     /// Enters lines with `[uuid, parent, fields]`. A line whose `uuid` is a number is the response
     /// with that number.
-    fn enter(lines: &[[&str; 3]]) -> (Agents, Vec<Position>) {
+    fn enter(lines: &[[&str; 3]]) -> (Agents, Vec<LinePosition>) {
         let (mut agents, mut strings) = (Agents::default(), Strings::default());
         let positions = lines.iter().map(|[uuid, parent, fields]| {
             let line = format!(r#"{{"uuid":"{uuid}","parentUuid":{parent}{fields}}}"#);
@@ -312,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_results_of_parallel_calls_are_no_way_back() {
+    fn the_results_of_parallel_calls_are_not_a_rewind() {
         // Each result follows the line of its call, and the answer follows the last result.
         check_continues(
             &[
@@ -330,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fabricated_tree_is_not_followed_without_end() {
+    fn a_fabricated_tree_is_only_followed_for_some_steps() {
         let lines: Vec<[String; 3]> = (0..200)
             .map(|n: usize| {
                 let parent = n

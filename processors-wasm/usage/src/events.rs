@@ -54,7 +54,7 @@ pub struct Caller {
 
 /// A call, for comparisons with other calls.
 #[derive(Clone, Copy, Debug)]
-pub struct Call {
+pub struct EventCall {
     /// The number of its line.
     pub line: u64,
     /// The time of the call.
@@ -373,13 +373,13 @@ impl Events {
     }
 
     /// The calls, in order.
-    pub fn calls(&self) -> impl Iterator<Item = Call> {
+    pub fn calls(&self) -> impl Iterator<Item = EventCall> {
         let is_call = |record: &&Record| !matches!(record.subject, Subject::Command(_));
         self.records.iter().filter(is_call).map(Record::call)
     }
 
     /// The call of an event.
-    pub fn call(&self, event: usize) -> Option<Call> {
+    pub fn call(&self, event: usize) -> Option<EventCall> {
         self.records.get(event).map(Record::call)
     }
 
@@ -434,8 +434,8 @@ impl Record {
         self.answer?.failure
     }
 
-    fn call(&self) -> Call {
-        Call {
+    fn call(&self) -> EventCall {
+        EventCall {
             line: self.place.line,
             occurred_at: self.place.occurred_at,
             tool: self.tool_name,

@@ -27,7 +27,7 @@ use std::ops::Range;
 use session_pipeline_processor::transcript::{Entry, IterationKind, Kind, Message, Tokens};
 use session_pipeline_processor::{Timestamp, rows};
 
-use crate::agents::{Agent, Agents, Position};
+use crate::agents::{Agent, Agents, LinePosition};
 use crate::events::Events;
 use crate::identity::Keys;
 use crate::messages::Messages;
@@ -118,21 +118,21 @@ struct ClassTokens {
 
 /// Waste before it becomes a row.
 #[derive(Clone, Copy, Debug)]
-struct Finding {
+struct WasteFinding {
     kind: WasteKind,
-    origin: Origin,
+    origin: WasteOrigin,
     line: u64,
     occurred_at: Option<Timestamp>,
     agent: Option<Agent>,
     tool: Option<Span>,
-    subject: Subject,
+    subject: WasteSubject,
     instances: u64,
     tokens: ClassTokens,
 }
 
 /// The source of waste.
 #[derive(Clone, Copy, Debug)]
-enum Origin {
+enum WasteOrigin {
     /// The message with this number.
     Message(usize),
     /// The line with this number among [`Waste::boundaries`].
@@ -141,7 +141,7 @@ enum Origin {
 
 /// See [`WasteRow`].
 #[derive(Clone, Copy, Debug)]
-enum Subject {
+enum WasteSubject {
     None,
     Name(&'static str),
     Text(Span),
@@ -152,12 +152,12 @@ enum Subject {
 pub struct Waste {
     /// The compactions that the API reports as steps of a message, with the agent.
     steps: Vec<(usize, Option<Agent>)>,
-    boundaries: Vec<Boundary>,
+    boundaries: Vec<CompactionLine>,
     keys: Keys,
 }
 
 /// A line that reports a compaction by the agent.
-struct Boundary {
+struct CompactionLine {
     place: KeptPlace,
     agent: Agent,
     trigger: Option<Span>,
@@ -187,7 +187,7 @@ impl Waste {
         strings: &mut Strings,
         place: &Place<'_>,
         entry: &Entry<'_>,
-        position: &Position,
+        position: &LinePosition,
     ) {
         let is_boundary = entry.kind == Kind::System
             && entry
@@ -199,7 +199,7 @@ impl Waste {
         let uuid = entry.uuid.filter(|uuid| !uuid.is_empty());
         let uuid = uuid.map(|uuid| uuid.decode());
         let key = self.keys.of_line(place, uuid.as_deref(), "compaction");
-        self.boundaries.push(Boundary {
+        self.boundaries.push(CompactionLine {
             place: place.keep(strings),
             agent: position.agent,
             trigger: strings.intern_text(entry.compaction_trigger),
@@ -235,30 +235,32 @@ impl Waste {
         rows.filter_map(move |finding| self.row(owner, messages, &finding))
     }
 
-    fn compactions(&self, messages: &Messages) -> Vec<Finding> {
+    fn compactions(&self, messages: &Messages) -> Vec<WasteFinding> {
         let steps = self.steps.iter().filter_map(|(at, agent)| {
             let figures = messages.figures(*at)?;
-            Some(Finding {
+            Some(WasteFinding {
                 kind: WasteKind::Compaction,
-                origin: Origin::Message(*at),
+                origin: WasteOrigin::Message(*at),
                 line: figures.place.line,
                 occurred_at: figures.place.occurred_at,
                 agent: *agent,
                 tool: None,
-                subject: Subject::None,
+                subject: WasteSubject::None,
                 instances: 1,
                 tokens: ClassTokens::of(&figures.tokens),
             })
         });
         let boundaries = self.boundaries.iter().enumerate();
-        let boundaries = boundaries.map(|(index, boundary)| Finding {
+        let boundaries = boundaries.map(|(index, boundary)| WasteFinding {
             kind: WasteKind::Compaction,
-            origin: Origin::Boundary(index),
+            origin: WasteOrigin::Boundary(index),
             line: boundary.place.line,
             occurred_at: boundary.place.occurred_at,
             agent: Some(boundary.agent),
             tool: None,
-            subject: boundary.trigger.map_or(Subject::None, Subject::Text),
+            subject: boundary
+                .trigger
+                .map_or(WasteSubject::None, WasteSubject::Text),
             instances: 1,
             tokens: ClassTokens::default(),
         });
@@ -269,17 +271,17 @@ impl Waste {
         &self,
         owner: &'a Owner<'a>,
         messages: &Messages,
-        finding: &Finding,
+        finding: &WasteFinding,
     ) -> Option<WasteRow<'a>> {
         let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
         let (place, model, message_id, response_key, is_sidechain) = match finding.origin {
-            Origin::Message(at) => {
+            WasteOrigin::Message(at) => {
                 let figures = messages.figures(at)?;
                 let (message_id, key) = (figures.message_id, figures.response_key);
                 let is_sidechain = figures.is_sidechain;
                 (figures.place, figures.model, message_id, key, is_sidechain)
             }
-            Origin::Boundary(index) => {
+            WasteOrigin::Boundary(index) => {
                 let boundary = self.boundaries.get(index)?;
                 let (key, is_sidechain) = (Some(boundary.key), boundary.is_sidechain);
                 (boundary.place, None, None, key, is_sidechain)
@@ -298,9 +300,9 @@ impl Waste {
             agent_id: string(finding.agent.and_then(|agent| agent.id)),
             tool_name: string(finding.tool),
             subject: match finding.subject {
-                Subject::None => None,
-                Subject::Name(name) => Some(name),
-                Subject::Text(text) => string(Some(text)),
+                WasteSubject::None => None,
+                WasteSubject::Name(name) => Some(name),
+                WasteSubject::Text(text) => string(Some(text)),
             },
             instances: finding.instances,
             input_tokens: tokens.input,
@@ -362,7 +364,7 @@ impl ClassTokens {
 }
 
 /// The reads that repeat an earlier one, by response.
-fn rereads(events: &Events) -> Vec<Finding> {
+fn rereads(events: &Events) -> Vec<WasteFinding> {
     let mut rereads = events.rereads().to_vec();
     // Results come in any order. Rows and their first call must not depend on it.
     rereads.sort_by_key(|reread| (reread.response, reread.event));
@@ -372,14 +374,14 @@ fn rereads(events: &Events) -> Vec<Finding> {
         let call = events.call(first.event)?;
         let tokens = group.iter().map(|reread| reread.bytes / TOKEN_BYTES).sum();
         let tokens: usize = tokens;
-        Some(Finding {
+        Some(WasteFinding {
             kind: WasteKind::Reread,
-            origin: Origin::Message(first.response),
+            origin: WasteOrigin::Message(first.response),
             line: call.line,
             occurred_at: call.occurred_at,
             agent: call.agent,
             tool: call.tool,
-            subject: Subject::Text(first.file),
+            subject: WasteSubject::Text(first.file),
             instances: group.len() as u64,
             tokens: ClassTokens {
                 cache_creation_5m: i64::try_from(tokens).unwrap_or(i64::MAX),
@@ -391,18 +393,18 @@ fn rereads(events: &Events) -> Vec<Finding> {
 }
 
 /// The responses with a long context.
-fn long_contexts(agents: &Agents, messages: &Messages) -> Vec<Finding> {
+fn long_contexts(agents: &Agents, messages: &Messages) -> Vec<WasteFinding> {
     let findings = agents.responses().iter().filter_map(|response| {
         let figures = messages.figures(response.at)?;
         let excess = ClassTokens::of(&figures.tokens).input_side() - CONTEXT_MAX;
-        (excess > 0).then_some(Finding {
+        (excess > 0).then_some(WasteFinding {
             kind: WasteKind::LongContext,
-            origin: Origin::Message(response.at),
+            origin: WasteOrigin::Message(response.at),
             line: figures.place.line,
             occurred_at: figures.place.occurred_at,
             agent: response.agent,
             tool: None,
-            subject: Subject::None,
+            subject: WasteSubject::None,
             instances: 1,
             tokens: ClassTokens {
                 cache_read: excess,
@@ -514,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_have_what_finds_the_original_of_a_response() {
+    fn rows_identify_the_original_of_a_response() {
         let fields = r#","sessionId":"s1","isSidechain":true,"agentId":"a1""#;
         let lines = [response("a0000", 7, [200_000, 9, 0, 0, 0], fields)];
         check_columns(
@@ -539,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compaction_costs_what_its_step_reports() {
+    fn a_compaction_has_the_tokens_of_its_step() {
         let boundary = |uuid: &str, fields: &str| {
             format!(r#"{{"type":"system","subtype":"compact_boundary","uuid":"{uuid}"{fields}}}"#)
         };
@@ -562,6 +564,34 @@ mod tests {
                 "4 compaction - - 1 7 8 9 0 0 compaction:msg-of-sixteen-a0000:compaction:0",
             ],
         );
+    }
+
+    #[test]
+    fn a_file_that_contains_its_lines_twice_has_the_same_waste() {
+        let input = r#"{"file_path":"/a"}"#;
+        let lines = [
+            calls("a0000", &[["a0000", "Read", input]]),
+            result("a0000", false, r#""12345678""#),
+            calls("a0001", &[["a0001", "Read", input]]),
+            result("a0001", false, r#""12345678""#),
+            calls("a0002", &[["a0002", "Bash", input]]),
+            result("a0002", true, r#""Exit code 1""#),
+            calls("a0003", &[["a0003", "Bash", input]]),
+            result("a0003", true, r#""Exit code 1""#),
+            response("a0004", 2, [0, 1, 0, 160_000, 0], ""),
+            response("a0005", 3, [0, 1, 0, 9_000, 0], ""),
+            r#"{"type":"system","subtype":"compact_boundary","uuid":"b"}"#.to_owned(),
+            response("a0006", 4, [0, 1, 0, 9_000, 0], ""),
+        ];
+        let expected = [
+            "3 reread /a Read 1 0 0 0 2 0 reread:msg-of-sixteen-a0001",
+            "7 failed_retry exit_code Bash 1 1 2 3 4 5 failed_retry:msg-of-sixteen-a0003",
+            "9 long_context - - 1 0 0 10000 0 0 long_context:msg-of-sixteen-a0004",
+            "10 cache_miss changed - 1 0 0 -9000 9000 0 cache_miss:msg-of-sixteen-a0005",
+            "11 compaction - - 1 0 0 0 0 0 compaction:line:b",
+        ];
+        check(&lines, &expected);
+        check(&[lines.clone(), lines].concat(), &expected);
     }
 
     #[test]
@@ -642,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    fn each_agent_reads_for_itself() {
+    fn agents_do_not_share_what_they_read() {
         let read = |id: &str, agent: &str| {
             let line = calls(id, &[[id, "Read", r#"{"file_path":"/a"}"#]]);
             let fields = format!(r#","isSidechain":true,"agentId":"{agent}","message""#);

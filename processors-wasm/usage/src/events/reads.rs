@@ -11,8 +11,8 @@ use crate::strings::{Span, Strings, hash};
 /// The tools that read a file into the conversation.
 const TOOLS: &[&str] = &["Read", "NotebookRead"];
 
-/// The agent's text in place of a content that did not change. The agent already avoided the cost
-/// of reading again. As JSON, because results are long and are not decoded.
+/// The text that the agent writes if the file did not change. It already avoided the cost of reading
+/// again. As JSON, because results are long and are not decoded.
 const UNCHANGED: &str = "\"File unchanged since last read";
 
 /// The reads of a transcript. Stores hashes, not contents.
@@ -21,7 +21,7 @@ pub(super) struct Reads {
     /// The calls, in order of their events.
     calls: Vec<ReadCall>,
     /// The latest content by agent, file and range.
-    latest: HashMap<u64, Content, FixedState>,
+    latest: HashMap<u64, ReadContent, FixedState>,
     rereads: Vec<Reread>,
 }
 
@@ -34,7 +34,7 @@ struct ReadCall {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Content {
+struct ReadContent {
     hash: u64,
     /// How often the conversation was compacted before. A compaction removes contents.
     compactions: u32,
@@ -99,7 +99,7 @@ impl Reads {
             let blocks = blocks.filter_map(|block| block.field("text")?.text());
             content.text().into_iter().chain(blocks)
         };
-        let latest = Content {
+        let latest = ReadContent {
             hash: hash(content.raw()),
             compactions,
         };

@@ -1,4 +1,4 @@
-//! What a tool call or command is about.
+//! The subjects of tool calls and commands.
 
 use session_pipeline_processor::transcript::ToolUse;
 

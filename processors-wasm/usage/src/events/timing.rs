@@ -1,4 +1,4 @@
-//! How long calls took.
+//! The durations of calls.
 
 use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Json;
@@ -6,7 +6,7 @@ use session_pipeline_processor::json::Json;
 /// The longest duration that a transcript can report: a year, in milliseconds.
 const DURATION_MAX: i64 = 366 * 86_400_000;
 
-/// What the result of a call of a sub-agent reports about its run.
+/// The run of a sub-agent, as reported by the result of its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AgentRun {
     /// It took this many milliseconds.
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lines_of_a_call_and_its_result_say_how_long_it_took() {
+    fn the_duration_is_the_time_between_a_call_and_its_result() {
         let at = |micros| Timestamp::from_micros(micros);
         assert_eq!(duration(at(1_000_000), at(3_500_999), None), Some(2_500));
         assert_eq!(duration(at(1_000_000), at(1_000_000), None), Some(0));
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_a_run_that_cannot_be_is_none() {
+    fn an_impossible_duration_of_a_run_is_absent() {
         for (result, expected) in [
             (
                 r#"{"status":"completed","totalDurationMs":41830}"#,

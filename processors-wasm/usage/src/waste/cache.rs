@@ -1,4 +1,4 @@
-//! Prompts that the cache contained and no longer contains.
+//! Prompt prefixes that are no longer in the cache.
 //!
 //! After a response, the cache contains the tokens that it read from the cache and those that it
 //! wrote: the *prefix*. The next response of the same agent and model should read the prefix. If it
@@ -20,7 +20,7 @@ use session_pipeline_processor::Timestamp;
 use crate::agents::{Agent, Agents};
 use crate::messages::Messages;
 use crate::strings::Span;
-use crate::waste::{ClassTokens, Finding, Origin, Subject, WasteKind};
+use crate::waste::{ClassTokens, WasteFinding, WasteKind, WasteOrigin, WasteSubject};
 
 /// The largest loss that is normal, in tokens.
 const LOSS_MIN: i64 = 1_024;
@@ -33,7 +33,7 @@ const LONG_LIFETIME: i64 = 3_600 * 1_000_000;
 
 /// The cache after a response.
 #[derive(Clone, Copy)]
-struct Cache {
+struct CacheState {
     /// The number of the response.
     at: usize,
     compactions: u32,
@@ -42,8 +42,8 @@ struct Cache {
     lifetime: i64,
 }
 
-pub(super) fn findings(agents: &Agents, messages: &Messages) -> Vec<Finding> {
-    let mut caches: BTreeMap<(Agent, Option<Span>), Cache> = BTreeMap::new();
+pub(super) fn findings(agents: &Agents, messages: &Messages) -> Vec<WasteFinding> {
+    let mut caches: BTreeMap<(Agent, Option<Span>), CacheState> = BTreeMap::new();
     let mut findings = Vec::new();
     for response in agents.responses() {
         let (Some(agent), Some(figures)) = (response.agent, messages.figures(response.at)) else {
@@ -66,14 +66,14 @@ pub(super) fn findings(agents: &Agents, messages: &Messages) -> Vec<Finding> {
             let is_expired = previous.used_at.zip(used_at).is_some_and(|(before, now)| {
                 now.micros().saturating_sub(before.micros()) > previous.lifetime
             });
-            findings.push(Finding {
+            findings.push(WasteFinding {
                 kind: WasteKind::CacheMiss,
-                origin: Origin::Message(response.at),
+                origin: WasteOrigin::Message(response.at),
                 line: figures.place.line,
                 occurred_at: used_at,
                 agent: Some(agent),
                 tool: None,
-                subject: Subject::Name(if is_expired { "expired" } else { "changed" }),
+                subject: WasteSubject::Name(if is_expired { "expired" } else { "changed" }),
                 instances: 1,
                 tokens: loss,
             });
@@ -83,7 +83,7 @@ pub(super) fn findings(agents: &Agents, messages: &Messages) -> Vec<Finding> {
             (_, 0) => LONG_LIFETIME,
             _ => SHORT_LIFETIME,
         };
-        let cache = Cache {
+        let cache = CacheState {
             at: response.at,
             compactions: response.compactions,
             used_at,
@@ -221,7 +221,7 @@ mod tests {
         let lines = [
             line(r#","agentId":"x""#, "a0000"),
             line(r#","agentId":"y""#, "a0001"),
-            // Without an id, sub-agents cannot be told apart.
+            // Without an id, sub-agents cannot be distinguished.
             line("", "a0002"),
             line("", "a0003"),
             line(r#","agentId":"x""#, "a0004"),

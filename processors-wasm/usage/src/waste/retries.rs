@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use crate::agents::Agent;
 use crate::errors::ErrorClass;
-use crate::events::{Call, Events};
+use crate::events::{EventCall, Events};
 use crate::messages::Messages;
 use crate::strings::Span;
-use crate::waste::{ClassTokens, Finding, Origin, Subject, WasteKind};
+use crate::waste::{ClassTokens, WasteFinding, WasteKind, WasteOrigin, WasteSubject};
 
 /// The calls of a response.
 #[derive(Default)]
@@ -20,21 +20,21 @@ struct ResponseCalls {
     calls: u64,
     retries: u64,
     /// The retry that was made first, and its failure.
-    first: Option<(Call, ErrorClass)>,
+    first: Option<(EventCall, ErrorClass)>,
 }
 
 /// A moment at which a call begins or ends, ordered by line. A result on the line of a call comes
 /// after the call.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Moment {
+struct CallMoment {
     line: u64,
     is_end: bool,
     /// The index of the call.
     call: usize,
 }
 
-pub(super) fn findings(events: &Events, messages: &Messages) -> Vec<Finding> {
-    let calls: Vec<Call> = events.calls().collect();
+pub(super) fn findings(events: &Events, messages: &Messages) -> Vec<WasteFinding> {
+    let calls: Vec<EventCall> = events.calls().collect();
     let is_repeated = retries(&calls);
     let mut by_response: BTreeMap<usize, ResponseCalls> = BTreeMap::new();
     for (call, is_repeated) in calls.iter().zip(is_repeated) {
@@ -57,14 +57,14 @@ pub(super) fn findings(events: &Events, messages: &Messages) -> Vec<Finding> {
         } else {
             ClassTokens::default()
         };
-        Some(Finding {
+        Some(WasteFinding {
             kind: WasteKind::FailedRetry,
-            origin: Origin::Message(at),
+            origin: WasteOrigin::Message(at),
             line: first.line,
             occurred_at: first.occurred_at,
             agent: first.agent,
             tool: first.tool,
-            subject: Subject::Name(failure.name()),
+            subject: WasteSubject::Name(failure.name()),
             instances: response.retries,
             tokens,
         })
@@ -73,20 +73,20 @@ pub(super) fn findings(events: &Events, messages: &Messages) -> Vec<Finding> {
 }
 
 /// Whether each call is a failed retry.
-fn retries(calls: &[Call]) -> Vec<bool> {
-    let begins = calls.iter().enumerate().map(|(index, call)| Moment {
+fn retries(calls: &[EventCall]) -> Vec<bool> {
+    let begins = calls.iter().enumerate().map(|(index, call)| CallMoment {
         line: call.line,
         is_end: false,
         call: index,
     });
     let ends = calls.iter().enumerate().filter_map(|(index, call)| {
-        Some(Moment {
+        Some(CallMoment {
             line: call.end?.line,
             is_end: true,
             call: index,
         })
     });
-    let mut moments: Vec<Moment> = begins.chain(ends).collect();
+    let mut moments: Vec<CallMoment> = begins.chain(ends).collect();
     moments.sort_unstable();
 
     let mut is_retry = vec![false; calls.len()];
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn parallel_calls_and_copies_are_no_retries() {
+    fn parallel_calls_and_copies_are_not_retries() {
         let fails = r#""Exit code 1""#;
         let lines = [
             calls("a0000", &[["b0001", "Bash", MAKE], ["b0002", "Bash", MAKE]]),
