@@ -179,14 +179,14 @@ pub struct Progress<'a> {
 pub struct ProgressEntry<'a> {
     /// `type`.
     pub kind: Kind,
+    /// `agentId` of the progress that contains the entry.
+    pub agent_id: Option<Text<'a>>,
     /// `uuid`.
     pub uuid: Option<Text<'a>>,
     /// `requestId`.
     pub request_id: Option<Text<'a>>,
     /// `timestamp`, if it is valid.
     pub timestamp: Option<Timestamp>,
-    /// `agentId` of the progress: the sub-agent that wrote the entry.
-    pub agent_id: Option<Text<'a>>,
     /// `isApiErrorMessage`, see [`Entry`].
     pub is_api_error: bool,
     /// `message`.
