@@ -52,8 +52,12 @@ pub struct Entry<'a> {
     pub version: Option<Text<'a>>,
     /// `isSidechain`: belongs to a sub-agent, not to the conversation with the user.
     pub is_sidechain: bool,
+    /// `agentId`: the sub-agent that the entry belongs to.
+    pub agent_id: Option<Text<'a>>,
     /// `isMeta`: written by the agent, even if it looks like the user's text.
     pub is_meta: bool,
+    /// `compactMetadata.trigger`: why the agent compacted the conversation (`auto`, `manual`).
+    pub compaction_trigger: Option<Text<'a>>,
     /// `isCompactSummary`: a summary that replaces the earlier conversation.
     pub is_compact_summary: bool,
     /// `promptSource`: the origin of a prompt (`typed`, `queued`, `system`, `sdk`).
@@ -68,8 +72,6 @@ pub struct Entry<'a> {
     pub entrypoint: Option<Text<'a>>,
     /// `effort`: the effort level that was requested from the model.
     pub effort: Option<Text<'a>>,
-    /// `agentId`: the sub-agent that the entry belongs to.
-    pub agent_id: Option<Text<'a>>,
     /// The causes to which the agent attributes the tokens of a response.
     pub attribution: Attribution<'a>,
     /// `role`, in entries that are flat messages.
@@ -272,10 +274,12 @@ impl<'a> Entry<'a> {
                 "gitBranch" => self.git_branch = scanner.maybe_text()?,
                 "version" => self.version = scanner.maybe_text()?,
                 "isSidechain" => self.is_sidechain = read_flag(scanner)?,
+                "agentId" => self.agent_id = scanner.maybe_text()?,
                 "isMeta" => self.is_meta = read_flag(scanner)?,
+                "compactMetadata" => self.compaction_trigger = read_part(scanner, "trigger")?,
                 "isCompactSummary" => self.is_compact_summary = read_flag(scanner)?,
                 "promptSource" => self.prompt_source = scanner.maybe_text()?,
-                "origin" => self.origin = read_origin(scanner)?,
+                "origin" => self.origin = read_part(scanner, "kind")?,
                 "role" => self.role = scanner.maybe_text()?,
                 "content" => self.content.read(scanner)?,
                 "message" => Message::read(&mut self.message, scanner)?,
@@ -290,7 +294,6 @@ impl<'a> Entry<'a> {
                 "sessionKind" => self.session_kind = scanner.maybe_text()?,
                 "entrypoint" => self.entrypoint = scanner.maybe_text()?,
                 "effort" => self.effort = scanner.maybe_text()?,
-                "agentId" => self.agent_id = scanner.maybe_text()?,
                 "attributionAgent" => self.attribution.agent = scanner.maybe_text()?,
                 "attributionSkill" => self.attribution.skill = scanner.maybe_text()?,
                 "attributionPlugin" => self.attribution.plugin = scanner.maybe_text()?,
@@ -313,7 +316,7 @@ impl<'a> Attachment<'a> {
                 "type" => attachment.kind = scanner.maybe_text()?,
                 "commandMode" => attachment.command_mode = scanner.maybe_text()?,
                 "prompt" => attachment.prompt.read(scanner)?,
-                "origin" => attachment.origin = read_origin(scanner)?,
+                "origin" => attachment.origin = read_part(scanner, "kind")?,
                 "isMeta" => attachment.is_meta = read_flag(scanner)?,
                 _ => scanner.skip()?,
             }
@@ -536,16 +539,17 @@ fn read_timestamp(scanner: &mut Scanner<'_>) -> Result<Option<Timestamp>> {
     Ok(text.and_then(|text| Timestamp::parse(&text.decode())))
 }
 
-fn read_origin<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Text<'a>>> {
-    let mut kind = None;
+/// Reads a text field of an object, and nothing else of the object.
+fn read_part<'a>(scanner: &mut Scanner<'a>, name: &str) -> Result<Option<Text<'a>>> {
+    let mut part = None;
     scanner.maybe_object(|scanner, key| {
-        if key == "kind" {
-            kind = scanner.maybe_text()?;
+        if key == name {
+            part = scanner.maybe_text()?;
             return Ok(());
         }
         scanner.skip()
     })?;
-    Ok(kind)
+    Ok(part)
 }
 
 #[cfg(test)]
@@ -571,6 +575,27 @@ mod tests {
         assert_eq!(message.content.blocks().len(), 5);
         assert_eq!(message.content.tool_uses().count(), 1);
         assert_eq!(message.content.texts().count(), 1);
+    }
+
+    #[test]
+    fn the_agent_of_an_entry_is_that_of_its_line_or_its_progress() {
+        let entry = Entry::parse(
+            r#"{"type":"progress","agentId":"a0","data":{"type":"agent_progress","message":{"data":
+                {"agentId":"a2","type":"agent_progress","message":{}},"type":"progress"},"agentId":"a1"}}"#,
+        )
+        .unwrap();
+        assert_eq!(entry.agent_id.unwrap(), "a0");
+        let agents: Vec<_> = entry
+            .sub_agents()
+            .map(|sub| sub.agent_id.unwrap())
+            .collect();
+        assert_eq!(agents.len(), 2);
+        assert!(agents[0] == "a1" && agents[1] == "a2");
+        let entry =
+            Entry::parse(r#"{"agentId":7,"compactMetadata":{"preTokens":1,"trigger":"auto"}}"#);
+        let entry = entry.unwrap();
+        assert!(entry.agent_id.is_none());
+        assert_eq!(entry.compaction_trigger.unwrap(), "auto");
     }
 
     #[test]

@@ -1,136 +1,89 @@
 //! The table `usage.events`: calls of tools, skills, sub-agents and MCP servers, and slash
 //! commands.
 
+mod counts;
+mod matching;
+mod reads;
+mod row;
+mod subject;
+mod timing;
+
+pub use counts::EventCounts;
+pub use reads::Reread;
+pub use row::EventRow;
+
 use hashbrown::HashTable;
+use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::{Content, Entry, Kind, Message, ToolUse};
-use session_pipeline_processor::{Timestamp, rows};
 
+use crate::agents::Agent;
 use crate::errors::ErrorClass;
+use crate::events::matching::{Answer, CallIds, CallResult};
+use crate::events::reads::Reads;
+use crate::events::subject::{Subject, plugin_of, subject_of};
+use crate::events::timing::AgentRun;
 use crate::identity::{Keys, is_unique};
 use crate::messages::Line;
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings, hash};
-use crate::{BEGINNING_BYTES, Owner, VERSION, commands};
-
-rows! {
-    /// One call or command.
-    pub struct EventRow<'a> in "events" {
-        /// The first `sessionId` of the file, or the session key.
-        session_id: &'a str,
-        /// The user of the session.
-        username: &'a str,
-        /// The line of the event.
-        line: u64,
-        /// `uuid` of the entry.
-        event_uuid: Option<&'a str>,
-        /// `parentUuid` of the entry.
-        parent_uuid: Option<&'a str>,
-        /// `tool_use`, `subagent`, `mcp_call` or `slash_command`.
-        event_type: &'static str,
-        /// The id of the call.
-        tool_id: Option<&'a str>,
-        /// The name of the tool.
-        tool_name: Option<&'a str>,
-        /// The name of the skill, for the tool `Skill`.
-        skill_name: Option<&'a str>,
-        /// The type of the sub-agent, for the tools `Task` and `Agent`.
-        subagent_type: Option<&'a str>,
-        /// The command without its slash.
-        command_name: Option<&'a str>,
-        /// The plugin that provides the skill, sub-agent or command.
-        plugin: Option<&'a str>,
-        /// The server of an MCP tool.
-        mcp_server: Option<&'a str>,
-        /// `builtin`, `plugin` or `mcp`.
-        source: &'static str,
-        /// Whether the call failed.
-        is_error: bool,
-        /// The class of the failure.
-        error_class: Option<&'static str>,
-        /// Whether it belongs to a sub-agent.
-        is_sidechain: bool,
-        /// The model that made the call.
-        model: Option<&'a str>,
-        /// The working directory of the agent.
-        cwd: Option<&'a str>,
-        /// The Git branch.
-        git_branch: Option<&'a str>,
-        /// The version of the agent.
-        agent_version: Option<&'a str>,
-        /// The time of the event.
-        occurred_at: Option<Timestamp>,
-        /// The version of this processor.
-        processor_version: u32,
-        /// The identity of the event across files, if `tool_id` does not identify it.
-        event_key: Option<&'a str>,
-        /// See `usage.messages`.
-        file_started_at: Option<Timestamp>,
-        /// See `usage.messages`.
-        file_ended_at: Option<Timestamp>,
-        /// See `usage.messages`.
-        is_own_session: bool,
-        /// See `usage.messages`.
-        first_run: Option<i64>,
-        /// See `usage.messages`.
-        is_superseded: bool,
-    }
-}
+use crate::{BEGINNING_BYTES, Owner, commands};
 
 /// The events of a transcript, in order. Each call and command occurs once.
 pub struct Events {
     records: Vec<Record>,
-    /// The ids of calls, which results refer to.
-    ids: Vec<CallId>,
-    by_id: HashTable<usize>,
+    ids: CallIds,
     /// Records with a separate key, by key.
     by_key: HashTable<usize>,
+    reads: Reads,
     keys: Keys,
 }
 
-/// The calls with an id. Usually one, unless the ids start over.
-struct CallId {
-    id: Span,
-    /// The latest unanswered call with this id. The others are linked by
-    /// [`Record::next_unanswered`].
-    unanswered: Option<usize>,
-    /// The latest call that a result has answered.
-    answered: Option<usize>,
-    /// The result came first. It answers the next call.
-    early: Option<Answer>,
+/// The response of the model that calls and results belong to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Caller {
+    /// Its number. `None` if it has no usage.
+    pub response: Option<usize>,
+    /// Its identity across files. `None` if it has no usage.
+    pub identity: Option<Span>,
+    /// The agent. `None` if it is a sub-agent without an id.
+    pub agent: Option<Agent>,
+    /// How often the conversation of the agent was compacted so far.
+    pub compactions: u32,
 }
 
-/// The result of a call.
-#[derive(Clone, Copy)]
-struct Answer {
-    /// `uuid` of the line. Another copy of the line answers no other call.
-    uuid: Option<Span>,
-    failure: Option<ErrorClass>,
+/// A call, for comparisons with other calls.
+#[derive(Clone, Copy, Debug)]
+pub struct EventCall {
+    /// The number of its line.
+    pub line: u64,
+    /// The time of the call.
+    pub occurred_at: Option<Timestamp>,
+    /// The name of the tool.
+    pub tool: Option<Span>,
+    /// A hash of the tool and its input.
+    pub content: u64,
+    /// See [`Caller`].
+    pub response: Option<usize>,
+    /// See [`Caller`].
+    pub agent: Option<Agent>,
+    /// The result, if there is one.
+    pub end: Option<CallEnd>,
 }
 
-/// Counts of events by type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EventCounts {
-    /// Tool calls, without sub-agents and MCP servers.
-    pub tool_calls: u64,
-    /// Failed calls of any type.
-    pub tool_errors: u64,
-    /// Skill calls, which are also tool calls.
-    pub skill_invocations: u64,
-    /// Sub-agent calls.
-    pub subagent_dispatches: u64,
-    /// Calls of MCP tools.
-    pub mcp_calls: u64,
-    /// Slash commands.
-    pub slash_commands: u64,
-    /// Distinct tools of any type.
-    pub distinct_tools: u64,
-    /// Distinct skills.
-    pub distinct_skills: u64,
+/// The end of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallEnd {
+    /// The line of the result.
+    pub line: u64,
+    /// The class of the failure, if the call failed.
+    pub failure: Option<ErrorClass>,
 }
 
 struct Record {
     place: KeptPlace,
+    /// The timestamp of the line. Unlike in `place`, never that of another line.
+    called_at: Option<Timestamp>,
     uuid: Option<Span>,
     parent_uuid: Option<Span>,
     tool_id: Option<Span>,
@@ -142,26 +95,20 @@ struct Record {
     is_sidechain: bool,
     /// See [`EventRow`].
     event_key: Option<Span>,
-    /// A hash of the tool and its input, if the id does not distinguish copies.
+    /// A hash of the tool and its input. 0 for commands.
     content: u64,
+    /// The response that made the call.
+    response: Option<usize>,
+    agent: Option<Agent>,
     answer: Option<Answer>,
     /// The previous unanswered call with the same id.
     next_unanswered: Option<usize>,
 }
 
-/// The subject of an event.
-#[derive(Clone, Copy)]
-enum Subject {
-    Tool,
-    Skill(Option<Span>),
-    Subagent(Span),
-    Mcp(Option<Span>),
-    Command(Span),
-}
-
 /// Data that all events of an entry share, borrowed from the line.
 struct Source<'e, 'a> {
     place: &'e Place<'a>,
+    called_at: Option<Timestamp>,
     uuid: Option<Text<'a>>,
     parent_uuid: Option<Text<'a>>,
     model: Option<Text<'a>>,
@@ -173,9 +120,9 @@ impl Events {
     pub fn new(keys: Keys) -> Self {
         Self {
             records: Vec::new(),
-            ids: Vec::new(),
-            by_id: HashTable::new(),
+            ids: CallIds::default(),
             by_key: HashTable::new(),
+            reads: Reads::default(),
             keys,
         }
     }
@@ -190,6 +137,7 @@ impl Events {
         if is_command {
             let source = Source {
                 place,
+                called_at: entry.timestamp,
                 uuid: entry.uuid,
                 parent_uuid: entry.parent_uuid,
                 model: None,
@@ -202,12 +150,19 @@ impl Events {
             let failure = entry
                 .is_error
                 .then(|| ErrorClass::of(text.as_deref().unwrap_or_default()));
-            self.add_result(strings, entry.tool_use_id, entry.uuid, failure);
+            let result = CallResult {
+                id: entry.tool_use_id,
+                uuid: entry.uuid,
+                failure,
+                line: place.line,
+                finished_at: entry.timestamp,
+            };
+            self.add_result(strings, entry, &result);
         }
     }
 
     /// Adds the calls and results of a message. The message belongs to the entry or is embedded in
-    /// it. `response` identifies the response of the message, if it has usage.
+    /// it.
     pub fn add_message<'a>(
         &mut self,
         strings: &mut Strings,
@@ -215,23 +170,35 @@ impl Events {
         entry: &Entry<'a>,
         line: Line<'a>,
         message: &Message<'a>,
-        response: Option<Span>,
+        caller: Caller,
     ) {
         let source = Source {
             place,
+            called_at: entry.timestamp,
             uuid: line.uuid,
             parent_uuid: entry.parent_uuid,
             model: message.model,
             is_sidechain: line.is_sidechain,
         };
         for tool_use in message.content.tool_uses() {
-            self.add_call(strings, &source, message, response, tool_use);
+            self.add_call(strings, &source, message, &caller, tool_use);
         }
         for result in message.content.tool_results() {
+            let content = result.content;
             let failure = result
                 .is_error
                 .then(|| ErrorClass::of(result.text().as_deref().unwrap_or_default()));
-            self.add_result(strings, result.tool_use_id, line.uuid, failure);
+            let result = CallResult {
+                id: result.tool_use_id,
+                uuid: line.uuid,
+                failure,
+                line: place.line,
+                finished_at: entry.timestamp,
+            };
+            let answered = self.add_result(strings, entry, &result);
+            if let (Some(event), Some(content), None) = (answered, content, failure) {
+                self.reads.add_result(event, content, caller.compactions);
+            }
         }
     }
 
@@ -240,28 +207,24 @@ impl Events {
         strings: &mut Strings,
         source: &Source<'_, '_>,
         message: &Message<'_>,
-        response: Option<Span>,
+        caller: &Caller,
         tool_use: &ToolUse<'_>,
     ) {
         let tool_id = tool_use.id.filter(|id| !id.is_empty());
         let tool_id = tool_id.map(|id| id.decode());
         let tool_id = tool_id.as_deref();
-        let mut content = 0;
+        let content = content_of(tool_use);
         let key = match tool_id {
             // A unique id identifies the call in every file.
             Some(id) if is_unique(id) => {
-                if self
-                    .find_id(strings, id)
-                    .is_some_and(|at| self.ids[at].is_called())
-                {
+                if self.ids.is_called(strings, id) {
                     return;
                 }
                 None
             }
             _ => {
-                let response = self.response(strings, source, message, response);
+                let response = self.response(strings, source, message, caller.identity);
                 let base = format!("{response}/{}", tool_id.unwrap_or_default());
-                content = content_of(tool_use);
                 let Some(key) = self.free_key(strings, source, base, content) else {
                     return;
                 };
@@ -275,11 +238,16 @@ impl Events {
             tool_name: (!name.is_empty()).then(|| strings.intern(&name)),
             event_key: key.map(|key| strings.keep(&key)),
             content,
+            response: caller.response,
+            agent: caller.agent,
             ..source.record(strings, subject, plugin)
         };
         self.push(strings, record);
+        let event = self.records.len() - 1;
+        self.reads
+            .add_call(strings, event, caller, &name, tool_use, content);
         if let Some(id) = tool_id {
-            self.call(strings, id);
+            self.ids.call(strings, &mut self.records, id);
         }
     }
 
@@ -330,66 +298,22 @@ impl Events {
         Some(key)
     }
 
-    /// Links the latest record to the calls with its id.
-    fn call(&mut self, strings: &mut Strings, id: &str) {
-        let at = self.records.len() - 1;
-        let call_id = self.id_of(strings, id);
-        let call_id = &mut self.ids[call_id];
-        let record = &mut self.records[at];
-        if let Some(answer) = call_id.early.take() {
-            record.answer = Some(answer);
-            call_id.answered = Some(at);
-        } else {
-            record.next_unanswered = call_id.unanswered;
-            call_id.unanswered = Some(at);
-        }
-    }
-
-    /// A result answers the nearest unanswered call with its id.
+    /// Returns the call that the result answers.
     fn add_result(
         &mut self,
         strings: &mut Strings,
-        id: Option<Text<'_>>,
-        uuid: Option<Text<'_>>,
-        failure: Option<ErrorClass>,
-    ) {
-        let Some(id) = id.filter(|id| !id.is_empty()) else {
-            return;
-        };
-        let id = id.decode();
-        // If no call is waiting, an id that starts over is ambiguous.
-        let is_unique = is_unique(&id);
-        let call_id = self.id_of(strings, &id);
-        let uuid = uuid.filter(|uuid| !uuid.is_empty());
-        let call_id = &mut self.ids[call_id];
-        let answered = call_id.answered.map(|at| &mut self.records[at]);
-        if let Some(answer) = answered.and_then(|record| record.answer.as_mut()) {
-            let known = answer.uuid.map(|uuid| strings.get(uuid));
-            let is_copy = known.is_some_and(|known| uuid.is_some_and(|uuid| uuid == known));
-            if is_copy || call_id.unanswered.is_none() {
-                if is_copy || is_unique {
-                    // Only one of the copies can report how the call ended.
-                    answer.failure = answer.failure.or(failure);
-                }
-                return;
-            }
-        }
-        let answer = Answer {
-            uuid: strings.keep_text(uuid),
-            failure,
-        };
-        let Some(at) = call_id.unanswered else {
-            if !is_unique {
-                return;
-            }
-            let early = call_id.early.get_or_insert(answer);
-            early.failure = early.failure.or(failure);
-            return;
-        };
+        entry: &Entry<'_>,
+        result: &CallResult<'_>,
+    ) -> Option<usize> {
+        let at = self.ids.answer(strings, &mut self.records, result)?;
         let record = &mut self.records[at];
-        record.answer = Some(answer);
-        call_id.unanswered = record.next_unanswered.take();
-        call_id.answered = Some(at);
+        // The result of a sub-agent is large, so it is only read for calls of sub-agents.
+        if let Subject::Subagent(_) = record.subject
+            && let Some(answer) = &mut record.answer
+        {
+            answer.run = entry.tool_use_result.and_then(AgentRun::of);
+        }
+        Some(at)
     }
 
     fn add_commands(
@@ -438,29 +362,6 @@ impl Events {
         self.by_key.find(hash(key), is_same).copied()
     }
 
-    fn find_id(&self, strings: &Strings, id: &str) -> Option<usize> {
-        let is_same = |at: &usize| strings.get(self.ids[*at].id) == id;
-        self.by_id.find(hash(id), is_same).copied()
-    }
-
-    /// The calls with an id, created if needed.
-    fn id_of(&mut self, strings: &mut Strings, id: &str) -> usize {
-        if let Some(at) = self.find_id(strings, id) {
-            return at;
-        }
-        let at = self.ids.len();
-        self.ids.push(CallId {
-            id: strings.keep(id),
-            unanswered: None,
-            answered: None,
-            early: None,
-        });
-        let ids = &self.ids;
-        let rehash = |at: &usize| hash(strings.get(ids[*at].id));
-        self.by_id.insert_unique(hash(id), at, rehash);
-        at
-    }
-
     /// The number of events.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -471,28 +372,20 @@ impl Events {
         self.records.is_empty()
     }
 
-    /// The counts by type.
-    pub fn counts(&self) -> EventCounts {
-        let mut counts = EventCounts::default();
-        let (mut tools, mut skills) = (Vec::new(), Vec::new());
-        for record in &self.records {
-            tools.extend(record.tool_name);
-            match record.subject {
-                Subject::Tool => counts.tool_calls += 1,
-                Subject::Skill(skill) => {
-                    counts.tool_calls += 1;
-                    counts.skill_invocations += u64::from(skill.is_some());
-                    skills.extend(skill);
-                }
-                Subject::Subagent(_) => counts.subagent_dispatches += 1,
-                Subject::Mcp(_) => counts.mcp_calls += 1,
-                Subject::Command(_) => counts.slash_commands += 1,
-            }
-        }
-        counts.tool_errors = self.records.iter().filter_map(Record::failure).count() as u64;
-        counts.distinct_tools = count_distinct(tools);
-        counts.distinct_skills = count_distinct(skills);
-        counts
+    /// The calls, in order.
+    pub fn calls(&self) -> impl Iterator<Item = EventCall> {
+        let is_call = |record: &&Record| !matches!(record.subject, Subject::Command(_));
+        self.records.iter().filter(is_call).map(Record::call)
+    }
+
+    /// The call of an event.
+    pub fn call(&self, event: usize) -> Option<EventCall> {
+        self.records.get(event).map(Record::call)
+    }
+
+    /// The reads whose result repeats an earlier one.
+    pub fn rereads(&self) -> &[Reread] {
+        self.reads.rereads()
     }
 
     /// The rows of the table.
@@ -505,6 +398,7 @@ impl Source<'_, '_> {
     fn record(&self, strings: &mut Strings, subject: Subject, plugin: Option<Span>) -> Record {
         Record {
             place: self.place.keep(strings),
+            called_at: self.called_at,
             uuid: strings.keep_text(self.uuid),
             parent_uuid: strings.keep_text(self.parent_uuid),
             tool_id: None,
@@ -515,6 +409,8 @@ impl Source<'_, '_> {
             is_sidechain: self.is_sidechain,
             event_key: None,
             content: 0,
+            response: None,
+            agent: None,
             answer: None,
             next_unanswered: None,
         }
@@ -528,47 +424,6 @@ fn content_of(tool_use: &ToolUse<'_>) -> u64 {
     hash(&(name, input))
 }
 
-/// The subject of a tool call, and its plugin.
-fn subject_of(
-    strings: &mut Strings,
-    tool: &str,
-    tool_use: &ToolUse<'_>,
-) -> (Subject, Option<Span>) {
-    if tool == "Skill" {
-        // Older versions use another name for this field.
-        let fields = ["skill", "name", "command"];
-        let skill = fields.iter().find_map(|field| tool_use.input_text(field));
-        let plugin = skill.as_deref().and_then(|skill| plugin_of(strings, skill));
-        let skill = skill.map(|skill| strings.intern(&skill));
-        return (Subject::Skill(skill), plugin);
-    }
-    if tool == "Task" || tool == "Agent" {
-        let kind = tool_use.input_text("subagent_type");
-        let kind = kind.as_deref().unwrap_or(tool);
-        let plugin = plugin_of(strings, kind);
-        return (Subject::Subagent(strings.intern(kind)), plugin);
-    }
-    if let Some(name) = tool.strip_prefix("mcp__") {
-        let server = name.split_once("__").map_or(name, |(server, _)| server);
-        let server = (!server.is_empty()).then(|| strings.intern(server));
-        return (Subject::Mcp(server), None);
-    }
-    (Subject::Tool, None)
-}
-
-/// The plugin in an identifier `plugin:local`.
-fn plugin_of(strings: &mut Strings, identifier: &str) -> Option<Span> {
-    let (plugin, local) = identifier.split_once(':')?;
-    (!plugin.is_empty() && !local.is_empty()).then(|| strings.intern(plugin))
-}
-
-fn count_distinct(mut names: Vec<Span>) -> u64 {
-    // Names are interned, so equal spans are equal names.
-    names.sort_unstable();
-    names.dedup();
-    names.len() as u64
-}
-
 impl Record {
     fn key<'a>(&self, strings: &'a Strings) -> Option<&'a str> {
         Some(strings.get(self.event_key?))
@@ -579,71 +434,19 @@ impl Record {
         self.answer?.failure
     }
 
-    fn row<'a>(&self, owner: &'a Owner<'a>) -> EventRow<'a> {
-        let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
-        let (mut skill, mut subagent, mut command, mut mcp_server) = (None, None, None, None);
-        let event_type = match self.subject {
-            Subject::Tool => "tool_use",
-            Subject::Skill(name) => {
-                skill = name;
-                "tool_use"
-            }
-            Subject::Subagent(kind) => {
-                subagent = Some(kind);
-                "subagent"
-            }
-            Subject::Mcp(server) => {
-                mcp_server = server;
-                "mcp_call"
-            }
-            Subject::Command(name) => {
-                command = Some(name);
-                "slash_command"
-            }
-        };
-        let source = match self.subject {
-            Subject::Mcp(_) => "mcp",
-            _ if self.plugin.is_some() => "plugin",
-            _ => "builtin",
-        };
-        EventRow {
-            session_id: owner.session_id,
-            username: owner.username,
+    fn call(&self) -> EventCall {
+        EventCall {
             line: self.place.line,
-            event_uuid: string(self.uuid),
-            parent_uuid: string(self.parent_uuid),
-            event_type,
-            tool_id: string(self.tool_id),
-            tool_name: string(self.tool_name),
-            skill_name: string(skill),
-            subagent_type: string(subagent),
-            command_name: string(command),
-            plugin: string(self.plugin),
-            mcp_server: string(mcp_server),
-            source,
-            is_error: self.failure().is_some(),
-            error_class: self.failure().map(ErrorClass::name),
-            is_sidechain: self.is_sidechain,
-            model: string(self.model),
-            cwd: string(self.place.cwd),
-            git_branch: string(self.place.git_branch),
-            agent_version: string(self.place.agent_version),
-            occurred_at: self.place.occurred_at.or(owner.first_time),
-            processor_version: VERSION,
-            event_key: string(self.event_key),
-            file_started_at: owner.first_time,
-            file_ended_at: owner.last_time,
-            is_own_session: self.place.is_own_session,
-            first_run: None,
-            is_superseded: false,
+            occurred_at: self.place.occurred_at,
+            tool: self.tool_name,
+            content: self.content,
+            response: self.response,
+            agent: self.agent,
+            end: self.answer.map(|answer| CallEnd {
+                line: answer.line,
+                failure: answer.failure,
+            }),
         }
-    }
-}
-
-impl CallId {
-    /// Whether a call has this id, and not only a result.
-    fn is_called(&self) -> bool {
-        self.unanswered.is_some() || self.answered.is_some()
     }
 }
 
@@ -780,6 +583,72 @@ mod tests {
                 "u1 tool_use call_0 Bash builtin",
                 "u2 tool_use call_0 Bash builtin",
             ],
+        );
+    }
+
+    #[test]
+    fn a_call_ends_with_its_first_result() {
+        let call = |id: &str, name: &str, second: u32| {
+            format!(
+                r#"{{"type":"assistant","timestamp":"1970-01-01T00:00:{second:02}Z","message":{{"content":[{{"type":"tool_use","id":"{id}","name":"{name}"}}]}}}}"#
+            )
+        };
+        let result = |id: &str, fields: &str| {
+            format!(
+                r#"{{"type":"user",{fields}"message":{{"content":[{{"type":"tool_result","tool_use_id":"{id}"}}]}}}}"#
+            )
+        };
+        let lines = [
+            call("1", "Bash", 1),
+            call("2", "Task", 1),
+            call("3", "Task", 2),
+            call("4", "Bash", 9),
+            call("5", "Bash", 9),
+            call("6", "Bash", 9),
+            result("1", r#""timestamp":"1970-01-01T00:00:03.250Z","#),
+            result("1", r#""timestamp":"1970-01-01T00:00:08Z","#),
+            result(
+                "2",
+                r#""timestamp":"1970-01-01T00:00:04Z","toolUseResult":{"totalDurationMs":2750},"#,
+            ),
+            result(
+                "3",
+                r#""timestamp":"1970-01-01T00:00:05Z","toolUseResult":{"status":"async_launched"},"#,
+            ),
+            result("4", r#""timestamp":"1970-01-01T00:00:08Z","#),
+            result("5", ""),
+        ];
+        let host = MemoryHost::new(lines.join("\n").into_bytes());
+        host.run::<Usage>(&SessionInfo::new("alice/s.jsonl"))
+            .unwrap();
+        let found: Vec<_> = host
+            .rows("events")
+            .iter()
+            .map(|row| {
+                let [.., duration, finished_at] = &row[..] else {
+                    panic!()
+                };
+                match (duration, finished_at) {
+                    (OwnedValue::S64(duration), OwnedValue::Timestamp(at)) => {
+                        (Some(*duration), Some(*at))
+                    }
+                    (OwnedValue::Null, OwnedValue::Timestamp(at)) => (None, Some(*at)),
+                    (_, _) => (None, None),
+                }
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Some(2_250), Some(3_250_000)),
+                (Some(2_750), Some(4_000_000)),
+                (None, Some(5_000_000)),
+                // Time went back.
+                (None, Some(8_000_000)),
+                // A result without a time, and no result.
+                (None, None),
+                (None, None),
+            ]
         );
     }
 

@@ -8,17 +8,19 @@
 //! Collected data is compact ([`strings`]), because a transcript can be larger than the memory of a
 //! guest.
 //!
-//! [`messages`], [`events`], [`sessions`], [`agent_runs`], [`agent_totals`] and [`unknown_kinds`]
-//! each produce one table. [`identity`] identifies objects across files, [`place`] provides the
-//! place and time of a row, [`causes`] and [`turns`] determine why a message was requested,
-//! [`calls`] follows calls to their results, [`commands`] parses slash commands, [`errors`]
-//! classifies tool failures and [`api_errors`] those of the API, [`prompts`] counts prompts,
-//! [`activity`] computes working time, [`metadata`], [`project`], [`pull_requests`] and [`titles`]
-//! describe the session, and [`journal`] detects files that are not transcripts.
+//! [`messages`], [`events`], [`sessions`], [`agent_runs`], [`agent_totals`], [`unknown_kinds`] and
+//! [`waste`] each produce one table. [`identity`] identifies objects across files, [`place`]
+//! provides the place and time of a row, [`causes`] and [`turns`] determine why a message was
+//! requested, [`agents`] assigns lines to agents and to the responses before them, [`calls`] follows
+//! calls to their results, [`commands`] parses slash commands, [`errors`] classifies tool failures
+//! and [`api_errors`] those of the API, [`prompts`] counts prompts, [`activity`] computes working
+//! time, [`metadata`], [`project`], [`pull_requests`] and [`titles`] describe the session, and
+//! [`journal`] detects files that are not transcripts.
 
 pub mod activity;
 pub mod agent_runs;
 pub mod agent_totals;
+pub mod agents;
 pub mod api_errors;
 pub mod calls;
 pub mod causes;
@@ -40,6 +42,7 @@ mod testing;
 pub mod titles;
 pub mod turns;
 pub mod unknown_kinds;
+pub mod waste;
 
 use session_pipeline_processor::transcript::{Entry, Kind};
 use session_pipeline_processor::{
@@ -48,8 +51,9 @@ use session_pipeline_processor::{
 
 use crate::agent_runs::AgentRunRow;
 use crate::agent_totals::AgentTotalRow;
+use crate::agents::Agents;
 use crate::calls::{CallingResponse, Calls};
-use crate::events::{EventRow, Events};
+use crate::events::{Caller, EventRow, Events};
 use crate::identity::Keys;
 use crate::messages::{Line, MessageRow, Messages};
 use crate::metadata::SessionMetadata;
@@ -57,6 +61,7 @@ use crate::place::Places;
 use crate::sessions::{Counts, SessionRow};
 use crate::strings::Strings;
 use crate::unknown_kinds::{UnknownKindRow, UnknownKinds};
+use crate::waste::{Waste, WasteRow};
 
 /// Raise it when the same transcript produces other rows than before.
 pub const VERSION: u32 = 4;
@@ -84,7 +89,9 @@ impl Processor for Usage {
             .table::<AgentRunRow>()
             .keep_superseded::<AgentRunRow>(&["event_key", "tool_id"])
             .table::<AgentTotalRow>()
-            .table::<UnknownKindRow>())
+            .table::<UnknownKindRow>()
+            .table::<WasteRow>()
+            .keep_superseded::<WasteRow>(&["waste_key"]))
     }
 
     fn process(session: &Session<'_>) -> Result<Summary, String> {
@@ -104,6 +111,7 @@ impl Processor for Usage {
         insert(session, gathered.unknown_kinds.rows(&owner));
         let row = gathered.counts.row(&owner, &gathered, tally);
         session.table().insert(row);
+        insert(session, gathered.waste.rows(&owner, &gathered).into_iter());
         Ok(Summary::items(gathered.events.len() as u64))
     }
 }
@@ -119,12 +127,14 @@ fn insert<R: table::SessionRow>(session: &Session<'_>, rows: impl Iterator<Item 
 pub struct Gathered {
     strings: Strings,
     places: Places,
+    agents: Agents,
     messages: Messages,
     events: Events,
     counts: Counts,
     calls: Calls,
     metadata: SessionMetadata,
     unknown_kinds: UnknownKinds,
+    waste: Waste,
 }
 
 /// Data that all rows of a session share.
@@ -135,6 +145,8 @@ pub struct Owner<'a> {
     username: &'a str,
     /// The directory in which the session began.
     cwd: Option<&'a str>,
+    /// The project of the session.
+    project: Option<String>,
     /// The first valid timestamp in the file. Used for lines before it.
     first_time: Option<Timestamp>,
     /// The latest timestamp in the file.
@@ -147,18 +159,22 @@ impl Gathered {
         Self {
             strings: Strings::default(),
             places: Places::default(),
+            agents: Agents::default(),
             messages: Messages::new(session_key),
             events: Events::new(Keys::new(session_key)),
             counts: Counts::default(),
             calls: Calls::default(),
             metadata: SessionMetadata::default(),
             unknown_kinds: UnknownKinds::default(),
+            waste: Waste::new(Keys::new(session_key)),
         }
     }
 
     fn add(&mut self, line: u64, entry: &Entry<'_>) {
         let strings = &mut self.strings;
         let place = self.places.enter(line, entry);
+        let position = self.agents.enter(strings, entry);
+        self.waste.add_line(strings, &place, entry, &position);
         if self.counts.add(strings, entry) {
             self.messages.prompted();
         }
@@ -176,7 +192,7 @@ impl Gathered {
         // The messages in a request to the API were billed before, if at all.
         let message = entry.message.as_ref();
         let message = message.filter(|_| entry.kind != Kind::ApiRequest);
-        let own = message.map(|message| (own, message)).into_iter();
+        let own = message.map(|message| (own, message, None)).into_iter();
         let of_sub_agents = entry.sub_agents().filter_map(|sub_entry| {
             let line = Line {
                 uuid: sub_entry.uuid.or(entry.uuid),
@@ -186,18 +202,36 @@ impl Gathered {
                 agent_id: sub_entry.agent_id,
                 is_progress: true,
             };
-            Some((line, sub_entry.message.as_ref()?))
+            Some((line, sub_entry.message.as_ref()?, Some(sub_entry.agent_id)))
         });
-        for (line, message) in own.chain(of_sub_agents) {
+        for (line, message, sub_agent) in own.chain(of_sub_agents) {
             let messages = &mut self.messages;
+            let steps = messages.len();
             let response = messages.add(strings, &place, entry, line, message, is_automated);
-            let response = response.map(|number| CallingResponse {
-                number,
-                identity: messages.identity(number),
-            });
-            let identity = response.and_then(|response| response.identity);
+            let steps = steps..messages.len();
+            let identity = response.and_then(|number| messages.identity(number));
+            let agent = match sub_agent {
+                None => Some(position.agent),
+                Some(id) => Agents::sub_agent(strings, id),
+            };
+            let has_compacted = waste::has_compacted(message);
+            match (response, sub_agent) {
+                (Some(at), None) => self.agents.add_response(&position, at, has_compacted),
+                (Some(at), Some(_)) => self.agents.add_embedded(agent, at, has_compacted),
+                (None, _) => {}
+            }
+            if has_compacted {
+                self.waste.add_steps(&self.messages, steps, agent);
+            }
+            let caller = Caller {
+                response,
+                identity,
+                agent,
+                compactions: agent.map_or(0, |agent| self.agents.compactions(agent)),
+            };
             self.events
-                .add_message(strings, &place, entry, line, message, identity);
+                .add_message(strings, &place, entry, line, message, caller);
+            let response = response.map(|number| CallingResponse { number, identity });
             self.calls
                 .add_message(strings, &place, entry, line, message, response);
         }
@@ -208,11 +242,14 @@ impl Gathered {
     fn owner<'a>(&'a self, session: &Session<'a>) -> Owner<'a> {
         let info = session.info();
         let session_id = self.counts.session_id.map(|id| self.strings.get(id));
+        let cwd = self.counts.cwd.map(|cwd| self.strings.get(cwd));
+        let worktrees = &self.metadata.worktrees;
         Owner {
             strings: &self.strings,
             session_id: session_id.unwrap_or(&info.key),
             username: &info.username,
-            cwd: self.counts.cwd.map(|cwd| self.strings.get(cwd)),
+            cwd,
+            project: cwd.map(|cwd| worktrees.project(&self.strings, cwd)),
             first_time: self.places.first_time(),
             last_time: self.counts.last_time(),
         }

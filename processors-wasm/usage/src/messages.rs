@@ -6,7 +6,7 @@
 //! can merge copies in several files.
 
 mod matching;
-mod requests;
+pub mod requests;
 
 use std::borrow::Cow;
 
@@ -61,6 +61,32 @@ rows! {
         cache_creation_1h_tokens: i64,
         /// Thinking tokens, included in the output tokens.
         thinking_tokens: Option<i64>,
+        /// Whether it belongs to a sub-agent.
+        is_sidechain: bool,
+        /// Whether the transcript has the end of the message and all its counts are readable.
+        /// Otherwise, the tokens are a lower bound.
+        is_final: bool,
+        /// The version of the agent.
+        agent_version: Option<&'a str>,
+        /// The directory in which the session began. `usage.events` has the working directory of
+        /// the agent.
+        cwd: Option<&'a str>,
+        /// The Git branch.
+        git_branch: Option<&'a str>,
+        /// The identity of the response across files, if `message_id` does not identify it.
+        response_key: Option<&'a str>,
+        /// The first timestamp in the file. If several files have a copy, the original is in the
+        /// file that began first.
+        file_started_at: Option<Timestamp>,
+        /// The latest timestamp in the file.
+        file_ended_at: Option<Timestamp>,
+        /// Whether all lines up to this one belong to the session of this line. A fork begins with
+        /// lines of the original session.
+        is_own_session: bool,
+        /// The run that first recorded this response in this file. Set by the host.
+        first_run: Option<i64>,
+        /// Whether the file no longer contains this response. Set by the host.
+        is_superseded: bool,
         /// Searches in the web that are billed: those of the API, and those of the tool `WebSearch`
         /// that this response called. The requests of the tool are not in the transcript.
         web_searches: i64,
@@ -98,32 +124,8 @@ rows! {
         /// The pull request that the session was linked to next after this message, or else the
         /// last one before it: `owner/repo#number`, or the URL.
         pull_request: Option<&'a str>,
-        /// Whether it belongs to a sub-agent.
-        is_sidechain: bool,
-        /// Whether the transcript has the end of the message and all its counts are readable.
-        /// Otherwise, the tokens are a lower bound.
-        is_final: bool,
-        /// The version of the agent.
-        agent_version: Option<&'a str>,
-        /// The directory in which the session began. `usage.events` has the working directory of
-        /// the agent.
-        cwd: Option<&'a str>,
-        /// The Git branch.
-        git_branch: Option<&'a str>,
-        /// The identity of the response across files, if `message_id` does not identify it.
-        response_key: Option<&'a str>,
-        /// The first timestamp in the file. If several files have a copy, the original is in the
-        /// file that began first.
-        file_started_at: Option<Timestamp>,
-        /// The latest timestamp in the file.
-        file_ended_at: Option<Timestamp>,
-        /// Whether all lines up to this one belong to the session of this line. A fork begins with
-        /// lines of the original session.
-        is_own_session: bool,
-        /// The run that first recorded this response in this file. Set by the host.
-        first_run: Option<i64>,
-        /// Whether the file no longer contains this response. Set by the host.
-        is_superseded: bool,
+        /// The project of the session, as in `usage.sessions`.
+        project: Option<&'a str>,
     }
 }
 
@@ -152,6 +154,25 @@ pub struct Line<'a> {
     pub agent_id: Option<Text<'a>>,
     /// Whether it is part of an entry that reports the progress of a sub-agent.
     pub is_progress: bool,
+}
+
+/// The data of a message that other tables need.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageFigures {
+    /// The first appearance.
+    pub place: KeptPlace,
+    /// See [`MessageRow`].
+    pub message_id: Option<Span>,
+    /// See [`MessageRow`].
+    pub response_key: Option<Span>,
+    /// The model.
+    pub model: Option<Span>,
+    /// The counts of all records of the message together.
+    pub tokens: TokenCounts,
+    /// Whether it belongs to a sub-agent.
+    pub is_sidechain: bool,
+    /// Whether it is a step of another message that compacted the conversation.
+    pub is_compaction: bool,
 }
 
 /// The sums over the messages of a file.
@@ -383,6 +404,31 @@ impl Messages {
         self.responses.get(at).identity()
     }
 
+    /// The data of a message. Final only after the last line of the file.
+    pub fn figures(&self, at: usize) -> Option<MessageFigures> {
+        let record = self.records.get(at)?;
+        let response = self.responses.get(at);
+        Some(MessageFigures {
+            place: record.place,
+            message_id: response.message_id,
+            response_key: response.response_key,
+            model: record.figures.model,
+            tokens: record.figures.counts,
+            is_sidechain: record.figures.is_sidechain,
+            is_compaction: record.is_compaction,
+        })
+    }
+
+    /// The number of messages, including the steps that are billed separately.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are no messages.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// The sums over all messages.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -539,6 +585,7 @@ impl Record {
             is_final: self.is_final,
             agent_version: string(self.place.agent_version),
             cwd: owner.cwd.or(string(self.place.cwd)),
+            project: owner.project.as_deref(),
             git_branch: string(self.place.git_branch),
             response_key: string(response.response_key),
             file_started_at: owner.first_time,

@@ -29,38 +29,8 @@ rows! {
         active_seconds: i64,
         /// The time from the earliest to the latest timestamp.
         wall_seconds: i64,
-        /// The title by the user, by the agent, or the first line of the first prompt.
-        title: Option<&'a str>,
-        /// The directory in which the session began. A worktree belongs to its repository.
-        project: Option<String>,
-        /// The session that this one continues, if the transcript names it.
-        parent_session: Option<&'a str>,
-        /// The session that continues this one.
-        continued_in: Option<&'a str>,
-        /// The first `uuid` of the file. Forks of a session begin with the same one.
-        first_uuid: Option<&'a str>,
-        /// The program that ran the agent first, for example `cli` or `sdk-cli`.
-        entrypoint: Option<&'a str>,
-        /// Whether programs began all turns.
-        is_automated: bool,
-        /// The distinct pull requests that the session was linked to, in order.
-        pull_requests: Option<JsonText>,
-        /// Lines that tools added, by the patches in their results. Without patches, by the agent's
-        /// own count.
-        lines_added: i64,
-        /// Lines that tools removed.
-        lines_removed: i64,
-        /// Compactions of the conversation, by the agent or the API.
-        compactions: u64,
-        /// Requests to the API that failed, including attempts that the agent repeated.
-        api_errors: u64,
-        /// The failed requests by class: `authentication`, `context_too_long`, `other`,
-        /// `overloaded`, `rate_limit`, `server_error`.
-        api_errors_by_class: Option<JsonText>,
         /// Prompts that a person typed, including prompts queued while the agent was working.
         prompts: u64,
-        /// Prompts that were queued while the agent was working.
-        queued_prompts: u64,
         /// User lines without tool results.
         user_messages: u64,
         /// User lines with tool results.
@@ -121,6 +91,36 @@ rows! {
         git_branch: Option<&'a str>,
         /// The version of this processor.
         processor_version: u32,
+        /// The title by the user, by the agent, or the first line of the first prompt.
+        title: Option<&'a str>,
+        /// The directory in which the session began. A worktree belongs to its repository.
+        project: Option<&'a str>,
+        /// The session that this one continues, if the transcript names it.
+        parent_session: Option<&'a str>,
+        /// The session that continues this one.
+        continued_in: Option<&'a str>,
+        /// The first `uuid` of the file. Forks of a session begin with the same one.
+        first_uuid: Option<&'a str>,
+        /// The program that ran the agent first, for example `cli` or `sdk-cli`.
+        entrypoint: Option<&'a str>,
+        /// Whether programs began all turns.
+        is_automated: bool,
+        /// The distinct pull requests that the session was linked to, in order.
+        pull_requests: Option<JsonText>,
+        /// Lines that tools added, by the patches in their results. Without patches, by the agent's
+        /// own count.
+        lines_added: i64,
+        /// Lines that tools removed.
+        lines_removed: i64,
+        /// Compactions of the conversation, by the agent or the API.
+        compactions: u64,
+        /// Requests to the API that failed, including attempts that the agent repeated.
+        api_errors: u64,
+        /// The failed requests by class: `authentication`, `context_too_long`, `other`,
+        /// `overloaded`, `rate_limit`, `server_error`.
+        api_errors_by_class: Option<JsonText>,
+        /// Prompts that were queued while the agent was working.
+        queued_prompts: u64,
     }
 }
 
@@ -212,7 +212,6 @@ impl Counts {
             .filter(|_| patches.patches == 0);
         let (lines_added, lines_removed) = reported.unwrap_or(patched);
         let compactions = self.compactions.len() + gathered.messages.compactions();
-        let project = |cwd: &str| metadata.worktrees.project(owner.strings, cwd);
         let spoken = self.assistant_messages + self.user_messages + self.tool_results;
         SessionRow {
             session_id: owner.session_id,
@@ -222,7 +221,7 @@ impl Counts {
             active_seconds: self.activity.seconds(),
             wall_seconds: self.activity.wall_seconds(),
             title: string(self.titles.title()),
-            project: string(self.cwd).map(project),
+            project: owner.project.as_deref(),
             parent_session: string(metadata.parent_session),
             continued_in: string(metadata.continued_in),
             first_uuid: string(self.first_uuid),

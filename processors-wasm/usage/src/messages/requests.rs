@@ -35,6 +35,21 @@ pub struct TokenCounts {
 }
 
 impl TokenCounts {
+    /// Tokens that are in the cache after the response.
+    pub fn cached(&self) -> i64 {
+        self.cache_read.saturating_add(self.written())
+    }
+
+    /// Tokens written to the cache.
+    pub fn written(&self) -> i64 {
+        self.cache_write_5m.saturating_add(self.cache_write_1h)
+    }
+
+    /// Tokens of the context.
+    pub fn input_side(&self) -> i64 {
+        self.input.saturating_add(self.cached())
+    }
+
     /// The counts of a message or a step.
     pub fn of(tokens: &Tokens) -> Self {
         Self {
