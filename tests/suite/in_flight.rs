@@ -10,8 +10,8 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -399,6 +399,38 @@ fn recording_a_session_takes_one_write() {
         drop(seat.begin(|| record(&format!("ada/{number}.jsonl")), false));
     }
     assert_eq!(writes() - before, 1000);
+}
+
+#[test]
+fn a_suspect_that_waits_goes_before_sessions_that_come_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let in_flight = &InFlight::open(dir.path());
+    let begun = &Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let mut seat = in_flight.worker_seat();
+        let first = seat.begin(|| record("first"), false);
+        for (key, is_suspect) in [("suspect", true), ("later", false)] {
+            let (sender, receiver) = mpsc::channel();
+            let thread = scope.spawn(move || {
+                sender.send(fs::read_link("/proc/thread-self")).unwrap();
+                let note = || {
+                    begun.lock().unwrap().push(key);
+                    record(key)
+                };
+                drop(in_flight.worker_seat().begin(note, is_suspect));
+            });
+            let stat = Path::new("/proc").join(receiver.recv().unwrap().unwrap());
+            let sleeps = || {
+                let stat = fs::read_to_string(stat.join("stat"));
+                stat.is_ok_and(|stat| stat.contains(") S "))
+            };
+            while !thread.is_finished() && !sleeps() {
+                std::thread::yield_now();
+            }
+        }
+        drop(first);
+    });
+    assert_eq!(*begun.lock().unwrap(), ["suspect", "later"]);
 }
 
 /// Processes sessions with this many workers. The first sessions are suspects.

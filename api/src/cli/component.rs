@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use session_pipeline_host::limits::Limits;
 use session_pipeline_host::sandbox::Engines;
 use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::registry::{Access, Loader, Refresh};
 
 use super::{CommandFailure, GlobalArgs};
 
@@ -28,7 +29,12 @@ pub(super) fn find(global: &GlobalArgs, argument: &str) -> Result<LoadedComponen
     if registry.check(argument).is_err() && !Path::new(argument).exists() {
         // The argument can be the name of a component in the folder of processors.
         let (engines, scratch) = (Engines::new(config.pool_limits(), 0), std::env::temp_dir());
-        registry.examine_folder_read_only(config, &engines, None, &scratch, super::now())?;
+        let loader = Loader {
+            engines: &engines,
+            access: Access::ReadOnly(None, &scratch),
+        };
+        let waits = false;
+        registry.refresh(config, super::now(), Refresh::All { loader, waits })?;
     }
     Ok(match registry.component(argument, config) {
         Ok(bytes) => LoadedComponent {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use session_pipeline_pipeline::health::{
     self, Health, HealthFacts, HealthReport, HealthSources, SchemaStatus, SessionSurvey, SystemDisk,
 };
+use session_pipeline_pipeline::registry::Refresh;
 use session_pipeline_pipeline::status;
 use session_pipeline_store::AuditedAction;
 use utoipa::IntoParams;
@@ -111,7 +112,7 @@ pub(super) async fn detailed(
             let (store, now) = (service.store(), service.clock().now());
             service
                 .registry()
-                .check_folder(service.config(), store, now)?;
+                .refresh(service.config(), now, Refresh::Notice(store))?;
         }
         let cadences = service.cadences();
         let sources = HealthSources {

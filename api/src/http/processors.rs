@@ -8,6 +8,7 @@ use axum::extract::State;
 use serde::Deserialize;
 use session_pipeline_host::sandbox::Engines;
 use session_pipeline_pipeline::registry::listing::{self, ListedProcessor};
+use session_pipeline_pipeline::registry::{Access, Loader, Refresh};
 use utoipa::IntoParams;
 
 use super::caller::Admin;
@@ -84,14 +85,14 @@ impl ServiceState {
             HandlerSource::DataDir(dir) => {
                 let scratch = std::env::temp_dir();
                 let engines = Engines::new(dir.config.pool_limits(), 0);
-                let (store, now) = (dir.store.as_ref(), dir.clock.now());
-                dir.registry.examine_folder_read_only(
-                    &dir.config,
-                    &engines,
-                    store,
-                    &scratch,
-                    now,
-                )?;
+                let loader = Loader {
+                    engines: &engines,
+                    access: Access::ReadOnly(dir.store.as_ref(), &scratch),
+                };
+                let waits = false;
+                let refresh = Refresh::All { loader, waits };
+                dir.registry
+                    .refresh(&dir.config, dir.clock.now(), refresh)?;
                 Ok(scratch)
             }
         }

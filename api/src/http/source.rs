@@ -8,7 +8,7 @@ use std::time::Duration;
 use session_pipeline_host::clock::Clock;
 use session_pipeline_host::sandbox::Engines;
 use session_pipeline_pipeline::config::Config;
-use session_pipeline_pipeline::registry::Registry;
+use session_pipeline_pipeline::registry::{Access, Loader, Registry};
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_store::Store;
 
@@ -54,9 +54,11 @@ impl ReadOnlyDataDir {
         let engines = Engines::new(self.config.pool_limits(), 0);
         let names = self.registry.names().into_iter();
         let cadences = names.filter_map(|name| {
-            let processor = self
-                .registry
-                .load_if_compiled(&name, &self.config, &engines, store)?;
+            let loader = Loader {
+                engines: &engines,
+                access: Access::Compiled(store),
+            };
+            let processor = self.registry.get(&name, &self.config, loader).ok()?;
             let cadence = Duration::from_secs(processor.manifest().cadence_seconds.into());
             Some((name, cadence))
         });

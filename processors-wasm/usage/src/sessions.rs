@@ -196,7 +196,7 @@ impl Counts {
     /// Creates the row from these counts and the other collected data.
     pub fn row<'a>(
         &self,
-        owner: &Owner<'a>,
+        owner: &'a Owner<'a>,
         gathered: &'a Gathered,
         tally: Tally,
     ) -> SessionRow<'a> {

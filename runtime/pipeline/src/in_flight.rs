@@ -16,7 +16,7 @@ mod slot;
 use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::{fs, io};
 
 use session_pipeline_host::content::ContentHash;
@@ -36,23 +36,18 @@ const NUMBER_MAX: u32 = 1_000_000;
 #[derive(Debug)]
 pub struct InFlight {
     folder: PathBuf,
-    state: Mutex<WorkerState>,
-    changed: Condvar,
+    state: Mutex<SlotState>,
+    /// Read by sessions, written by suspects. A waiting writer blocks later readers, so that a
+    /// suspect does not wait until all other sessions are done.
+    turns: RwLock<()>,
 }
 
 #[derive(Debug, Default)]
-struct WorkerState {
+struct SlotState {
     /// Slots that no worker uses.
     free: Vec<Slot>,
     next_number: u32,
     suspects: HashMap<InFlightSession, Suspect>,
-    /// Number of workers that are processing a session.
-    in_progress: usize,
-    is_alone: bool,
-    /// Workers that wait until no other session is processed. Workers that arrive later wait for
-    /// them.
-    alone_waiting: usize,
-    waiting: usize,
     has_warned: bool,
 }
 
@@ -82,7 +77,7 @@ impl InFlight {
         let in_flight = Self {
             folder: state_dir.join("in-flight"),
             state: Mutex::default(),
-            changed: Condvar::new(),
+            turns: RwLock::default(),
         };
         if let Err(error) = in_flight.read_slots() {
             in_flight.lock().warn_once(&error);
@@ -182,18 +177,8 @@ impl InFlight {
         self.folder.join(number.to_string())
     }
 
-    fn lock(&self) -> MutexGuard<'_, WorkerState> {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&'a self, mut state: MutexGuard<'a, WorkerState>) -> MutexGuard<'a, WorkerState> {
-        state.waiting += 1;
-        let mut state = self
-            .changed
-            .wait(state)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.waiting -= 1;
-        state
     }
 }
 
@@ -203,7 +188,7 @@ fn number_of(name: &str) -> Option<u32> {
     (number < NUMBER_MAX && u32::to_string(&number) == name).then_some(number)
 }
 
-impl WorkerState {
+impl SlotState {
     /// Registers the session in a slot as a suspect. A death alone is counted from the dead
     /// process's own record, in one write. If this process dies now, the next one counts the same.
     fn suspect(&mut self, mut record: InFlightRecord, slot: Slot) {
@@ -265,21 +250,9 @@ impl<'a> WorkerSeat<'a> {
         is_suspect: bool,
     ) -> SessionGuard<'a> {
         let in_flight = self.in_flight;
-        let mut state = in_flight.lock();
-        if is_suspect {
-            state.alone_waiting += 1;
-            while state.in_progress > 0 {
-                state = in_flight.wait(state);
-            }
-            state.alone_waiting -= 1;
-            state.is_alone = true;
-        } else {
-            while state.is_alone || state.alone_waiting > 0 {
-                state = in_flight.wait(state);
-            }
-        }
-        state.in_progress += 1;
-        drop(state);
+        let turns = &in_flight.turns;
+        let alone = is_suspect.then(|| turns.write().unwrap_or_else(PoisonError::into_inner));
+        let shared = (!is_suspect).then(|| turns.read().unwrap_or_else(PoisonError::into_inner));
         let record = record();
         if !is_suspect {
             if self.slot.is_none() {
@@ -293,6 +266,8 @@ impl<'a> WorkerSeat<'a> {
             in_flight,
             suspect: is_suspect.then_some(record),
             is_proven: false,
+            _alone: alone,
+            _shared: shared,
         }
     }
 }
@@ -311,6 +286,8 @@ pub struct SessionGuard<'a> {
     in_flight: &'a InFlight,
     suspect: Option<InFlightRecord>,
     is_proven: bool,
+    _alone: Option<RwLockWriteGuard<'a, ()>>,
+    _shared: Option<RwLockReadGuard<'a, ()>>,
 }
 
 impl SessionGuard<'_> {
@@ -354,20 +331,12 @@ impl SessionGuard<'_> {
 
 impl Drop for SessionGuard<'_> {
     fn drop(&mut self) {
-        let mut state = self.in_flight.lock();
-        state.in_progress -= 1;
-        if let Some(record) = self.suspect.take() {
-            state.is_alone = false;
-            // The process survived, so the session did not crash it. A quarantined session stays a
-            // suspect until that is recorded.
-            if !self.is_proven {
-                state.clear(&(record.processor, record.session));
-            }
-        }
-        let is_waited_for = state.waiting > 0;
-        drop(state);
-        if is_waited_for {
-            self.in_flight.changed.notify_all();
+        // The process survived, so the session did not crash it. A quarantined session stays a
+        // suspect until that is recorded.
+        if let Some(record) = self.suspect.take().filter(|_| !self.is_proven) {
+            self.in_flight
+                .lock()
+                .clear(&(record.processor, record.session));
         }
     }
 }

@@ -19,7 +19,7 @@ use session_pipeline_store::{
 
 use crate::config::Config;
 use crate::identity::name_of;
-use crate::registry::Registry;
+use crate::registry::{Refresh, Registry};
 use crate::scan::{self, ContentCheck, ScanContext, SessionStanding};
 
 /// Keys suggested for an unknown one.
@@ -276,7 +276,7 @@ impl<'a> SessionPages<'a> {
             pages.is_gone_sure = walk.is_complete && walk.found > 0;
             pages.notes = walk.skipped;
         }
-        registry.check_folder(config, store, now)?;
+        registry.refresh(config, now, Refresh::Notice(store))?;
         Ok(pages)
     }
 
@@ -334,7 +334,7 @@ pub fn show(
         .as_ref()
         .filter(|_| is_key(key))
         .and_then(|root| root.stat(key));
-    registry.check_folder(config, store, now)?;
+    registry.refresh(config, now, Refresh::Notice(store))?;
     let known = StoredStates::read(registry, store, SessionSelection::One(key))?;
     let is_known = !known.states.rows.is_empty()
         || known

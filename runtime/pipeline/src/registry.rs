@@ -12,9 +12,11 @@ mod loader;
 mod look;
 pub mod plan;
 
+pub use loader::{Access, Loader};
+pub use look::Refresh;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::{Fault, FaultKind, printable};
 use session_pipeline_host::model;
 use session_pipeline_host::processor::Processor;
-use session_pipeline_host::sandbox::{Engines, sha256_hex};
+use session_pipeline_host::sandbox::sha256_hex;
 use session_pipeline_store::{ComponentRecord, Store, StoreError};
 
 use crate::config::Config;
@@ -30,7 +32,7 @@ use crate::report;
 use crate::shipped::ShippedProcessor;
 
 use listing::ProcessorOrigin;
-use loader::{Compiling, LoadedProcessor, Loader};
+use loader::LoadedProcessor;
 use plan::{ActiveProcessor, FolderPlan};
 
 /// Why a processor can't be used.
@@ -105,7 +107,7 @@ enum ComponentSource {
 }
 
 impl Registry {
-    /// A registry with these shipped components. Call [`Registry::examine_folder`] to find those in the
+    /// A registry with these shipped components. Call [`Registry::refresh`] to find those in the
     /// folder.
     pub fn new(shipped: impl IntoIterator<Item = ShippedProcessor>) -> Self {
         let mut shipped: Vec<(ShippedProcessor, String)> = shipped
@@ -178,7 +180,7 @@ impl Registry {
         self.source(name).map(|_| ())
     }
 
-    /// Like [`Registry::check`], but before the folder was examined: any name could be that of a
+    /// Like [`Registry::check`], but before any [`Registry::refresh`]: any name could be that of a
     /// file.
     ///
     /// # Errors
@@ -229,24 +231,22 @@ impl Registry {
         component.map_err(|fault| unavailable(name, fault))
     }
 
-    /// Loads a processor to run it, and creates its tables.
+    /// Loads a processor. With full access, also stores its component, records it and creates its
+    /// tables, as a run needs.
     ///
     /// # Errors
-    /// If the name is unknown, the component can't be used, or the database fails.
-    pub fn load(
+    /// If the name is unknown, the component can't be used, or the database fails. With
+    /// [`Access::Compiled`], also if it is not compiled yet.
+    pub fn get(
         &self,
         name: &str,
         config: &Config,
-        engines: &Engines,
-        store: &Store,
-        now: UtcMicros,
+        loader: Loader<'_>,
     ) -> Result<Processor, RegistryError> {
-        let loader = Loader {
-            config,
-            engines,
-            compiling: Compiling::InStore,
+        let loaded = self.load_checked(name, config, loader)?;
+        let Access::Full(store, now) = loader.access else {
+            return Ok(loaded.processor);
         };
-        let loaded = self.load_checked(name, &loader, Some(store))?;
         let stored = loaded.keep(config);
         stored.map_err(|fault| unavailable(name, fault))?;
         record(&loaded, store, now)?;
@@ -261,61 +261,21 @@ impl Registry {
         Ok(loaded.processor)
     }
 
-    /// Loads a processor for inspection. Writes nothing to the data directory or the database, and
-    /// compiles in `scratch` if necessary.
-    ///
-    /// # Errors
-    /// Same as [`Registry::load`].
-    pub fn load_read_only(
-        &self,
-        name: &str,
-        config: &Config,
-        engines: &Engines,
-        store: Option<&Store>,
-        scratch: &Path,
-    ) -> Result<Processor, RegistryError> {
-        let loader = Loader {
-            config,
-            engines,
-            compiling: Compiling::In(scratch),
-        };
-        self.load_checked(name, &loader, store)
-            .map(|loaded| loaded.processor)
-    }
-
-    /// Like [`Registry::load_read_only`], without waiting: `None` if the processor is not compiled yet or
-    /// can't be used.
-    pub fn load_if_compiled(
-        &self,
-        name: &str,
-        config: &Config,
-        engines: &Engines,
-        store: &Store,
-    ) -> Option<Processor> {
-        let loader = Loader {
-            config,
-            engines,
-            compiling: Compiling::Never,
-        };
-        let loaded = self.load_checked(name, &loader, Some(store)).ok()?;
-        Some(loaded.processor)
-    }
-
     /// Loads a processor and checks its manifest against its name, the operator's grants and the
     /// versions that ran before.
     fn load_checked(
         &self,
         name: &str,
-        loader: &Loader<'_>,
-        store: Option<&Store>,
+        config: &Config,
+        loader: Loader<'_>,
     ) -> Result<LoadedProcessor, RegistryError> {
-        let config = loader.config;
+        let store = loader.access.store();
         let (source, digest) = self.source(name)?;
         let known = match store {
             Some(store) => store.component(&digest)?,
             None => None,
         };
-        let loaded = loader.load(name, &digest, known.as_ref(), || {
+        let loaded = loader.load(name, config, &digest, known.as_ref(), || {
             source.component(config, &digest)
         });
         self.remember_cadence(&digest, &loaded);

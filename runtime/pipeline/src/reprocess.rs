@@ -6,7 +6,7 @@ use session_pipeline_store::{AuditedAction, Store, StoreError};
 
 use crate::config::Config;
 use crate::listing::{self, ListingError};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Refresh, Registry, RegistryError};
 
 /// The result of marking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn reprocess(
     key: Option<&str>,
     audited: AuditedAction,
 ) -> Result<ReprocessReport, ReprocessError> {
-    registry.check_folder(config, store, audited.now)?;
+    registry.refresh(config, audited.now, Refresh::Notice(store))?;
     registry.check(processor)?;
     if let Some(key) = key {
         // Only checks that the session exists. A mistyped key must not look like a session without

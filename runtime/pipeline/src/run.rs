@@ -27,7 +27,7 @@ use session_pipeline_store::{DeletedRows, RunEnd, RunResult, RunStats, Store, St
 
 use crate::config::Config;
 use crate::in_flight::InFlight;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Access, Loader, Refresh, Registry, RegistryError};
 use crate::retention;
 
 pub use dispatch::Progress;
@@ -161,15 +161,9 @@ impl Pipeline {
     /// Loads a processor for one or more runs.
     ///
     /// # Errors
-    /// Same as [`Registry::load`], and if it needs a language model and none is configured.
+    /// Same as [`Registry::get`], and if it needs a language model and none is configured.
     pub fn processor(&self, name: &str) -> Result<Processor, RegistryError> {
-        let processor = self.registry.load(
-            name,
-            &self.config,
-            &self.engines,
-            &self.store,
-            self.clock.now(),
-        )?;
+        let processor = self.registry.get(name, &self.config, self.loader())?;
         if processor.manifest().uses_llm && !self.has_language_model() {
             return Err(RegistryError::NeedsModel {
                 name: name.to_owned(),
@@ -183,11 +177,22 @@ impl Pipeline {
     /// wait for a check that is already running.
     ///
     /// # Errors
-    /// Same as [`Registry::examine_folder`].
+    /// Same as [`Registry::refresh`].
     pub fn examine_folder(&self, waits: bool) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let loader = self.loader();
+        self.refresh(Refresh::All { loader, waits })
+    }
+
+    fn loader(&self) -> Loader<'_> {
+        Loader {
+            engines: &self.engines,
+            access: Access::Full(&self.store, self.clock.now()),
+        }
+    }
+
+    fn refresh(&self, refresh: Refresh<'_>) -> Result<(), StoreError> {
         self.registry
-            .examine_folder(&self.config, &self.engines, &self.store, now, waits)
+            .refresh(&self.config, self.clock.now(), refresh)
     }
 
     /// Opens the sessions root. `None`: it does not exist.
@@ -212,9 +217,7 @@ impl Pipeline {
         request: &RunRequest,
         progress: &dyn Progress,
     ) -> Result<RunReport, RunError> {
-        let now = self.clock.now();
-        self.registry
-            .examine_folder_for(name, &self.config, &self.engines, &self.store, now)?;
+        self.refresh(Refresh::Only(self.loader(), name))?;
         self.registry.check(name)?;
         let _lock = self.running.take(name)?;
         // Checked under the lock, so that a caller that stops the pipeline and waits also waits for

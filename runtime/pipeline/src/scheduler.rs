@@ -55,6 +55,7 @@ use session_pipeline_store::{JobRow, Store};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
+use crate::registry::Refresh;
 use crate::registry::listing::ProcessorOrigin;
 use crate::run::{Pipeline, RunError, RunReport};
 use crate::schedule::TickTooLong;
@@ -144,7 +145,8 @@ impl From<&Result<RunReport, RunError>> for JobResult {
 pub fn cadences(pipeline: &Pipeline) -> Vec<(String, Option<Duration>)> {
     let (registry, config) = (pipeline.registry(), pipeline.config());
     let now = pipeline.clock().now();
-    if let Err(error) = registry.check_folder(config, Some(pipeline.store()), now) {
+    let notice = Refresh::Notice(Some(pipeline.store()));
+    if let Err(error) = registry.refresh(config, now, notice) {
         tracing::warn!(%error, "cannot check the folder of processors");
     }
     let names = registry.names().into_iter();

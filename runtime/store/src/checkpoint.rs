@@ -275,3 +275,34 @@ impl<W: Write> Write for Digested<W> {
         self.inner.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use duckdb::Connection;
+
+    /// The version of DuckDB whose files and checkpoints this module was written for.
+    const DUCKDB_VERSION: &str = "v1.5.6";
+
+    #[test]
+    fn duckdb_has_the_version_whose_checkpoints_were_examined() {
+        let version = Connection::open_in_memory().unwrap().version().unwrap();
+        assert_eq!(
+            version, DUCKDB_VERSION,
+            "DuckDB has another version than the one that `checkpoint.rs` was written for. \
+             In its source, check that: \
+             1. the two headers are still at `HEADERS`, blocks follow them directly, and no block is \
+             larger than `BLOCK_BYTES_MAX`; \
+             2. a checkpoint still writes its header last, so that unchanged headers mean that it did \
+             not finish; \
+             3. the only used blocks that it overwrites are metadata blocks with free space \
+             (`MetadataManager::Flush`), and `pragma_metadata_info()` still lists these with \
+             `free_blocks > 0`; \
+             4. a checkpoint that a reader prevents still fails with \"Cannot CHECKPOINT\" and writes \
+             nothing; \
+             5. `disable_checkpoint_on_shutdown` and `checkpoint_threshold` still prevent all other \
+             checkpoints. \
+             Then run `cargo xtask soak crash corruption`, read \"Why exactly DuckDB\" in \
+             docs/decisions.md, and change `DUCKDB_VERSION`"
+        );
+    }
+}

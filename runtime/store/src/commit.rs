@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use duckdb::arrow::array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use duckdb::{Connection, params};
+use duckdb::types::Value;
+use duckdb::{Connection, params, params_from_iter};
 use session_pipeline_host::manifest::{FIRST_RUN_COLUMN, Manifest};
 use session_pipeline_host::processor::Cost;
 use session_pipeline_host::rows::TableRows;
@@ -206,9 +206,36 @@ fn items(session: &CompletedSession) -> i32 {
     i32::try_from(session.items).unwrap_or(i32::MAX)
 }
 
-const UPDATE_STATE: &str = "UPDATE main.session_processor_state SET username = ?, processed_at = ?, items_extracted = ?, \
-     file_hash = ?, file_size = ?, file_mtime_ns = ?, file_ctime_ns = ?, component_digest = ?, session_seq = ?, \
-     due = ?, missing_since = NULL WHERE processor_name = ? AND session_file = ?";
+/// The columns of a state row with their values. The first two are its key.
+fn state_columns(
+    group: &CommitGroup,
+    session: &CompletedSession,
+    seq: i64,
+) -> [(&'static str, Value); 13] {
+    let (size, mtime_ns, ctime_ns) = observed_columns(session.observed);
+    let integer = |number: Option<i64>| number.map_or(Value::Null, Value::BigInt);
+    let text = |text: &str| Value::Text(text.to_owned());
+    [
+        ("processor_name", text(&group.manifest.name)),
+        ("session_file", text(&session.key)),
+        ("username", text(&session.username)),
+        ("processed_at", timestamp(session.read_at)),
+        ("items_extracted", Value::Int(items(session))),
+        ("file_hash", Value::Text(session.hash.to_string())),
+        ("file_size", integer(size)),
+        ("file_mtime_ns", integer(mtime_ns)),
+        ("file_ctime_ns", integer(ctime_ns)),
+        ("component_digest", text(&group.digest)),
+        ("session_seq", Value::BigInt(seq)),
+        (
+            "due",
+            group
+                .still_due(&session.key)
+                .map_or(Value::Null, Value::Boolean),
+        ),
+        ("missing_since", Value::Null),
+    ]
+}
 
 fn update_state(
     connection: &Connection,
@@ -218,34 +245,24 @@ fn update_state(
     seq: i64,
 ) -> Result<(), StoreError> {
     let db_error = StoreError::database("update the state of a session");
-    let (size, mtime_ns, ctime_ns) = observed_columns(session.observed);
-    let by_row_id = format!("{UPDATE_STATE} AND rowid = ?");
+    let columns = state_columns(group, session, seq);
+    let (key, values) = columns.split_at(2);
+    let assignments: Vec<String> = values
+        .iter()
+        .map(|(column, _)| format!("{column} = ?"))
+        .collect();
+    let by_key = format!(
+        "UPDATE main.session_processor_state SET {} WHERE processor_name = ? AND session_file = ?",
+        assignments.join(", ")
+    );
+    let by_row_id = format!("{by_key} AND rowid = ?");
+    let row_id = Value::BigInt(row_id);
     // Try the row id first. If it is stale, the key finds the row, but scans the table.
-    for (sql, handle) in [(by_row_id.as_str(), Some(row_id)), (UPDATE_STATE, None)] {
-        let hash = session.hash.to_string();
-        let read_at = timestamp(session.read_at);
-        let items = items(session);
-        let values = params![
-            session.username,
-            read_at,
-            items,
-            hash,
-            size,
-            mtime_ns,
-            ctime_ns,
-            group.digest,
-            seq,
-            group.still_due(&session.key),
-            group.manifest.name,
-            session.key,
-        ];
-        let mut all: Vec<&dyn duckdb::ToSql> = values.to_vec();
-        if let Some(handle) = &handle {
-            all.push(handle);
-        }
+    for (sql, row_id) in [(&by_row_id, Some(&row_id)), (&by_key, None)] {
+        let parameters = values.iter().chain(key).map(|(_, value)| value);
         let updated = connection
             .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute(all.as_slice()))
+            .and_then(|mut statement| statement.execute(params_from_iter(parameters.chain(row_id))))
             .map_err(&db_error)?;
         if updated == 1 {
             return Ok(());
@@ -260,85 +277,25 @@ fn append_new_states(
     group: &CommitGroup,
     new: &[(&CompletedSession, i64)],
 ) -> Result<(), StoreError> {
-    if new.is_empty() {
+    let rows = new
+        .iter()
+        .map(|(session, seq)| state_columns(group, session, *seq));
+    let rows: Vec<_> = rows.collect();
+    let Some(first) = rows.first() else {
         return Ok(());
-    }
-    let texts = |value: &dyn Fn(&CompletedSession) -> String| -> ArrayRef {
-        Arc::new(
-            new.iter()
-                .map(|(session, _)| Some(value(session)))
-                .collect::<StringArray>(),
-        )
     };
-    let integers = |value: &dyn Fn(&CompletedSession) -> Option<i64>| -> ArrayRef {
-        Arc::new(
-            new.iter()
-                .map(|(session, _)| value(session))
-                .collect::<Int64Array>(),
-        )
-    };
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("processor_name", texts(&|_| group.manifest.name.clone())),
-        ("session_file", texts(&|session| session.key.clone())),
-        ("username", texts(&|session| session.username.clone())),
-        (
-            "processed_at",
-            Arc::new(
-                new.iter()
-                    .map(|(session, _)| Some(session.read_at.0))
-                    .collect::<TimestampMicrosecondArray>(),
-            ),
-        ),
-        (
-            "items_extracted",
-            Arc::new(
-                new.iter()
-                    .map(|(session, _)| Some(items(session)))
-                    .collect::<Int32Array>(),
-            ),
-        ),
-        ("file_hash", texts(&|session| session.hash.to_string())),
-        (
-            "file_size",
-            integers(&|session| session.observed.map(|observed| bigint(observed.size))),
-        ),
-        (
-            "file_mtime_ns",
-            integers(&|session| session.observed.map(|observed| observed.mtime_ns)),
-        ),
-        (
-            "file_ctime_ns",
-            integers(&|session| session.observed.map(|observed| observed.ctime_ns)),
-        ),
-        ("component_digest", texts(&|_| group.digest.clone())),
-        (
-            "session_seq",
-            Arc::new(
-                new.iter()
-                    .map(|(_, seq)| Some(*seq))
-                    .collect::<Int64Array>(),
-            ),
-        ),
-        (
-            "due",
-            Arc::new(
-                new.iter()
-                    .map(|(session, _)| group.still_due(&session.key))
-                    .collect::<BooleanArray>(),
-            ),
-        ),
-        (
-            "missing_since",
-            Arc::new(TimestampMicrosecondArray::from(vec![None; new.len()])),
-        ),
-    ];
-    append_batch(
-        connection,
-        "main",
-        "session_processor_state",
-        columns,
-        "write the state of new sessions",
-    )
+    let columns = first.each_ref().map(|(column, _)| *column);
+    connection
+        .appender_with_columns_to_db("session_processor_state", "main", &columns)
+        .and_then(|mut appender| {
+            let rows = rows
+                .iter()
+                .map(|row| row.each_ref().map(|(_, value)| value));
+            appender.append_rows(rows)?;
+            // Dropping an appender swallows its errors.
+            appender.flush()
+        })
+        .map_err(StoreError::database("write the state of new sessions"))
 }
 
 fn update_observed(

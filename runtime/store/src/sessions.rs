@@ -2,20 +2,18 @@
 //!
 //! Runs read the more compact [`StateRows`](crate::state_rows::StateRows) instead.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use duckdb::{OptionalExt, params};
+use duckdb::{OptionalExt, Row, params};
 use serde_json::json;
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::processor::Cost;
-use session_pipeline_host::sessions::FileStat;
 
 use crate::audit::{AuditedAction, write_audit};
 use crate::error::StoreError;
 use crate::requests::ReprocessRequests;
 use crate::sql::{quoted, table_of};
+use crate::state::{COLUMNS, INTEGERS, TEXTS, state_row};
 use crate::state_rows::StateRow;
 use crate::store::Store;
 use crate::transaction::in_transaction;
@@ -122,58 +120,16 @@ impl Store {
         let connection = self.reader()?;
         let mut statement = connection
             .prepare(&format!(
-                "SELECT processor_name, session_file, username, rowid, file_size, file_mtime_ns, file_ctime_ns, \
-                 file_hash, epoch_us(processed_at), session_seq, component_digest, coalesce(due, false), \
-                 epoch_us(missing_since), CAST(coalesce(items_extracted, 0) AS BIGINT) \
+                "SELECT {COLUMNS}, processor_name, username, CAST(coalesce(items_extracted, 0) AS BIGINT) \
                  FROM main.session_processor_state WHERE {condition} \
                  ORDER BY session_file, processor_name",
             ))
             .map_err(&db_error)?;
         let mut states = SessionStateRows::default();
-        let mut places: HashMap<String, u16> = HashMap::new();
         let mut rows = statement.query(parameters).map_err(&db_error)?;
         while let Some(row) = rows.next().map_err(&db_error)? {
-            let read = || -> duckdb::Result<(SessionStateRow, Option<String>)> {
-                let observed = match (row.get(4)?, row.get(5)?, row.get(6)?) {
-                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(FileStat {
-                        size,
-                        mtime_ns,
-                        ctime_ns,
-                    }),
-                    _ => None,
-                };
-                let missing_since: Option<i64> = row.get(12)?;
-                let state = SessionStateRow {
-                    processor: row.get(0)?,
-                    key: row.get(1)?,
-                    username: row.get(2)?,
-                    known: StateRow {
-                        row_id: row.get(3)?,
-                        observed,
-                        hash: row
-                            .get::<_, Option<String>>(7)?
-                            .as_deref()
-                            .and_then(ContentHash::from_hex),
-                        processed_at: row.get::<_, Option<i64>>(8)?.map(UtcMicros),
-                        session_seq: row.get(9)?,
-                        digest: None,
-                        is_due: row.get(11)?,
-                        is_missing: missing_since.is_some(),
-                    },
-                    items: row.get(13)?,
-                    missing_since: missing_since.map(UtcMicros),
-                };
-                Ok((state, row.get(10)?))
-            };
-            let (mut state, digest) = read().map_err(&db_error)?;
-            state.known.digest = digest.map(|digest| {
-                let next = u16::try_from(places.len()).unwrap_or(u16::MAX);
-                *places.entry(digest).or_insert_with_key(|digest| {
-                    states.digests.push(digest.clone());
-                    next
-                })
-            });
-            states.rows.push(state);
+            let state = session_state(row, &mut states.digests).map_err(&db_error)?;
+            states.rows.extend(state);
         }
         Ok(states)
     }
@@ -316,4 +272,32 @@ impl Store {
     pub fn watch_requests(&self, processor: &str) -> Arc<ReprocessRequests> {
         self.requests.watch(processor)
     }
+}
+
+fn session_state(
+    row: &Row<'_>,
+    digests: &mut Vec<String>,
+) -> duckdb::Result<Option<SessionStateRow>> {
+    let mut integers = [None; INTEGERS];
+    for (index, integer) in integers.iter_mut().enumerate() {
+        *integer = row.get(index)?;
+    }
+    let mut texts: [Option<String>; TEXTS] = Default::default();
+    for (index, text) in texts.iter_mut().enumerate() {
+        *text = row.get(INTEGERS + index)?;
+    }
+    let texts = texts.each_ref().map(|text| text.as_deref());
+    let Some((key, known)) = state_row(integers, texts, digests) else {
+        return Ok(None);
+    };
+    let [.., missing_since] = integers;
+    let more = INTEGERS + TEXTS;
+    Ok(Some(SessionStateRow {
+        processor: row.get(more)?,
+        key: key.to_owned(),
+        username: row.get(more + 1)?,
+        known,
+        items: row.get(more + 2)?,
+        missing_since: missing_since.map(UtcMicros),
+    }))
 }

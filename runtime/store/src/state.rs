@@ -1,15 +1,59 @@
 //! The table `session_processor_state`: the state of each session.
 
-use duckdb::arrow::array::{
-    Array, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use std::array::from_fn;
+
+use duckdb::arrow::array::{Array, Int64Array, RecordBatch, StringArray};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::sessions::FileStat;
 
 use crate::error::StoreError;
-use crate::state_rows::{StateRow, StateRows};
+use crate::state_rows::{StateRow, StateRows, digest_index};
 use crate::store::Store;
+
+/// The columns that [`state_row`] takes, in its order: integers, then texts.
+pub(crate) const COLUMNS: &str = "rowid, file_size, file_mtime_ns, file_ctime_ns, session_seq, epoch_us(processed_at), \
+     CAST(coalesce(due, false) AS BIGINT), epoch_us(missing_since), session_file, file_hash, component_digest";
+pub(crate) const INTEGERS: usize = 8;
+pub(crate) const TEXTS: usize = 3;
+
+/// Builds a state row from its columns. Returns it with its key. New digests are added to
+/// `digests`.
+pub(crate) fn state_row<'a>(
+    integers: [Option<i64>; INTEGERS],
+    texts: [Option<&'a str>; TEXTS],
+    digests: &mut Vec<String>,
+) -> Option<(&'a str, StateRow)> {
+    let [
+        row_id,
+        size,
+        mtime_ns,
+        ctime_ns,
+        session_seq,
+        processed_at,
+        due,
+        missing_since,
+    ] = integers;
+    let [key, hash, digest] = texts;
+    let observed = || {
+        Some(FileStat {
+            size: u64::try_from(size?).unwrap_or(0),
+            mtime_ns: mtime_ns?,
+            ctime_ns: ctime_ns?,
+        })
+    };
+    let state = StateRow {
+        row_id: row_id?,
+        observed: observed(),
+        hash: hash.and_then(ContentHash::from_hex),
+        processed_at: processed_at.map(UtcMicros),
+        session_seq,
+        digest: digest.map(|digest| digest_index(digests, digest)),
+        is_due: due == Some(1),
+        is_missing: missing_since.is_some(),
+    };
+    Some((key?, state))
+}
 
 impl Store {
     /// All state rows of a processor, streamed. A query per file would scan the table each time.
@@ -28,11 +72,9 @@ impl Store {
             .map_err(&db_error)?;
         let rows = usize::try_from(rows).unwrap_or(0);
         let mut statement = connection
-            .prepare(
-                "SELECT rowid, session_file, file_size, file_mtime_ns, file_ctime_ns, session_seq, \
-                 processed_at, file_hash, component_digest, due, missing_since IS NOT NULL \
-                 FROM main.session_processor_state WHERE processor_name = ?",
-            )
+            .prepare(&format!(
+                "SELECT {COLUMNS} FROM main.session_processor_state WHERE processor_name = ?"
+            ))
             .map_err(&db_error)?;
         let mut known = StateRows::with_capacity(rows);
         for (index, batch) in (0..).zip(statement.stream_arrow([processor]).map_err(&db_error)?) {
@@ -46,60 +88,15 @@ impl Store {
 }
 
 fn add_batch(known: &mut StateRows, batch: &RecordBatch) {
-    let integers = |index: usize| batch.column(index).as_any().downcast_ref::<Int64Array>();
-    let texts = |index: usize| batch.column(index).as_any().downcast_ref::<StringArray>();
-    let flags = |index: usize| batch.column(index).as_any().downcast_ref::<BooleanArray>();
-    let times = batch
-        .column(6)
-        .as_any()
-        .downcast_ref::<TimestampMicrosecondArray>();
-    let integer = |index: usize, row: usize| {
-        integers(index)
-            .filter(|a| a.is_valid(row))
-            .map(|a| a.value(row))
-    };
-    let text = |index: usize, row: usize| {
-        texts(index)
-            .filter(|a| a.is_valid(row))
-            .map(|a| a.value(row))
-    };
-    let flag =
-        |index: usize, row: usize| flags(index).is_some_and(|a| a.is_valid(row) && a.value(row));
-    let mut last_digest: Option<(String, u16)> = None;
+    let column = |index: usize| batch.column(index).as_any();
+    let integers: [Option<&Int64Array>; INTEGERS] = from_fn(|index| column(index).downcast_ref());
+    let texts: [Option<&StringArray>; TEXTS] =
+        from_fn(|index| column(INTEGERS + index).downcast_ref());
     for row in 0..batch.num_rows() {
-        let (Some(row_id), Some(key)) = (integer(0, row), text(1, row)) else {
-            continue;
-        };
-        let observed = match (integer(2, row), integer(3, row), integer(4, row)) {
-            (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(FileStat {
-                size: u64::try_from(size).unwrap_or(0),
-                mtime_ns,
-                ctime_ns,
-            }),
-            _ => None,
-        };
-        let digest = text(8, row).map(|digest| match &last_digest {
-            Some((last, index)) if last == digest => *index,
-            _ => {
-                let index = known.digest_index(digest);
-                last_digest = Some((digest.to_owned(), index));
-                index
-            }
-        });
-        known.add(
-            key,
-            StateRow {
-                row_id,
-                observed,
-                hash: text(7, row).and_then(ContentHash::from_hex),
-                processed_at: times
-                    .filter(|a| a.is_valid(row))
-                    .map(|a| UtcMicros(a.value(row))),
-                session_seq: integer(5, row),
-                digest,
-                is_due: flag(9, row),
-                is_missing: flag(10, row),
-            },
-        );
+        let integers = integers.map(|column| Some(column.filter(|a| a.is_valid(row))?.value(row)));
+        let texts = texts.map(|column| Some(column.filter(|a| a.is_valid(row))?.value(row)));
+        if let Some((key, state)) = state_row(integers, texts, &mut known.digests) {
+            known.add(key, state);
+        }
     }
 }

@@ -95,15 +95,7 @@ impl StateRows {
 
     /// The index of a digest. Adds new digests.
     pub fn digest_index(&mut self, digest: &str) -> u16 {
-        let position = self
-            .digests
-            .iter()
-            .position(|known| known == digest)
-            .unwrap_or_else(|| {
-                self.digests.push(digest.to_owned());
-                self.digests.len() - 1
-            });
-        u16::try_from(position).unwrap_or(u16::MAX)
+        digest_index(&mut self.digests, digest)
     }
 
     /// The state row of a session.
@@ -142,6 +134,16 @@ impl StateRows {
         rows.filter(|(span, row)| !span.is_seen && !row.is_missing)
             .map(|(_, row)| row)
     }
+}
+
+/// The index of a digest. Adds new digests.
+pub(crate) fn digest_index(digests: &mut Vec<String>, digest: &str) -> u16 {
+    let known = digests.iter().position(|known| known == digest);
+    let index = known.unwrap_or_else(|| {
+        digests.push(digest.to_owned());
+        digests.len() - 1
+    });
+    u16::try_from(index).unwrap_or(u16::MAX)
 }
 
 fn key_of<'a>(keys: &'a str, entries: &[(KeySpan, StateRow)], index: u32) -> &'a str {

@@ -183,6 +183,39 @@ fn smallest_values() -> Vec<(String, String)> {
 }
 
 #[test]
+fn each_number_sets_the_field_that_it_names_and_no_other() {
+    let dir = DataDir::new();
+    let lines = |text: &str| {
+        let config = format!("{:#?}", config_of(&dir, text));
+        config.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = lines("");
+    let mut seen = Vec::new();
+    for (key, value) in smallest_values() {
+        // They have the table of all other limits. `workers` is fixed by `config_of`.
+        if key.starts_with("processors.") || key == "workers" {
+            continue;
+        }
+        let after = lines(&format!("{key} = {value}\n"));
+        let first = before.iter().zip(&after).position(|(a, b)| a != b);
+        let first = first.unwrap_or_else(|| panic!("{key} changes nothing"));
+        let same_end = before.iter().rev().zip(after.iter().rev());
+        let same_end = same_end.take_while(|(a, b)| a == b).count();
+        // The number in a `Some` is on a line of its own.
+        let mut names = before[..=first].iter().rev();
+        let (field, _) = names.find_map(|line| line.split_once(':')).unwrap();
+        let expected = match key.as_str() {
+            "database.memory_limit" => "database_memory_bytes",
+            key => key,
+        };
+        assert!(expected.ends_with(field.trim()), "{key} sets {field}");
+        assert_eq!(before.len() - same_end, first + 1, "{key} sets one field");
+        assert!(!seen.contains(&first), "{key} sets the field of another");
+        seen.push(first);
+    }
+}
+
+#[test]
 fn a_run_completes_without_busy_waiting_with_any_key_at_its_minimum() {
     let smallest = smallest_values();
     assert!(smallest.len() > 50, "{smallest:?}");

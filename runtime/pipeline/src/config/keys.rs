@@ -20,6 +20,10 @@ use crate::schedule::{self, Schedule};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The largest integer in TOML.
 const COUNT_MAX: u64 = i64::MAX as u64;
 
@@ -89,432 +93,174 @@ pub struct ConfigKey {
 /// The table of a processor's settings, in which every key is allowed.
 pub(super) const SETTINGS: &str = "settings";
 
-pub(super) const TOP: &[Key<Draft>] = &[
-    Key {
-        name: "data_dir",
-        value: ConfigValue::Path(|draft, path| draft.data_dir = Some(path)),
-    },
-    Key {
-        name: "sessions",
-        value: ConfigValue::Path(|draft, path| draft.sessions_root = Some(path)),
-    },
-    Key {
-        name: "workers",
-        // Each worker reserves 32 GiB of address space, of which a process has 128 TiB.
-        value: ConfigValue::Count(1, 512, |draft, count| draft.config.workers = size(count)),
-    },
-    Key {
-        name: "quiet_window",
-        value: ConfigValue::Time(Duration::ZERO, Duration::from_secs(3600), |draft, time| {
-            draft.config.quiet_window = time;
-        }),
-    },
-    Key {
-        name: "keep_missing_days",
-        value: ConfigValue::Count(1, 36_500, |draft, days| {
-            draft.config.keep_missing_days = u32::try_from(days).ok();
-        }),
-    },
-];
+/// A table of keys: for each, its name, the type and bounds of its value, and in brackets the field
+/// that it sets, or a setter. Without brackets, it sets the field with its name.
+macro_rules! keys {
+    ($table:ident: $target:ty {
+        $($name:ident: $kind:ident($($bound:expr),*) $([$($set:tt)+])?,)*
+    }) => {
+        pub(super) const $table: &[Key<$target>] = &[$(Key {
+            name: stringify!($name),
+            value: ConfigValue::$kind($($bound,)* set!($name $([$($set)+])?)),
+        }),*];
+    };
+}
 
-pub(super) const DATABASE: &[Key<Draft>] = &[Key {
-    name: "memory_limit",
-    value: ConfigValue::Size(64 * MIB, 1024 * GIB, |draft, bytes| {
-        draft.config.database_memory_bytes = bytes;
-    }),
-}];
+macro_rules! set {
+    ($name:ident) => { set!($name [$name]) };
+    ($name:ident [as usize]) => { set!($name [$name as usize]) };
+    ($name:ident [$($field:ident).+]) => { |target, value| target.$($field).+ = value.into() };
+    ($name:ident [$($field:ident).+ as usize]) => {
+        |target, value| target.$($field).+ = usize::try_from(value).unwrap_or(usize::MAX)
+    };
+    ($name:ident [$set:expr]) => { $set };
+}
 
-pub(super) const SERVICE: &[Key<Draft>] = &[
-    Key {
-        name: "llm_sessions_max",
-        value: ConfigValue::Count(1, COUNT_MAX, |draft, count| {
-            draft.config.service.llm_sessions_max = Some(count);
-        }),
-    },
-    Key {
-        name: "run_time_max",
-        value: ConfigValue::Time(
-            Duration::from_secs(1),
-            Duration::from_secs(24 * 3600),
-            |draft, time| draft.config.service.run_time_max = time,
-        ),
-    },
-    Key {
-        name: "query_time_max",
-        value: ConfigValue::Time(
-            Duration::from_secs(1),
-            Duration::from_secs(3600),
-            |draft, time| draft.config.service.query_time_max = time,
-        ),
-    },
-    Key {
-        name: "usage_retention_days",
-        value: ConfigValue::Count(1, 36_500, |draft, days| {
-            draft.config.service.usage_retention_days = u32::try_from(days).ok();
-        }),
-    },
-    Key {
-        name: "trusted_proxies",
-        value: ConfigValue::Text(
-            "addresses or networks with commas between them, such as \"127.0.0.1, 10.0.0.0/8\"",
-            |draft, text| {
-                let networks = text.split(',').map(|network| network.trim().parse().ok());
-                draft.config.service.trusted_proxies = networks.collect::<Option<_>>()?;
-                Some(())
-            },
-        ),
-    },
-    Key {
-        name: "hosts",
-        value: ConfigValue::Text(
-            "host names with commas between them, such as \"pipeline.example.com, pipeline\"",
-            |draft, text| {
-                let is_host = |host: &String| {
-                    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
-                    !host.is_empty() && host.chars().all(is_allowed)
-                };
-                let hosts = text.split(',').map(|host| host.trim().to_ascii_lowercase());
-                let hosts: Vec<String> = hosts.collect();
-                let is_good = hosts.iter().all(is_host);
-                is_good.then(|| draft.config.service.hosts = hosts)
-            },
-        ),
-    },
-    Key {
-        name: "user_bytes_max",
-        value: ConfigValue::Size(MIB, 1 << 60, |draft, bytes| {
-            draft.config.service.user_bytes_max = bytes;
-        }),
-    },
-    Key {
-        name: "user_files_max",
-        value: ConfigValue::Count(1, 1 << 40, |draft, count| {
-            draft.config.service.user_files_max = count;
-        }),
-    },
-    Key {
-        name: "free_space_min",
-        value: ConfigValue::Size(0, 1 << 50, |draft, bytes| {
-            draft.config.service.free_space_min = bytes;
-        }),
-    },
-];
+keys! { TOP: Draft {
+    data_dir: Path(),
+    sessions: Path() [sessions_root],
+    // Each worker reserves 32 GiB of address space, of which a process has 128 TiB.
+    workers: Count(1, 512) [config.workers as usize],
+    quiet_window: Time(Duration::ZERO, HOUR) [config.quiet_window],
+    keep_missing_days: Count(1, 36_500) [|draft, days| {
+        draft.config.keep_missing_days = u32::try_from(days).ok()
+    }],
+} }
 
-pub(super) const REPORT: &[Key<Draft>] = &[Key {
-    name: "prices",
-    value: ConfigValue::Path(|draft, path| draft.config.prices_file = Some(path)),
-}];
+keys! { DATABASE: Draft {
+    memory_limit: Size(64 * MIB, 1024 * GIB) [config.database_memory_bytes],
+} }
 
-pub(super) const SCHEDULER: &[Key<Draft>] = &[
-    Key {
-        name: "tick",
-        value: ConfigValue::Time(
-            Duration::from_secs(1),
-            Duration::from_secs(24 * 3600),
-            |draft, time| draft.config.scheduler.tick = time,
-        ),
-    },
-    Key {
-        name: "startup_grace",
-        value: ConfigValue::Time(
-            Duration::ZERO,
-            Duration::from_secs(24 * 3600),
-            |draft, time| {
-                draft.config.scheduler.startup_grace = time;
-            },
-        ),
-    },
-];
+keys! { SERVICE: Draft {
+    llm_sessions_max: Count(1, COUNT_MAX) [config.service.llm_sessions_max],
+    run_time_max: Time(SECOND, DAY) [config.service.run_time_max],
+    query_time_max: Time(SECOND, HOUR) [config.service.query_time_max],
+    usage_retention_days: Count(1, 36_500) [|draft, days| {
+        draft.config.service.usage_retention_days = u32::try_from(days).ok()
+    }],
+    trusted_proxies: Text(
+        "addresses or networks with commas between them, such as \"127.0.0.1, 10.0.0.0/8\""
+    ) [|draft, text| {
+        let networks = text.split(',').map(|network| network.trim().parse().ok());
+        draft.config.service.trusted_proxies = networks.collect::<Option<_>>()?;
+        Some(())
+    }],
+    hosts: Text(
+        "host names with commas between them, such as \"pipeline.example.com, pipeline\""
+    ) [|draft, text| {
+        let is_host = |host: &String| {
+            let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+            !host.is_empty() && host.chars().all(is_allowed)
+        };
+        let hosts = text.split(',').map(|host| host.trim().to_ascii_lowercase());
+        let hosts: Vec<String> = hosts.collect();
+        let is_good = hosts.iter().all(is_host);
+        is_good.then(|| draft.config.service.hosts = hosts)
+    }],
+    user_bytes_max: Size(MIB, 1 << 60) [config.service.user_bytes_max],
+    user_files_max: Count(1, 1 << 40) [config.service.user_files_max],
+    free_space_min: Size(0, 1 << 50) [config.service.free_space_min],
+} }
 
-pub(super) const HEALTH: &[Key<Draft>] = &[Key {
-    name: "stuck_file_grace",
-    value: ConfigValue::Time(
-        Duration::from_secs(1),
-        Duration::from_secs(366 * 24 * 3600),
-        |draft, time| draft.config.stuck_file_grace = Some(time),
-    ),
-}];
+keys! { REPORT: Draft {
+    prices: Path() [config.prices_file],
+} }
 
-pub(super) const LLM: &[Key<LlmConfig>] = &[
-    Key {
-        name: "provider",
-        value: ConfigValue::Text("\"anthropic\" or \"openai_compat\"", |llm, text| {
-            let known = [Provider::Anthropic, Provider::OpenAiCompat];
-            llm.provider = Some(known.into_iter().find(|known| known.as_str() == text)?);
-            Some(())
-        }),
-    },
-    Key {
-        name: "model",
-        value: ConfigValue::Text(
-            "the model's id as its provider writes it, without spaces",
-            |llm, text| {
-                let is_id = text.len() <= 200 && text.chars().all(|c| c.is_ascii_graphic());
-                is_id.then(|| llm.model = text.to_owned())
-            },
-        ),
-    },
-    Key {
-        name: "base_url",
-        value: ConfigValue::Text(ADDRESS_ALLOWED, |llm, text| {
-            llm.base_url = Some(ProviderUrl::parse(text)?);
-            Some(())
-        }),
-    },
-    Key {
-        name: "api_key_file",
-        value: ConfigValue::Path(|llm, path| llm.api_key_file = Some(path)),
-    },
-    Key {
-        name: "api_key_env",
-        value: ConfigValue::Text("the name of an environment variable", |llm, text| {
-            let is_name = !text.starts_with(|c: char| c.is_ascii_digit())
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            is_name.then(|| llm.api_key_env = Some(text.to_owned()))
-        }),
-    },
-    Key {
-        name: "structured_output",
-        value: ConfigValue::Text("\"strict\", \"json\" or \"auto\"", |llm, text| {
-            llm.structured_output = match text {
-                "strict" => StructuredOutput::Strict,
-                "json" => StructuredOutput::Json,
-                "auto" => StructuredOutput::Auto,
-                _ => return None,
-            };
-            Some(())
-        }),
-    },
-    Key {
-        name: "verify_ssl",
-        value: ConfigValue::Flag(|llm, verify| llm.verify_ssl = verify),
-    },
-    Key {
-        name: "allow_http",
-        value: ConfigValue::Flag(|llm, allow| llm.allow_http = allow),
-    },
-    Key {
-        name: "proxy",
-        value: ConfigValue::Text(ADDRESS_ALLOWED, |llm, text| {
-            llm.proxy = Some(ProviderUrl::parse(text)?);
-            Some(())
-        }),
-    },
-    Key {
-        name: "timeout",
-        value: ConfigValue::Time(
-            Duration::from_secs(1),
-            Duration::from_secs(3600),
-            |llm, time| {
-                llm.timeout = time;
-            },
-        ),
-    },
-    Key {
-        name: "attempts_max",
-        value: ConfigValue::Count(1, 10, |llm, count| {
-            llm.attempts_max = u32::try_from(count).unwrap_or(u32::MAX);
-        }),
-    },
-    Key {
-        name: "session_calls_max",
-        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| {
-            llm.budgets.session.calls_max = count
-        }),
-    },
-    Key {
-        name: "session_tokens_max",
-        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| {
-            llm.budgets.session.tokens_max = count
-        }),
-    },
-    Key {
-        name: "run_calls_max",
-        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| llm.budgets.run.calls_max = count),
-    },
-    Key {
-        name: "run_tokens_max",
-        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| {
-            llm.budgets.run.tokens_max = count
-        }),
-    },
-    Key {
-        name: "day_calls_max",
-        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| llm.budgets.day.calls_max = count),
-    },
-    Key {
-        name: "day_tokens_max",
-        value: ConfigValue::Count(0, COUNT_MAX, |llm, count| {
-            llm.budgets.day.tokens_max = count
-        }),
-    },
-];
+keys! { SCHEDULER: Draft {
+    tick: Time(SECOND, DAY) [config.scheduler.tick],
+    startup_grace: Time(Duration::ZERO, DAY) [config.scheduler.startup_grace],
+} }
 
-pub(super) const GROUP: &[Key<GroupLimits>] = &[
-    Key {
-        name: "sessions_max",
-        value: ConfigValue::Count(1, 10_000, |group, count| group.sessions_max = size(count)),
-    },
-    Key {
-        name: "rows_max",
-        value: ConfigValue::Count(1, 10_000_000, |group, count| group.rows_max = count),
-    },
-    Key {
-        name: "bytes_max",
-        value: ConfigValue::Size(64 * KIB, GIB, |group, bytes| group.bytes_max = bytes),
-    },
-    Key {
-        name: "wait_max",
-        value: ConfigValue::Time(Duration::ZERO, Duration::from_secs(10), |group, time| {
-            group.wait_max = time;
-        }),
-    },
-];
+keys! { HEALTH: Draft {
+    stuck_file_grace: Time(SECOND, YEAR) [config.stuck_file_grace],
+} }
 
-pub(super) const LIMITS: &[Key<Limits>] = &[
-    Key {
-        name: "fuel_base",
-        value: ConfigValue::Count(1, COUNT_MAX, |limits, count| limits.fuel_base = count),
-    },
-    Key {
-        name: "fuel_per_byte",
-        value: ConfigValue::Count(0, COUNT_MAX, |limits, count| limits.fuel_per_byte = count),
-    },
-    Key {
-        name: "cpu_base",
-        value: ConfigValue::Time(
-            Duration::from_millis(10),
-            Duration::from_secs(24 * 3600),
-            |limits, time| limits.cpu_base = time,
-        ),
-    },
-    Key {
-        name: "bytes_per_cpu_second",
-        value: ConfigValue::Size(KIB, 1024 * GIB, |limits, bytes| {
-            limits.bytes_per_cpu_second = bytes;
-        }),
-    },
-    Key {
-        name: "wall_max",
-        value: ConfigValue::Time(
-            Duration::from_secs(1),
-            Duration::from_secs(24 * 3600),
-            |limits, time| limits.wall_max = time,
-        ),
-    },
-    Key {
-        name: "memory_bytes_max",
-        // From one page of WebAssembly to the whole 32-bit address space.
-        value: ConfigValue::Size(64 * KIB, 4 * GIB, |limits, bytes| {
-            limits.memory_bytes_max = size(bytes);
-        }),
-    },
-    Key {
-        name: "table_elements_max",
-        value: ConfigValue::Count(1, 10_000_000, |limits, count| {
-            limits.table_elements_max = size(count);
-        }),
-    },
-    Key {
-        name: "stack_bytes_max",
-        value: ConfigValue::Size(64 * KIB, 64 * MIB, |limits, bytes| {
-            limits.stack_bytes_max = size(bytes);
-        }),
-    },
-    Key {
-        name: "session_bytes_max",
-        value: ConfigValue::Size(1, 1024 * GIB, |limits, bytes| {
-            limits.session_bytes_max = bytes
-        }),
-    },
-    Key {
-        name: "rows_max",
-        value: ConfigValue::Count(1, 100_000_000, |limits, count| limits.rows_max = count),
-    },
-    Key {
-        name: "row_bytes_max",
-        // All texts of a column are in one array, which is limited to 2 GiB.
-        value: ConfigValue::Size(KIB, GIB, |limits, bytes| limits.row_bytes_max = bytes),
-    },
-    Key {
-        name: "one_row_bytes_max",
-        value: ConfigValue::Size(KIB, 64 * MIB, |limits, bytes| {
-            limits.one_row_bytes_max = bytes
-        }),
-    },
-    Key {
-        name: "lookup_rows_max",
-        value: ConfigValue::Count(1, 1_000_000, |limits, count| {
-            limits.lookup_rows_max = size(count);
-        }),
-    },
-    Key {
-        name: "lookup_bytes_max",
-        value: ConfigValue::Size(64 * KIB, GIB, |limits, bytes| {
-            limits.lookup_bytes_max = bytes
-        }),
-    },
-    Key {
-        name: "call_bytes_max",
-        value: ConfigValue::Size(64 * KIB, GIB, |limits, bytes| {
-            limits.call_bytes_max = size(bytes)
-        }),
-    },
-    Key {
-        name: "log_bytes_max",
-        value: ConfigValue::Size(0, 64 * MIB, |limits, bytes| {
-            limits.log_bytes_max = size(bytes)
-        }),
-    },
-    Key {
-        name: "host_calls_max",
-        value: ConfigValue::Count(1, COUNT_MAX, |limits, count| limits.host_calls_max = count),
-    },
-    Key {
-        name: "line_bytes_max",
-        value: ConfigValue::Size(KIB, GIB, |limits, bytes| {
-            limits.line_bytes_max = size(bytes)
-        }),
-    },
-    Key {
-        name: "component_bytes_max",
-        value: ConfigValue::Size(KIB, GIB, |limits, bytes| limits.component_bytes_max = bytes),
-    },
-    Key {
-        name: "compile_memory_bytes_max",
-        value: ConfigValue::Size(64 * MIB, 1024 * GIB, |limits, bytes| {
-            limits.compile_memory_bytes_max = bytes;
-        }),
-    },
-    Key {
-        name: "compile_cpu_max",
-        // The operating system counts CPU time limits in whole seconds.
-        value: ConfigValue::Time(
-            Duration::from_secs(1),
-            Duration::from_secs(3600),
-            |limits, time| {
-                limits.compile_cpu_max = time;
-            },
-        ),
-    },
-];
+keys! { LLM: LlmConfig {
+    provider: Text("\"anthropic\" or \"openai_compat\"") [|llm, text| {
+        let known = [Provider::Anthropic, Provider::OpenAiCompat];
+        llm.provider = Some(known.into_iter().find(|known| known.as_str() == text)?);
+        Some(())
+    }],
+    model: Text("the model's id as its provider writes it, without spaces") [|llm, text| {
+        let is_id = text.len() <= 200 && text.chars().all(|c| c.is_ascii_graphic());
+        is_id.then(|| llm.model = text.to_owned())
+    }],
+    base_url: Text(ADDRESS_ALLOWED) [|llm, text| {
+        llm.base_url = Some(ProviderUrl::parse(text)?);
+        Some(())
+    }],
+    api_key_file: Path(),
+    api_key_env: Text("the name of an environment variable") [|llm, text| {
+        let is_name = !text.starts_with(|c: char| c.is_ascii_digit())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        is_name.then(|| llm.api_key_env = Some(text.to_owned()))
+    }],
+    structured_output: Text("\"strict\", \"json\" or \"auto\"") [|llm, text| {
+        llm.structured_output = match text {
+            "strict" => StructuredOutput::Strict,
+            "json" => StructuredOutput::Json,
+            "auto" => StructuredOutput::Auto,
+            _ => return None,
+        };
+        Some(())
+    }],
+    verify_ssl: Flag(),
+    allow_http: Flag(),
+    proxy: Text(ADDRESS_ALLOWED) [|llm, text| {
+        llm.proxy = Some(ProviderUrl::parse(text)?);
+        Some(())
+    }],
+    timeout: Time(SECOND, HOUR),
+    attempts_max: Count(1, 10) [|llm, count| {
+        llm.attempts_max = u32::try_from(count).unwrap_or(u32::MAX)
+    }],
+    session_calls_max: Count(0, COUNT_MAX) [budgets.session.calls_max],
+    session_tokens_max: Count(0, COUNT_MAX) [budgets.session.tokens_max],
+    run_calls_max: Count(0, COUNT_MAX) [budgets.run.calls_max],
+    run_tokens_max: Count(0, COUNT_MAX) [budgets.run.tokens_max],
+    day_calls_max: Count(0, COUNT_MAX) [budgets.day.calls_max],
+    day_tokens_max: Count(0, COUNT_MAX) [budgets.day.tokens_max],
+} }
 
-pub(super) const PROCESSOR: &[Key<ProcessorConfig>] = &[
-    Key {
-        name: "llm",
-        value: ConfigValue::Flag(|processor, is_granted| processor.llm = Some(is_granted)),
-    },
-    Key {
-        name: "allow_lower_version",
-        value: ConfigValue::Flag(|processor, is_allowed| {
-            processor.allow_lower_version = is_allowed
-        }),
-    },
-    Key {
-        name: "schedule",
-        value: ConfigValue::Schedule(|processor, schedule| processor.schedule = Some(schedule)),
-    },
-];
+keys! { GROUP: GroupLimits {
+    sessions_max: Count(1, 10_000) [as usize],
+    rows_max: Count(1, 10_000_000),
+    bytes_max: Size(64 * KIB, GIB),
+    wait_max: Time(Duration::ZERO, Duration::from_secs(10)),
+} }
+
+keys! { LIMITS: Limits {
+    fuel_base: Count(1, COUNT_MAX),
+    fuel_per_byte: Count(0, COUNT_MAX),
+    cpu_base: Time(Duration::from_millis(10), DAY),
+    bytes_per_cpu_second: Size(KIB, 1024 * GIB),
+    wall_max: Time(SECOND, DAY),
+    // From one page of WebAssembly to the whole 32-bit address space.
+    memory_bytes_max: Size(64 * KIB, 4 * GIB) [as usize],
+    table_elements_max: Count(1, 10_000_000) [as usize],
+    stack_bytes_max: Size(64 * KIB, 64 * MIB) [as usize],
+    session_bytes_max: Size(1, 1024 * GIB),
+    rows_max: Count(1, 100_000_000),
+    // All texts of a column are in one array, which is limited to 2 GiB.
+    row_bytes_max: Size(KIB, GIB),
+    one_row_bytes_max: Size(KIB, 64 * MIB),
+    lookup_rows_max: Count(1, 1_000_000) [as usize],
+    lookup_bytes_max: Size(64 * KIB, GIB),
+    call_bytes_max: Size(64 * KIB, GIB) [as usize],
+    log_bytes_max: Size(0, 64 * MIB) [as usize],
+    host_calls_max: Count(1, COUNT_MAX),
+    line_bytes_max: Size(KIB, GIB) [as usize],
+    component_bytes_max: Size(KIB, GIB),
+    compile_memory_bytes_max: Size(64 * MIB, 1024 * GIB),
+    // The operating system counts CPU time limits in whole seconds.
+    compile_cpu_max: Time(SECOND, HOUR),
+} }
+
+keys! { PROCESSOR: ProcessorConfig {
+    llm: Flag(),
+    allow_lower_version: Flag(),
+    schedule: Schedule(),
+} }
 
 /// Every key that a config file can contain, except the free keys of `processors.<name>.settings`.
 pub fn config_keys() -> Vec<ConfigKey> {
@@ -585,8 +331,4 @@ fn time_in_words(time: Duration) -> String {
 
 fn size_in_words(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
-}
-
-fn size(count: u64) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
 }

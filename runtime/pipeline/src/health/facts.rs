@@ -19,8 +19,8 @@ use crate::health::backlog::{
     LagGrace, PendingSessions, ProcessorBacklog, SessionFiles, WaitingSession,
 };
 use crate::health::checks::SchemaStatus;
-use crate::registry::Registry;
 use crate::registry::plan::FolderPlan;
+use crate::registry::{Refresh, Registry};
 use crate::scan::{self, ContentCheck, ScanContext, SessionStanding};
 use crate::scheduler::SchedulerStatus;
 use crate::scheduler::timetable::DEFAULT_CADENCE;
@@ -241,7 +241,7 @@ impl HealthFacts {
 
 fn folder(sources: &HealthSources<'_>) -> Result<Arc<FolderPlan>, String> {
     let (registry, store) = (sources.registry, sources.store());
-    let noticed = registry.check_folder(sources.config, store, sources.now);
+    let noticed = registry.refresh(sources.config, sources.now, Refresh::Notice(store));
     noticed.map(|()| registry.plan()).map_err(text)
 }
 

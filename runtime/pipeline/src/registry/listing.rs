@@ -13,7 +13,7 @@ use session_pipeline_host::sandbox::Engines;
 use session_pipeline_store::{Store, StoreError};
 
 use crate::config::Config;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Access, Loader, Registry, RegistryError};
 use crate::status;
 
 /// The origin of a processor.
@@ -102,27 +102,30 @@ pub fn list(
     has_model: bool,
 ) -> Result<Vec<ListedProcessor>, StoreError> {
     let engines = Engines::new(config.pool_limits(), 0);
+    let loader = Loader {
+        engines: &engines,
+        access: Access::ReadOnly(store, scratch),
+    };
     let names = registry.names();
     let known = status::processors(store, &names)?;
     let mut processors = Vec::new();
     for name in &names {
-        let (processor, unavailable) =
-            match registry.load_read_only(name, config, &engines, store, scratch) {
-                Ok(processor) => {
-                    let lacks_model = processor.manifest().uses_llm && !has_model;
-                    (
-                        Some(processor),
-                        lacks_model.then(model::missing_model_error),
-                    )
-                }
-                Err(RegistryError::Store(error)) => return Err(error),
-                Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
-                Err(
-                    error @ (RegistryError::Unknown { .. }
-                    | RegistryError::NeedsModel { .. }
-                    | RegistryError::Rejected { .. }),
-                ) => (None, Some(error.to_string())),
-            };
+        let (processor, unavailable) = match registry.get(name, config, loader) {
+            Ok(processor) => {
+                let lacks_model = processor.manifest().uses_llm && !has_model;
+                (
+                    Some(processor),
+                    lacks_model.then(model::missing_model_error),
+                )
+            }
+            Err(RegistryError::Store(error)) => return Err(error),
+            Err(RegistryError::Unavailable { fault, .. }) => (None, Some(fault.to_string())),
+            Err(
+                error @ (RegistryError::Unknown { .. }
+                | RegistryError::NeedsModel { .. }
+                | RegistryError::Rejected { .. }),
+            ) => (None, Some(error.to_string())),
+        };
         let manifest = processor.as_ref().map(Processor::manifest);
         let own = config.processors.get(name);
         let counts = known.iter().find(|status| status.processor == *name);

@@ -5,31 +5,43 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::processor::Processor;
 use session_pipeline_host::sandbox::{Compiled, Engine, Engines};
-use session_pipeline_store::ComponentRecord;
+use session_pipeline_store::{ComponentRecord, Store};
 
 use crate::config::Config;
 use crate::registry::component_store;
 
-/// The environment for loading processors.
+/// How processors are loaded.
 #[derive(Clone, Copy)]
-pub(super) struct Loader<'a> {
-    pub(super) config: &'a Config,
-    pub(super) engines: &'a Engines,
-    pub(super) compiling: Compiling<'a>,
+pub struct Loader<'a> {
+    /// The engines that run them.
+    pub engines: &'a Engines,
+    /// What can be compiled and written.
+    pub access: Access<'a>,
 }
 
-/// Where a component without compiled code is compiled.
+/// What the registry can compile and write.
 #[derive(Clone, Copy)]
-pub(super) enum Compiling<'a> {
-    /// In the folder of stored components.
-    InStore,
-    /// In this folder, because nothing can be written to the data directory.
-    In(&'a Path),
-    /// Nowhere, because the caller must not wait.
-    Never,
+pub enum Access<'a> {
+    /// Compiles in the data directory. Stores and records components at this time, and creates
+    /// their tables.
+    Full(&'a Store, UtcMicros),
+    /// Compiles in this folder. Writes nothing to the data directory or the database.
+    ReadOnly(Option<&'a Store>, &'a Path),
+    /// Compiles and writes nothing, so the caller never waits for the compiler.
+    Compiled(&'a Store),
+}
+
+impl<'a> Access<'a> {
+    pub(super) fn store(self) -> Option<&'a Store> {
+        match self {
+            Self::Full(store, _) | Self::Compiled(store) => Some(store),
+            Self::ReadOnly(store, _) => store,
+        }
+    }
 }
 
 /// A processor and its compiled code.
@@ -47,30 +59,30 @@ impl Loader<'_> {
     pub(super) fn load<'c>(
         &self,
         name: &str,
+        config: &Config,
         digest: &str,
         known: Option<&ComponentRecord>,
         component: impl FnOnce() -> Result<Cow<'c, [u8]>, Fault>,
     ) -> Result<LoadedProcessor, Fault> {
-        let limits = Arc::new(self.config.limits_of(name).clone());
+        let limits = Arc::new(config.limits_of(name).clone());
         let engine = self.engines.for_limits(&limits)?;
         let compile = |scratch: &Path| {
             let component = component()?;
             let compiled = session_pipeline_host::sandbox::compile(
-                &self.config.compiler,
+                &config.compiler,
                 &limits,
                 &component,
                 scratch,
             )?;
             Ok::<_, Fault>((compiled, Some(component.into_owned())))
         };
-        let (compiled, component) = match component_store::code(self.config, &engine, digest, known)
-        {
+        let (compiled, component) = match component_store::code(config, &engine, digest, known) {
             Some(compiled) => (compiled, None),
-            None => match self.compiling {
-                Compiling::InStore => compile(&component_store::scratch(self.config)?)?,
-                Compiling::In(scratch) => compile(scratch)?,
+            None => match self.access {
+                Access::Full(..) => compile(&component_store::scratch(config)?)?,
+                Access::ReadOnly(_, scratch) => compile(scratch)?,
                 // Not the component's fault. A caller that can wait will compile it.
-                Compiling::Never => {
+                Access::Compiled(_) => {
                     return Err(Fault::new(
                         FaultKind::Host,
                         "it is not compiled yet; run it once",
@@ -78,7 +90,7 @@ impl Loader<'_> {
                 }
             },
         };
-        let settings = self.config.settings_of(name);
+        let settings = config.settings_of(name);
         let digest = digest.to_owned();
         let processor = Processor::load(&engine, &limits, &compiled, digest, settings)?;
         Ok(LoadedProcessor {

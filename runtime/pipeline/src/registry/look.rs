@@ -15,16 +15,14 @@ mod takeover;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::sandbox::Engines;
 use session_pipeline_store::{LoadedComponent, Store, StoreError};
 
 use crate::config::Config;
 use crate::registry::folder::{self, FolderEntry, Stamp};
-use crate::registry::loader::{Compiling, Loader};
+use crate::registry::loader::{Access, Loader};
 use crate::registry::plan::{
     ActiveProcessor, ComponentFile, FileContent, FolderPlan, RejectedFile,
 };
@@ -88,6 +86,23 @@ enum CheckDepth<'a> {
     Ask(Loader<'a>, Option<&'a str>),
 }
 
+/// What [`Registry::refresh`] does with new and changed files.
+#[derive(Clone, Copy)]
+pub enum Refresh<'a> {
+    /// Compiles and writes nothing. The names of new files stay unknown.
+    Notice(Option<&'a Store>),
+    /// Describes all files. With full access, new components take over.
+    All {
+        /// How components are loaded.
+        loader: Loader<'a>,
+        /// Whether to wait for a check that is already running.
+        waits: bool,
+    },
+    /// Describes only the files necessary to find this processor, so that its run does not wait
+    /// while other components are compiled.
+    Only(Loader<'a>, &'a str),
+}
+
 /// One check of the folder.
 #[derive(Clone, Copy)]
 struct FolderCheck<'a> {
@@ -127,121 +142,48 @@ impl ProcessorsFolder {
 }
 
 impl Registry {
-    /// Checks the folder without compiling or writing. The names of new files stay unknown. Returns
-    /// immediately if another check is running.
-    ///
-    /// # Errors
-    /// If the database can't be read.
-    pub fn check_folder(
-        &self,
-        config: &Config,
-        store: Option<&Store>,
-        now: UtcMicros,
-    ) -> Result<(), StoreError> {
-        let Some(mut memory) = self.folder.enter(false) else {
-            return Ok(());
-        };
-        let check = FolderCheck {
-            registry: self,
-            config,
-            store,
-            now,
-            depth: CheckDepth::Notice,
-        };
-        check.run(&mut memory)
-    }
-
-    /// Checks the folder, compiles and stores new components, and lets them take over. It can take
-    /// as long as the compiler's limit for every new file. If another check is running, it waits
-    /// only if `waits` is set.
+    /// Checks the folder. A refresh that can compile takes as long as the compiler's limit for
+    /// every new file. Returns immediately if another check is running, unless `refresh` waits.
     ///
     /// # Errors
     /// If the database fails. A file that can't be used is not an error.
-    pub fn examine_folder(
+    pub fn refresh(
         &self,
         config: &Config,
-        engines: &Engines,
-        store: &Store,
         now: UtcMicros,
-        waits: bool,
+        refresh: Refresh<'_>,
     ) -> Result<(), StoreError> {
+        let (store, waits) = match refresh {
+            Refresh::Notice(store) => (store, false),
+            Refresh::All { loader, waits } => (loader.access.store(), waits),
+            Refresh::Only(_, name) if self.is_taken(name) => return Ok(()),
+            // A processor that already runs can run again without a check.
+            Refresh::Only(loader, name) => {
+                let is_known = self.plan().running.contains_key(name);
+                (loader.access.store(), !is_known)
+            }
+        };
         let Some(mut memory) = self.folder.enter(waits) else {
             return Ok(());
         };
-        let loader = Loader {
-            config,
-            engines,
-            compiling: Compiling::InStore,
+        let check = |memory: &mut ExaminedFiles, depth| {
+            let check = FolderCheck {
+                registry: self,
+                config,
+                store,
+                now,
+                depth,
+            };
+            check.run(memory)
         };
-        let check = FolderCheck {
-            registry: self,
-            config,
-            store: Some(store),
-            now,
-            depth: CheckDepth::Ask(loader, None),
+        let (loader, name) = match refresh {
+            Refresh::Notice(_) => return check(&mut memory, CheckDepth::Notice),
+            Refresh::All { loader, .. } => {
+                return check(&mut memory, CheckDepth::Ask(loader, None));
+            }
+            Refresh::Only(loader, name) => (loader, name),
         };
-        check.run(&mut memory)
-    }
-
-    /// Like [`Registry::examine_folder`], but stores nothing and compiles new files in `scratch`.
-    ///
-    /// # Errors
-    /// If the database can't be read.
-    pub fn examine_folder_read_only(
-        &self,
-        config: &Config,
-        engines: &Engines,
-        store: Option<&Store>,
-        scratch: &Path,
-        now: UtcMicros,
-    ) -> Result<(), StoreError> {
-        let Some(mut memory) = self.folder.enter(false) else {
-            return Ok(());
-        };
-        let loader = Loader {
-            config,
-            engines,
-            compiling: Compiling::In(scratch),
-        };
-        let check = FolderCheck {
-            registry: self,
-            config,
-            store,
-            now,
-            depth: CheckDepth::Ask(loader, None),
-        };
-        check.run(&mut memory)
-    }
-
-    /// Checks the folder before a run of this processor. It describes only the files necessary to
-    /// find it, so that the run does not wait while other components are compiled.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub fn examine_folder_for(
-        &self,
-        name: &str,
-        config: &Config,
-        engines: &Engines,
-        store: &Store,
-        now: UtcMicros,
-    ) -> Result<(), StoreError> {
-        if self.is_taken(name) {
-            return Ok(());
-        }
-        // A processor that already runs can run again without a check.
-        let is_known = self.plan().running.contains_key(name);
-        let Some(mut memory) = self.folder.enter(!is_known) else {
-            return Ok(());
-        };
-        let check = FolderCheck {
-            registry: self,
-            config,
-            store: Some(store),
-            now,
-            depth: CheckDepth::Notice,
-        };
-        check.run(&mut memory)?;
+        check(&mut memory, CheckDepth::Notice)?;
         let plan = self.plan();
         let only = match plan.running.get(name) {
             Some(running) if memory.is_settled(&plan, running) => return Ok(()),
@@ -249,16 +191,7 @@ impl Registry {
             None if plan.unexamined.is_empty() => return Ok(()),
             None => None,
         };
-        let loader = Loader {
-            config,
-            engines,
-            compiling: Compiling::InStore,
-        };
-        let check = FolderCheck {
-            depth: CheckDepth::Ask(loader, only),
-            ..check
-        };
-        check.run(&mut memory)
+        check(&mut memory, CheckDepth::Ask(loader, only))
     }
 }
 
@@ -323,13 +256,12 @@ impl<'a> FolderCheck<'a> {
     /// The store and workshop for components that take over, and the only file to consider. `None`:
     /// the check writes nothing.
     fn keeper(&self) -> Option<(&'a Store, Loader<'a>, Option<&'a str>)> {
-        match (self.depth, self.store) {
-            (CheckDepth::Ask(loader, only), Some(store))
-                if matches!(loader.compiling, Compiling::InStore) =>
-            {
-                Some((store, loader, only))
-            }
-            _ => None,
+        match self.depth {
+            CheckDepth::Ask(loader, only) => match loader.access {
+                Access::Full(store, _) => Some((store, loader, only)),
+                Access::ReadOnly(..) | Access::Compiled(_) => None,
+            },
+            CheckDepth::Notice => None,
         }
     }
 

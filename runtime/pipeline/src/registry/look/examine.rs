@@ -187,7 +187,9 @@ impl FolderCheck<'_> {
                 None => self.read_again(file, &guess, digest)?,
             };
             let make = |name: &str| {
-                loader.load(name, digest, known.as_ref(), || Ok(Cow::Borrowed(&bytes)))
+                loader.load(name, self.config, digest, known.as_ref(), || {
+                    Ok(Cow::Borrowed(&bytes))
+                })
             };
             let mut loaded = make(&guess)?;
             let name = loaded.processor.manifest().name.clone();
