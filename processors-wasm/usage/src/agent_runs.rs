@@ -10,7 +10,7 @@ use session_pipeline_processor::transcript::ToolUse;
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::Owner;
-use crate::calls::count;
+use crate::numbers::{count, milliseconds};
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings};
 
@@ -174,7 +174,7 @@ impl AgentRuns {
         let record = &mut self.runs[run];
         record.figures = RunFigures {
             tokens: count(field("totalTokens")),
-            duration_ms: count(field("totalDurationMs")),
+            duration_ms: milliseconds(field("totalDurationMs")),
             tool_uses: count(field("totalToolUseCount")),
             input: figure("input_tokens"),
             output: figure("output_tokens"),

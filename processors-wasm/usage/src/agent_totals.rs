@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use session_pipeline_processor::json::Json;
 use session_pipeline_processor::transcript::Metadata;
 use session_pipeline_processor::{Timestamp, rows};
 
 use crate::Owner;
-use crate::calls::count;
+use crate::numbers::{count, milliseconds};
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings};
 
@@ -99,11 +98,6 @@ impl AgentTotals {
             };
             (model.clone(), total)
         });
-        // Whole numbers of milliseconds, which versions of the agent write with fractions.
-        let duration = |json: Option<Json<'_>>| {
-            let millis = json?.f64().filter(|millis| (0.0..1e15).contains(millis))?;
-            Some(millis.round() as i64)
-        };
         self.last = Some(Totals {
             place: place.keep(strings),
             models: models.collect(),
@@ -111,8 +105,8 @@ impl AgentTotals {
             has_unknown_model_cost: metadata.has_unknown_model_cost,
             lines_added: count(metadata.lines_added),
             lines_removed: count(metadata.lines_removed),
-            api_duration_ms: duration(metadata.api_duration),
-            tool_duration_ms: duration(metadata.tool_duration),
+            api_duration_ms: milliseconds(metadata.api_duration),
+            tool_duration_ms: milliseconds(metadata.tool_duration),
         });
     }
 

@@ -9,6 +9,7 @@ use session_pipeline_processor::transcript::{Entry, Kind, Message, ToolUse};
 use crate::agent_runs::{AgentRuns, RunCall};
 use crate::identity::is_unique;
 use crate::messages::Line;
+use crate::numbers::count;
 use crate::place::Place;
 use crate::strings::{Span, Strings, hash};
 
@@ -249,12 +250,6 @@ impl LineChanges {
             self.added += i64::try_from(lines).unwrap_or(0);
         }
     }
-}
-
-/// A count that the agent or a tool reports.
-pub fn count(json: Option<Json<'_>>) -> Option<i64> {
-    const COUNT_MAX: i64 = 1_000_000_000_000_000;
-    json?.s64().filter(|count| (0..=COUNT_MAX).contains(count))
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@
 //! requested, [`agents`] assigns lines to agents and to the responses before them, [`calls`] follows
 //! calls to their results, [`commands`] parses slash commands, [`errors`] classifies tool failures
 //! and [`api_errors`] those of the API, [`prompts`] counts prompts, [`activity`] computes working
-//! time, [`metadata`], [`project`], [`pull_requests`] and [`titles`] describe the session, and
-//! [`journal`] detects files that are not transcripts.
+//! time, [`metadata`], [`project`], [`pull_requests`] and [`titles`] describe the session, [`numbers`]
+//! reads what the agent counted, and [`journal`] detects files that are not transcripts.
 
 pub mod activity;
 pub mod agent_runs;
@@ -31,6 +31,7 @@ pub mod identity;
 pub mod journal;
 pub mod messages;
 pub mod metadata;
+pub mod numbers;
 pub mod place;
 pub mod project;
 pub mod prompts;

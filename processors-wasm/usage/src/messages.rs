@@ -16,13 +16,11 @@ use session_pipeline_processor::transcript::{
 };
 use session_pipeline_processor::{Timestamp, rows};
 
-use crate::calls::Calls;
 use crate::causes::{CauseTable, Causes, MessageOrigin, Source, agent_of_file};
 use crate::identity::{Keys, is_unique};
 use crate::messages::matching::{RecordIds, Response, Responses};
 use crate::messages::requests::{MessageBill, TokenCounts};
 use crate::place::{KeptPlace, Place};
-use crate::pull_requests::PullRequests;
 use crate::strings::{Span, Strings};
 use crate::{Gathered, Owner};
 
@@ -464,15 +462,11 @@ impl Messages {
         owner: &'a Owner<'a>,
         gathered: &'a Gathered,
     ) -> impl Iterator<Item = MessageRow<'a>> {
-        let context = RowContext {
-            owner,
-            calls: &gathered.calls,
-            pull_requests: &gathered.metadata.pull_requests,
-        };
+        let context = RowContext { owner, gathered };
         let records = self.records.iter().enumerate();
         records.map(move |(at, record)| {
             let causes = self.causes.get(record.figures.causes);
-            let by_tools = context.calls.searches(at);
+            let by_tools = gathered.calls.searches(at);
             MessageRow {
                 web_searches: record.web_searches.saturating_add(by_tools),
                 ..record.row(self.responses.get(at), causes, &context)
@@ -487,11 +481,10 @@ impl Messages {
     }
 }
 
-/// The data of other tables that a row needs.
+/// The data besides the message that a row needs.
 struct RowContext<'a> {
     owner: &'a Owner<'a>,
-    calls: &'a Calls,
-    pull_requests: &'a PullRequests,
+    gathered: &'a Gathered,
 }
 
 impl Sighting<'_, '_> {
@@ -545,12 +538,12 @@ impl Record {
         causes: Causes,
         context: &RowContext<'a>,
     ) -> MessageRow<'a> {
-        let owner = context.owner;
+        let RowContext { owner, gathered } = *context;
         let string = |span: Option<Span>| span.map(|span| owner.strings.get(span));
         let counts = &self.figures.counts;
         let started = causes
             .agent_id
-            .and_then(|id| context.calls.runs.type_of(id));
+            .and_then(|id| gathered.calls.runs.type_of(id));
         MessageRow {
             session_id: string(self.place.session_id).unwrap_or(owner.session_id),
             username: owner.username,
@@ -580,7 +573,7 @@ impl Record {
             effort: string(causes.effort),
             entrypoint: string(causes.entrypoint),
             is_automated: causes.is_automated,
-            pull_request: string(context.pull_requests.of_line(self.place.line)),
+            pull_request: string(gathered.metadata.pull_requests.of_line(self.place.line)),
             is_sidechain: self.figures.is_sidechain,
             is_final: self.is_final,
             agent_version: string(self.place.agent_version),
