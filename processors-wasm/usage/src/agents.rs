@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry as HashEntry;
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::{Entry, Kind};
 
@@ -107,12 +108,15 @@ impl Agents {
             self.trees = self.trees.saturating_add(1);
             self.trees
         };
-        let mut is_copy = false;
-        if let Some(uuid) = uuid {
-            let node = LineNode { predecessor, tree };
-            is_copy = self.lines.contains_key(&uuid);
-            self.lines.entry(uuid).or_insert(node);
-        }
+        let node = LineNode { predecessor, tree };
+        let is_copy = match uuid.map(|uuid| self.lines.entry(uuid)) {
+            Some(HashEntry::Occupied(_)) => true,
+            Some(HashEntry::Vacant(place)) => {
+                place.insert(node);
+                false
+            }
+            None => false,
+        };
         let position = LinePosition {
             uuid,
             agent: Agent { id, tree },

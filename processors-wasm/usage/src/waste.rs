@@ -4,15 +4,15 @@
 //! negative. Reports multiply them by prices. The kinds overlap: a response can both repeat a failed
 //! call and be long. Sums over several kinds can therefore exceed the cost of the responses.
 //!
-//! All kinds are lower bounds. A comparison needs two lines of the same conversation ([`agents`]),
-//! so sub-agents that have neither an id nor a place in the tree of lines are not compared.
+//! A comparison needs two lines of the same conversation ([`agents`]). Sub-agents that have neither
+//! an id nor a place in the tree of lines, and calls of responses without usage, have no rows.
 //!
 //! | kind | occurs | tokens |
 //! |---|---|---|
-//! | `failed_retry` | A call fails again, with the tool and the input of the previous failed call of this tool. No call with them succeeded in between. See [`retries`]. | All tokens of the response that made the calls, if it made no other calls. Else 0. |
+//! | `failed_retry` | A call fails again, with the tool and the input of the previous failed call of this tool. No call with them succeeded in between. See `waste/retries.rs`. | All tokens of the response that made the calls, if it made no other calls. Else 0. |
 //! | `reread` | A read of a file returns the same text as the previous read of the same part of the file, with no compaction in between. | The size of the texts, as tokens written to the cache for five minutes. A token has about four bytes. |
-//! | `long_context` | The input side of a response (input, cache reads and cache writes) exceeds [`CONTEXT_MAX`] tokens. | The tokens above the limit, as cache reads, which are the cheapest class. |
-//! | `cache_miss` | The cache does not contain what it contained after the previous response. See [`cache`]. | The lost tokens in the classes in which they were paid, and the same number of negative cache reads. |
+//! | `long_context` | The input side of a response (input, cache reads and cache writes) exceeds 150,000 tokens. | The tokens above the limit, as cache reads, which are the cheapest class. |
+//! | `cache_miss` | The cache does not contain what it contained after the previous response. See `waste/cache.rs`. | The lost tokens in the classes in which they were paid, and the same number of negative cache reads. |
 //! | `compaction` | The agent or the API summarized the conversation. | The tokens of the request, if the API did it. Else 0, because the request of the agent is not in this file. |
 //!
 //! Each response has at most one row of a kind. `instances` counts its calls.

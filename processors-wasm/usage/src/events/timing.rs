@@ -4,7 +4,7 @@ use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Json;
 
 /// The longest duration that a transcript can report: a year, in milliseconds.
-const DURATION_MAX: i64 = 366 * 86_400_000;
+const DURATION_MAX: f64 = 366.0 * 86_400_000.0;
 
 /// The run of a sub-agent, as reported by the result of its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,10 @@ impl AgentRun {
     /// Reads `toolUseResult`. `None` if it has no readable time.
     pub(super) fn of(tool_use_result: Json<'_>) -> Option<Self> {
         if let Some(milliseconds) = tool_use_result.field("totalDurationMs") {
-            let milliseconds = milliseconds.s64()?;
-            let is_possible = (0..=DURATION_MAX).contains(&milliseconds);
-            return is_possible.then_some(Self::Finished(milliseconds));
+            // Agents write some durations with fractions.
+            let milliseconds = milliseconds.f64()?.round();
+            let is_possible = (0.0..=DURATION_MAX).contains(&milliseconds);
+            return is_possible.then_some(Self::Finished(milliseconds as i64));
         }
         let status = tool_use_result.field("status")?.text()?;
         (status == "async_launched").then_some(Self::Background)
@@ -75,6 +76,7 @@ mod tests {
                 r#"{"totalDurationMs":512.0}"#,
                 Some(AgentRun::Finished(512)),
             ),
+            (r#"{"totalDurationMs":41.6}"#, Some(AgentRun::Finished(42))),
             (r#"{"totalDurationMs":-1}"#, None),
             (r#"{"totalDurationMs":1e15}"#, None),
             (r#"{"totalDurationMs":"9"}"#, None),
