@@ -6,11 +6,13 @@
 //! can merge copies in several files.
 
 mod matching;
-pub mod requests;
+mod requests;
+
+pub use requests::TokenCounts;
 
 use std::borrow::Cow;
 
-use session_pipeline_processor::json::Text;
+use session_pipeline_processor::json::{Json, Text};
 use session_pipeline_processor::transcript::{
     Entry, Iteration, IterationKind, Message, Tokens, Usage,
 };
@@ -19,7 +21,7 @@ use session_pipeline_processor::{Timestamp, rows};
 use crate::causes::{CauseTable, Causes, MessageOrigin, Source, agent_of_file};
 use crate::identity::{Keys, is_unique};
 use crate::messages::matching::{RecordIds, Response, Responses};
-use crate::messages::requests::{MessageBill, TokenCounts};
+use crate::messages::requests::MessageBill;
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings};
 use crate::{Gathered, Owner};
@@ -166,11 +168,37 @@ pub struct MessageFigures {
     /// The model.
     pub model: Option<Span>,
     /// The counts of all records of the message together.
-    pub tokens: TokenCounts,
+    pub counts: TokenCounts,
+    /// The counts of its requests, if there are several. See [`MessageRow`].
+    pub requests: Option<Span>,
     /// Whether it belongs to a sub-agent.
     pub is_sidechain: bool,
     /// Whether it is a step of another message that compacted the conversation.
     pub is_compaction: bool,
+}
+
+impl MessageFigures {
+    /// The counts of its requests, in order. Usually one.
+    pub fn by_request(&self, strings: &Strings) -> Vec<TokenCounts> {
+        let list = self.requests.map(|list| strings.get(list));
+        let list = list.and_then(Json::parse);
+        let requests = list.iter().flat_map(Json::elements).map(|request| {
+            let mut classes = request.elements().map(|count| count.s64().unwrap_or(0));
+            let mut next = || classes.next().unwrap_or(0);
+            TokenCounts {
+                input: next(),
+                output: next(),
+                cache_read: next(),
+                cache_write_5m: next(),
+                cache_write_1h: next(),
+            }
+        });
+        let mut requests: Vec<TokenCounts> = requests.collect();
+        if requests.is_empty() {
+            requests.push(self.counts);
+        }
+        requests
+    }
 }
 
 /// The sums over the messages of a file.
@@ -411,7 +439,8 @@ impl Messages {
             message_id: response.message_id,
             response_key: response.response_key,
             model: record.figures.model,
-            tokens: record.figures.counts,
+            counts: record.figures.counts,
+            requests: record.figures.requests,
             is_sidechain: record.figures.is_sidechain,
             is_compaction: record.is_compaction,
         })

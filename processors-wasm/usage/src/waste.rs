@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | `failed_retry` | A call fails again, with the tool and the input of the previous failed call of this tool. No call with them succeeded in between. See `waste/retries.rs`. | All tokens of the response that made the calls, if it made no other calls. Else 0. |
 //! | `reread` | A read of a file returns the same text as the previous read of the same part of the file, with no compaction in between. | The size of the texts, as tokens written to the cache for five minutes. A token has about four bytes. |
-//! | `long_context` | The input side of a response (input, cache reads and cache writes) exceeds 150,000 tokens. | The tokens above the limit, as cache reads, which are the cheapest class. |
+//! | `long_context` | The input side of a request (input, cache reads and cache writes) exceeds 150,000 tokens. A response can consist of several requests. | The tokens above the limit, as cache reads, which are the cheapest class. |
 //! | `cache_miss` | The cache does not contain what it contained after the previous response. See `waste/cache.rs`. | The lost tokens in the classes in which they were paid, and the same number of negative cache reads. |
 //! | `compaction` | The agent or the API summarized the conversation. | The tokens of the request, if the API did it. Else 0, because the request of the agent is not in this file. |
 //!
@@ -30,8 +30,7 @@ use session_pipeline_processor::{Timestamp, rows};
 use crate::agents::{Agent, Agents, LinePosition};
 use crate::events::Events;
 use crate::identity::Keys;
-use crate::messages::Messages;
-use crate::messages::requests::TokenCounts;
+use crate::messages::{Messages, TokenCounts};
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings};
 use crate::{Gathered, Owner};
@@ -217,8 +216,8 @@ impl Waste {
         let (agents, messages) = (&gathered.agents, &gathered.messages);
         let mut findings = retries::findings(&gathered.events, messages);
         findings.extend(rereads(&gathered.events));
-        findings.extend(long_contexts(agents, messages));
-        findings.extend(cache::findings(agents, messages));
+        findings.extend(long_contexts(owner.strings, agents, messages));
+        findings.extend(cache::findings(owner.strings, agents, messages));
         findings.extend(self.compactions(messages));
         // The sort is stable, so that findings with the same line and kind stay in order.
         findings.sort_by_key(|finding| (finding.line, finding.kind));
@@ -238,7 +237,7 @@ impl Waste {
                 tool: None,
                 subject: WasteSubject::None,
                 instances: 1,
-                tokens: figures.tokens,
+                tokens: figures.counts,
             })
         });
         let boundaries = self.boundaries.iter().enumerate();
@@ -356,10 +355,14 @@ fn rereads(events: &Events) -> Vec<WasteFinding> {
 }
 
 /// The responses with a long context.
-fn long_contexts(agents: &Agents, messages: &Messages) -> Vec<WasteFinding> {
+fn long_contexts(strings: &Strings, agents: &Agents, messages: &Messages) -> Vec<WasteFinding> {
     let findings = agents.responses().iter().filter_map(|response| {
         let figures = messages.figures(response.at)?;
-        let excess = figures.tokens.input_side() - CONTEXT_MAX;
+        let requests = figures.by_request(strings);
+        let excess = requests
+            .iter()
+            .map(|request| (request.input_side() - CONTEXT_MAX).max(0))
+            .fold(0, i64::saturating_add);
         (excess > 0).then_some(WasteFinding {
             kind: WasteKind::LongContext,
             origin: WasteOrigin::Message(response.at),
@@ -475,6 +478,27 @@ mod tests {
                 "3 long_context - - 1 0 0 60 0 0 long_context:msg-of-sixteen-a0002",
                 "4 long_context - - 1 0 0 10 0 0 long_context:msg-of-sixteen-a0003",
             ],
+        );
+    }
+
+    #[test]
+    fn a_response_with_several_requests_is_as_long_as_each_of_them() {
+        let of = |id: &str, reads: [u32; 2]| {
+            let steps = reads.map(|read| {
+                format!(r#"{{"type":"message","input_tokens":1,"output_tokens":1,"cache_read_input_tokens":{read}}}"#)
+            });
+            let tokens = [2, 2, reads[0] + reads[1], 0, 0];
+            let iterations = format!(r#""iterations":[{}],"input_tokens""#, steps.join(","));
+            response(id, 0, tokens, "").replacen(r#""input_tokens""#, &iterations, 1)
+        };
+        let lines = [
+            of("a0000", [80_000, 90_000]),
+            // 1 + 150,009 − 150,000, and 1 + 160,000 − 150,000.
+            of("a0001", [150_009, 160_000]),
+        ];
+        check(
+            &lines,
+            &["2 long_context - - 1 0 0 10011 0 0 long_context:msg-of-sixteen-a0001"],
         );
     }
 

@@ -5,6 +5,9 @@
 //! reads less, the rest was paid again as input or cache writes. The lost tokens are
 //! `min(prefix − cache read, input + cache writes)`.
 //!
+//! If a response consists of several requests, its first one is compared with the last one of the
+//! previous response.
+//!
 //! A response is not compared with one before a compaction, or on a branch that the user left by
 //! going back, because its prompt does not begin with that prefix. Small differences are normal, so
 //! the loss must exceed [`LOSS_MIN`] tokens and a tenth of the prefix.
@@ -19,7 +22,7 @@ use session_pipeline_processor::Timestamp;
 
 use crate::agents::{Agent, Agents};
 use crate::messages::Messages;
-use crate::strings::Span;
+use crate::strings::{Span, Strings};
 use crate::waste::{TokenCounts, WasteFinding, WasteKind, WasteOrigin, WasteSubject};
 
 /// The largest loss that is normal, in tokens.
@@ -42,14 +45,21 @@ struct CacheState {
     lifetime: i64,
 }
 
-pub(super) fn findings(agents: &Agents, messages: &Messages) -> Vec<WasteFinding> {
+pub(super) fn findings(
+    strings: &Strings,
+    agents: &Agents,
+    messages: &Messages,
+) -> Vec<WasteFinding> {
     let mut caches: BTreeMap<(Agent, Option<Span>), CacheState> = BTreeMap::new();
     let mut findings = Vec::new();
     for response in agents.responses() {
         let (Some(agent), Some(figures)) = (response.agent, messages.figures(response.at)) else {
             continue;
         };
-        let tokens = figures.tokens;
+        let requests = figures.by_request(strings);
+        let (Some(first), Some(tokens)) = (requests.first(), requests.last()) else {
+            continue;
+        };
         // The counts of an interrupted response can be missing.
         if tokens.input_side() == 0 {
             continue;
@@ -60,8 +70,7 @@ pub(super) fn findings(agents: &Agents, messages: &Messages) -> Vec<WasteFinding
         let comparable = previous.filter(|previous| {
             previous.compactions == response.compactions && agents.continues(response, previous.at)
         });
-        let loss =
-            comparable.and_then(|previous| Some((previous, loss(previous.prefix, &tokens)?)));
+        let loss = comparable.and_then(|previous| Some((previous, loss(previous.prefix, first)?)));
         if let Some((previous, loss)) = loss {
             let is_expired = previous.used_at.zip(used_at).is_some_and(|(before, now)| {
                 now.micros().saturating_sub(before.micros()) > previous.lifetime

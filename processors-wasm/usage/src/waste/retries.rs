@@ -53,7 +53,7 @@ pub(super) fn findings(events: &Events, messages: &Messages) -> Vec<WasteFinding
         let (first, failure) = response.first?;
         let figures = messages.figures(at)?;
         let tokens = if response.retries == response.calls {
-            figures.tokens
+            figures.counts
         } else {
             TokenCounts::default()
         };
