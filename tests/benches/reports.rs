@@ -25,7 +25,9 @@ use session_pipeline_host::clock::SystemClock;
 use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
-use session_pipeline_pipeline::report::{self, DayRange, PriceTable, ReportGrouping, ToolGrouping};
+use session_pipeline_pipeline::report::{
+    self, DayRange, PriceTable, ReportFilter, ReportGrouping, ToolGrouping, WasteGrouping,
+};
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::shipped::ShippedProcessor;
 
@@ -40,25 +42,50 @@ const MESSAGE_BYTES: usize = 15_000;
 /// 100 messages per session with one tool call each, three models, 1,000 users and one year. Every
 /// 50th session is a fork that repeats the messages of another session.
 const NUMBERS: &str = "
-    SELECT number // 100 AS session, number % 100 AS line, 'user' || session % 1000 AS user_name,
+    SELECT number, number // 100 AS session, number % 100 AS line, 'user' || session % 1000 AS user_name,
         user_name || '/' || md5(CAST(session AS VARCHAR)) || '.jsonl' AS file,
         CASE WHEN session % 50 = 49 THEN number - 4900 ELSE number END AS message,
         TIMESTAMP '2026-01-01' + to_seconds((message // 100) * 300 + line * 7) AS occurred_at
     FROM range(CAST(? AS BIGINT)) AS numbers(number)
     ORDER BY session, line";
 const MESSAGE_ROWS: &str = "
-SELECT session + 1, file, TIMESTAMP '2026-12-31', md5(file), user_name, line * 3,
-    'msg_01' || left(md5('m' || message), 22), 'req_011' || left(md5('r' || message), 20), occurred_at,
-    ['claude-opus-4-5-20251101', 'claude-sonnet-4-5-20250929', 'claude-haiku-4-5-20251001'][1 + CAST(hash(message) % 3 AS BIGINT)],
-    NULL, hash(message) % 20, hash(message + 1) % 2000, hash(message + 2) % 100000, hash(message + 3) % 8000,
-    CASE WHEN message % 7 = 0 THEN hash(message + 4) % 20000 ELSE 0 END, NULL, false, line % 50 <> 0, '2.1.42',
-    '/home/dev/project' || session % 300, 'main', NULL, TIMESTAMP '2026-01-01' + to_seconds(session * 300),
-    TIMESTAMP '2026-01-01' + to_seconds(session * 300 + 700), true, 1, false";
+SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
+    md5(file) AS session_id, user_name AS username, line * 3 AS line,
+    'msg_01' || left(md5('m' || message), 22) AS message_id, 'req_011' || left(md5('r' || message), 20) AS request_id,
+    occurred_at,
+    ['claude-opus-4-5-20251101', 'claude-sonnet-4-5-20250929', 'claude-haiku-4-5-20251001'][1 + CAST(hash(message) % 3 AS BIGINT)] AS model,
+    hash(message) % 20 AS input_tokens, hash(message + 1) % 2000 AS output_tokens,
+    hash(message + 2) % 100000 AS cache_read_tokens, hash(message + 3) % 8000 AS cache_creation_5m_tokens,
+    CASE WHEN message % 7 = 0 THEN hash(message + 4) % 20000 ELSE 0 END AS cache_creation_1h_tokens,
+    false AS is_sidechain, line % 50 <> 0 AS is_final, '2.1.42' AS agent_version,
+    '/home/dev/project' || session % 300 AS cwd, ['main', 'fix', 'feature'][1 + session % 3] AS git_branch,
+    TIMESTAMP '2026-01-01' + to_seconds(session * 300) AS file_started_at,
+    TIMESTAMP '2026-01-01' + to_seconds(session * 300 + 700) AS file_ended_at, true AS is_own_session, 1 AS first_run,
+    false AS is_superseded, 0 AS web_searches, CASE WHEN session % 5 = 0 THEN 'subagent' ELSE 'main' END AS source,
+    CASE WHEN session % 5 = 0 THEN md5(file) END AS agent_id,
+    CASE WHEN session % 5 = 0 THEN ['Explore', 'Plan', 'general-purpose'][1 + session % 3] END AS agent_type,
+    CASE WHEN message % 10 = 0 THEN 'skill-' || session % 20 END AS skill,
+    ['low', 'medium', 'high'][1 + session % 3] AS effort, 'cli' AS entrypoint, false AS is_automated,
+    CASE WHEN session % 4 = 0 THEN 'team/app#' || session % 1000 END AS pull_request,
+    '/home/dev/project' || session % 300 AS project";
 const EVENT_ROWS: &str = "
 SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
     md5(file) AS session_id, user_name AS username, line * 3 AS line, 'tool_use' AS event_type,
     'toolu_01' || left(md5('t' || message), 22) AS tool_id, 'Tool' || hash(message) % 40 AS tool_name,
-    'builtin' AS source, message % 20 = 0 AS is_error, occurred_at, 3 AS processor_version,
+    CASE WHEN hash(message) % 40 < 10 THEN 'server-' || hash(message) % 5 END AS mcp_server,
+    CASE WHEN hash(message) % 40 = 39 THEN 'skill-' || session % 20 END AS skill_name,
+    'builtin' AS source, message % 20 = 0 AS is_error, CASE WHEN message % 20 = 0 THEN 'exit_code' END AS error_class,
+    CAST(pow(2, hash(message + 5) % 16) AS BIGINT) + hash(message + 6) % 1000 AS duration_ms, occurred_at,
+    4 AS processor_version, TIMESTAMP '2026-01-01' + to_seconds(session * 300) AS file_started_at,
+    true AS is_own_session, 1 AS first_run, false AS is_superseded";
+/// Every twentieth message wasted something.
+const WASTE_ROWS: &str = "
+SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
+    md5(file) AS session_id, user_name AS username, line * 3 AS line,
+    ['failed_retry', 'reread', 'long_context', 'cache_miss'][1 + CAST(hash(message) % 4 AS BIGINT)] AS kind, occurred_at,
+    'claude-sonnet-4-5-20250929' AS model, 1 AS instances, 0 AS input_tokens, 0 AS output_tokens,
+    -5000 AS cache_read_tokens, 5000 AS cache_creation_5m_tokens, 0 AS cache_creation_1h_tokens,
+    'waste-' || message AS waste_key, false AS is_sidechain,
     TIMESTAMP '2026-01-01' + to_seconds(session * 300) AS file_started_at, true AS is_own_session, 1 AS first_run,
     false AS is_superseded";
 const STATE_ROWS: &str = "
@@ -96,13 +123,14 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let database = data_dir.path().join("state/system.duckdb");
     let connection = Connection::open(&database)?;
-    for (table, rows) in [
-        ("usage.messages", MESSAGE_ROWS),
-        ("usage.events BY NAME", EVENT_ROWS),
-        ("main.session_processor_state BY NAME", STATE_ROWS),
+    for (table, rows, only) in [
+        ("usage.messages BY NAME", MESSAGE_ROWS, "true"),
+        ("usage.events BY NAME", EVENT_ROWS, "true"),
+        ("usage.waste BY NAME", WASTE_ROWS, "number % 20 = 0"),
+        ("main.session_processor_state BY NAME", STATE_ROWS, "true"),
     ] {
         connection.execute(
-            &format!("INSERT INTO {table} {rows} FROM ({NUMBERS})"),
+            &format!("INSERT INTO {table} {rows} FROM ({NUMBERS}) WHERE {only}"),
             [messages],
         )?;
         connection.execute_batch("CHECKPOINT")?;
@@ -160,6 +188,26 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         seconds.add(started.elapsed().as_secs_f64());
     }
     println!("by tool         {seconds} s");
+    let filter = ReportFilter::default().in_zone("Europe/Berlin");
+    let filter = filter.ok_or("the time zone is unknown")?;
+    let mut zone = Measurement::default();
+    let mut skills = Measurement::default();
+    let mut waste = Measurement::default();
+    for _ in 0..ROUNDS {
+        let (store, clock) = (pipeline.store(), pipeline.clock());
+        let started = Instant::now();
+        report::usage(store, &prices, ReportGrouping::Hour, filter.clone(), clock)?;
+        zone.add(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        report::skills(store, &prices, &filter, clock)?;
+        skills.add(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        report::waste(store, &prices, WasteGrouping::Kind, &filter, clock)?;
+        waste.add(started.elapsed().as_secs_f64());
+    }
+    println!("by hour, Berlin {zone} s");
+    println!("skills          {skills} s");
+    println!("waste           {waste} s");
     drop(pipeline);
     let mut command = Command::new(program::path());
     command

@@ -1,7 +1,10 @@
 //! Reports: what a row stands for, that rows add up, and the names that others rely on.
 
 mod agreement;
+mod billing;
+mod causes;
 mod command;
+mod outcomes;
 mod prices;
 mod rollups;
 mod views;

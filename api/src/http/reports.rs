@@ -294,7 +294,11 @@ async fn respond<R: Serialize>(
         let prices = PriceTable::load(service.config())?;
         let clock = service.clock();
         let now = clock.now();
-        let report = service.store().map(|store| read(store, &prices, clock));
+        let report = service.store().map(|store| -> Result<Option<R>, ApiError> {
+            let registry = service.registry();
+            registry.upgrade_usage(service.config(), store, now)?;
+            Ok(read(store, &prices, clock)?)
+        });
         let report = report.transpose()?.flatten().unwrap_or_else(|| {
             if let Some(local) = &local {
                 local.report(LocalReport::NothingProcessed);

@@ -24,7 +24,7 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::{Fault, FaultKind, printable};
 use session_pipeline_host::model;
 use session_pipeline_host::processor::Processor;
-use session_pipeline_host::sandbox::sha256_hex;
+use session_pipeline_host::sandbox::{Engines, sha256_hex};
 use session_pipeline_store::{ComponentRecord, Store, StoreError};
 
 use crate::config::Config;
@@ -259,6 +259,28 @@ impl Registry {
             report::register(store, &prices)?;
         }
         Ok(loaded.processor)
+    }
+
+    /// Changes the tables and views of `usage` to those of this version, if an earlier version wrote
+    /// the database. A run does that too, but a report can come first.
+    ///
+    /// # Errors
+    /// Same as [`Registry::get`].
+    pub fn upgrade_usage(
+        &self,
+        config: &Config,
+        store: &Store,
+        now: UtcMicros,
+    ) -> Result<(), RegistryError> {
+        if report::is_outdated(store)? {
+            let engines = Engines::new(config.pool_limits(), 0);
+            let loader = Loader {
+                engines: &engines,
+                access: Access::Full(store, now),
+            };
+            self.get("usage", config, loader)?;
+        }
+        Ok(())
     }
 
     /// Loads a processor and checks its manifest against its name, the operator's grants and the

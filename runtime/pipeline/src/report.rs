@@ -30,7 +30,7 @@ use session_pipeline_store::money::Usd;
 pub use prices::{PriceTable, PriceTableError};
 pub use read::{tools, usage};
 pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
-pub(crate) use views::register;
+pub(crate) use views::{is_outdated, register};
 pub use waste::{WasteGrouping, WasteReport, WasteRow, waste};
 
 /// The grouping of a report's rows.

@@ -427,6 +427,23 @@ pub(super) fn fingerprint(prices: &PriceTable) -> String {
     format!("{} {}", *VIEWS_HASH, prices_hash(prices))
 }
 
+/// Whether an earlier version created the tables of `usage`, so that the views of this version miss
+/// columns.
+///
+/// # Errors
+/// If the database fails.
+pub(crate) fn is_outdated(store: &Store) -> Result<bool, StoreError> {
+    store
+        .reader()?
+        .query_row(
+            "SELECT count(*) FILTER (table_name = 'messages') > 0 AND count(*) FILTER (table_name = 'waste') = 0
+             FROM duckdb_tables() WHERE schema_name = 'usage'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::database("read the tables of `usage`"))
+}
+
 /// Creates the views over the tables of `usage` and the price table, if they differ from those of
 /// this version and configuration.
 ///
