@@ -25,7 +25,7 @@ use session_pipeline_pipeline::scheduler::timetable::{Job, JobResult};
 use session_pipeline_store::{Actor, AuditEntry, Role, Store};
 
 use crate::documents::names;
-use crate::guests::{PANICS, POISON, misbehaving, panics, shipped, usage};
+use crate::guests::{PANICS, POISON, misbehaving, panics, shipped, usage, verification};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -73,11 +73,16 @@ struct HealthInputs<'a> {
     config: &'a dyn Fn(&mut Config),
 }
 
+/// The registry of a program that ships these processors and `verification`.
+fn registry_with<const N: usize>(processors: [(&'static str, &'static [u8]); N]) -> Registry {
+    let processors = processors.into_iter().chain([verification()]);
+    Registry::new(processors.map(|(name, component)| shipped(name, component)))
+}
+
 impl Default for HealthInputs<'_> {
     fn default() -> Self {
-        let (name, component) = usage();
         Self {
-            registry: Registry::new([shipped(name, component)]),
+            registry: registry_with([usage()]),
             cadences: HashMap::from([("usage".to_owned(), Duration::from_secs(600))]),
             scheduler: None,
             disk: FakeDisk(Some(50 << 30)),
@@ -312,7 +317,7 @@ fn only_one_survey_runs_at_a_time_and_concurrent_callers_get_the_previous_one() 
     let clock = TestClock::default();
     let survey = || {
         let config = dir.config();
-        let registry = Registry::new([]);
+        let registry = registry_with([]);
         let now = clock.now();
         SessionSurvey::collect(&HealthSources {
             config: &config,
@@ -404,7 +409,7 @@ fn a_database_removed_or_replaced_while_it_is_open_is_an_error() {
         let dir = migrated();
         let config = dir.config();
         let store = Store::open(&config.store_options(), clock::START).unwrap();
-        let registry = Registry::new([]);
+        let registry = registry_with([]);
         let headline = || {
             let facts = HealthFacts::collect(HealthSources {
                 config: &config,
@@ -473,7 +478,7 @@ fn the_disk_of_a_missing_data_dir_is_that_of_its_nearest_existing_parent() {
     }
     let dir = DataDir::new();
     for data_dir in [dir.path().join("not/there/yet"), "not-there-either".into()] {
-        let registry = Registry::new([]);
+        let registry = registry_with([]);
         let facts = HealthFacts::collect(HealthSources {
             config: &Config::new(data_dir),
             registry: &registry,
@@ -529,7 +534,7 @@ fn a_scheduler_that_stopped_ticking_is_a_warning() {
 fn quarantined_sessions_are_reported_and_a_processor_without_success_degrades() {
     let dir = DataDir::new();
     let inputs = |(name, component): (&'static str, &'static [u8])| HealthInputs {
-        registry: Registry::new([shipped(name, component)]),
+        registry: registry_with([(name, component)]),
         ..HealthInputs::default()
     };
     for number in 0..4 {
@@ -571,7 +576,7 @@ fn quarantined_sessions_are_reported_and_a_processor_without_success_degrades() 
 fn more_than_five_percent_of_sessions_quarantined_in_the_last_day_is_degraded() {
     let dir = DataDir::new();
     let inputs = || HealthInputs {
-        registry: Registry::new([shipped(PANICS, panics().1)]),
+        registry: registry_with([panics()]),
         ..HealthInputs::default()
     };
     dir.write("ada/poison.jsonl", POISON);

@@ -337,19 +337,28 @@ fn render<F: RowColumns>(report: &UsageReport<F>) -> String {
     for ReportRow { key, totals } in &report.rows {
         let name = key
             .as_deref()
-            .map_or_else(|| "unknown".to_owned(), printable);
+            .map_or_else(|| missing_key(report.key).to_owned(), printable);
         table.add_row(row(name, totals.cells(report)));
     }
-    table.add_row(row("total".to_owned(), F::total(report)));
+    if let Some(total) = F::total(report) {
+        table.add_row(row("total".to_owned(), total));
+    }
     table.trim_fmt()
+}
+
+/// The name of the row of messages without a key: a message can have no cause, but every message
+/// has a time and a session.
+fn missing_key(key: &str) -> &'static str {
+    match key {
+        "pull_request" | "skill" | "plugin" | "mcp_server" => "none",
+        _ => "unknown",
+    }
 }
 
 /// Prints how many rows are not shown.
 fn omitted(rows: u64) {
     if rows > 0 {
-        hint(&format!(
-            "{rows} more rows are not shown; the total includes them"
-        ));
+        hint(&format!("{rows} more rows are not shown"));
     }
 }
 

@@ -58,7 +58,7 @@ pub enum ReportGrouping {
     PullRequest,
     /// The main conversation, sub-agents, or auxiliary requests of the agent.
     Source,
-    /// Types of sub-agents.
+    /// Types of sub-agents. Other messages have their source in parentheses.
     AgentType,
     /// Skills that caused the request.
     Skill,

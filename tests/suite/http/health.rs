@@ -8,7 +8,7 @@ use session_pipeline_harness::{DataDir, Transcript};
 use super::{HttpResponse, TestServer};
 use crate::database::rows;
 use crate::documents::names;
-use crate::guests::usage;
+use crate::guests::{usage, verification};
 
 /// Much longer than a run of one session takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ fn the_schema_check_is_included_on_request_and_unknown_names_are_ignored() {
 #[test]
 fn detailed_health_has_the_same_fields_as_status_json() {
     let dir = DataDir::new();
-    let server = TestServer::start(&dir, &[usage()]);
+    let server = TestServer::start(&dir, &[usage(), verification()]);
     let served = server.get("/api/health/detailed").json();
     server.stop();
     let printed = crate::cli::run_cli(&dir, &["status", "--json"]).json();

@@ -255,7 +255,7 @@ fn a_run_of_a_sub_agent_without_a_transcript_is_a_lower_bound() {
     assert!(!report.totals.cost_is_lower_bound);
     assert_eq!(
         rows(&report),
-        "Explore: 4000, -: 1",
+        "(main): 1, Explore: 4000",
         "its type comes from the call that started it"
     );
 }

@@ -15,8 +15,8 @@ pub(super) trait RowColumns: serde::Serialize + serde::de::DeserializeOwned {
     fn columns(report: &UsageReport<Self>) -> Vec<&'static str>;
     fn cells(&self, report: &UsageReport<Self>) -> Vec<String>;
     fn fields(&self) -> Vec<String>;
-    /// The cells of the total row.
-    fn total(report: &UsageReport<Self>) -> Vec<String>;
+    /// The cells of the total row. `None`: the rows do not add up to a total.
+    fn total(report: &UsageReport<Self>) -> Option<Vec<String>>;
 }
 
 impl RowColumns for UsageTotals {
@@ -111,8 +111,8 @@ impl RowColumns for UsageTotals {
         ]
     }
 
-    fn total(report: &UsageReport<Self>) -> Vec<String> {
-        report.totals.cells(report)
+    fn total(report: &UsageReport<Self>) -> Option<Vec<String>> {
+        Some(report.totals.cells(report))
     }
 }
 
@@ -185,7 +185,10 @@ impl RowColumns for ToolCalls {
         ]
     }
 
-    fn total(report: &UsageReport<Self>) -> Vec<String> {
+    fn total(report: &UsageReport<Self>) -> Option<Vec<String>> {
+        if report.omitted_rows > 0 {
+            return None;
+        }
         let sum = |count: fn(&Self) -> i64| {
             let counts = report.rows.iter().map(|row| count(&row.totals));
             number(counts.fold(0, i64::saturating_add))
@@ -198,7 +201,7 @@ impl RowColumns for ToolCalls {
         // Percentiles cannot be added up, and neither can sessions, because one session can call
         // several tools.
         cells.resize(Self::columns(report).len(), String::new());
-        cells
+        Some(cells)
     }
 }
 

@@ -243,7 +243,8 @@ impl Key {
             ReportGrouping::PullRequest => ("pull_request".to_owned(), "key", ""),
             ReportGrouping::Source => ("source".to_owned(), "key", ""),
             ReportGrouping::AgentType => (
-                "coalesce(agent_type, started_type)".to_owned(),
+                "coalesce(agent_type, started_type, CASE WHEN source <> 'subagent' THEN '(' || source || ')' END)"
+                    .to_owned(),
                 "key",
                 AGENT_TYPES,
             ),

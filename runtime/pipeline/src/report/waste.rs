@@ -129,6 +129,10 @@ pub fn waste(
     }))
 }
 
+const COLUMNS: &str =
+    "session_seq, session_file, session_id, kind, occurred_at, model, instances, input_tokens,
+    output_tokens, cache_read_tokens, cache_creation_5m_tokens, cache_creation_1h_tokens";
+
 /// Waste has the ordinary rates of its model: whether a request was fast or a batch is a choice,
 /// and not a part of the waste.
 fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u64>) -> String {
@@ -142,13 +146,13 @@ fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u64>) -> String {
     format!(
         "WITH {copies},
         ranked AS (
-            SELECT rowid AS copy, row_number() OVER (PARTITION BY key ORDER BY {ORIGINAL_FIRST}) AS place
+            SELECT *, row_number() OVER (PARTITION BY key ORDER BY {ORIGINAL_FIRST}) AS place
             FROM owned WHERE folder = owner
         ),
         distinct_waste AS (
-            SELECT * FROM usage.waste AS waste ANTI JOIN copies ON waste.rowid = copy
+            SELECT {COLUMNS} FROM usage.waste AS waste ANTI JOIN copies ON waste.rowid = copy
             UNION ALL
-            SELECT * FROM usage.waste AS waste SEMI JOIN (FROM ranked WHERE place = 1) AS original ON waste.rowid = copy
+            SELECT {COLUMNS} FROM ranked WHERE place = 1
         ),
         placed AS (
             SELECT waste.kind, waste.session_id, waste.instances, waste.model, waste.occurred_at,
