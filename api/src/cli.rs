@@ -13,6 +13,7 @@ mod knowledge;
 mod migrate;
 mod new;
 mod pages;
+mod prices;
 mod processors;
 mod progress;
 mod quarantine;
@@ -142,6 +143,9 @@ enum Command {
     /// Print reports on the extracted data
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// List prices of models, or update them from a public table
+    #[command(subcommand)]
+    Prices(prices::PricesCommand),
     /// Show health checks and the session counts of each processor
     Status(status::StatusArgs),
     /// List sessions, or show the details of one
@@ -288,6 +292,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandFailure> {
         Command::Serve(arguments) => serve::serve(global, arguments),
         Command::Run(arguments) => run::run(global, arguments),
         Command::Report(command) => report::report(global, command),
+        Command::Prices(command) => prices::prices(global, command),
         Command::Status(arguments) => status::status(global, arguments),
         Command::Sessions(command) => sessions::sessions(global, command),
         Command::Knowledge(command) => knowledge::knowledge(global, command),

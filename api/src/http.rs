@@ -20,6 +20,7 @@ mod local;
 mod openapi;
 mod pace;
 mod params;
+mod prices;
 mod problem;
 mod processors;
 mod quarantine;
@@ -230,6 +231,8 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(reports::tools))
         .routes(routes!(reports::skills))
         .routes(routes!(reports::waste))
+        .routes(routes!(prices::list))
+        .routes(routes!(prices::update))
         .routes(routes!(usage::reprocess))
         .routes(routes!(usage::prune))
         .routes(routes!(usage::export))

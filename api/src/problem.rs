@@ -12,7 +12,7 @@ use session_pipeline_pipeline::listing::ListingError;
 use session_pipeline_pipeline::llm::SetupError;
 use session_pipeline_pipeline::quarantine::QuarantineError;
 use session_pipeline_pipeline::registry::RegistryError;
-use session_pipeline_pipeline::report::PriceTableError;
+use session_pipeline_pipeline::report::{PriceFetchError, PriceTableError, PriceUpdateError};
 use session_pipeline_pipeline::reprocess::ReprocessError;
 use session_pipeline_pipeline::run::RunError;
 use session_pipeline_pipeline::token::TokenError;
@@ -253,6 +253,25 @@ impl Classify for TokenError {
 impl Classify for PriceTableError {
     fn class(&self) -> ProblemClass {
         ProblemClass::Configuration
+    }
+}
+
+impl Classify for PriceUpdateError {
+    fn class(&self) -> ProblemClass {
+        match self {
+            Self::Table { .. } | Self::TooLarge { .. } => ProblemClass::InvalidParameter,
+            Self::File(error) => error.class(),
+            Self::Unwritable { .. } => ProblemClass::Internal,
+        }
+    }
+}
+
+impl Classify for PriceFetchError {
+    fn class(&self) -> ProblemClass {
+        match self.is_wrong_use {
+            true => ProblemClass::InvalidParameter,
+            false => ProblemClass::Internal,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod config;
 mod errors;
 mod migrate;
 mod new;
+mod prices;
 mod processors;
 mod quarantine;
 mod replay;
@@ -198,6 +199,15 @@ fn usage_errors_create_no_files() {
         &["token", "create"],
         &["token", "create", "--role", "king"],
         &["token", "revoke", ""],
+        &["prices"],
+        &["prices", "list", "--day", "soon"],
+        &[
+            "prices",
+            "update",
+            "--from",
+            "ftp://example.com/prices.json",
+        ],
+        &["prices", "update", "--from", "nowhere.json"],
         &["dance"],
     ] {
         let output = run_cli(&dir, arguments);
@@ -222,6 +232,9 @@ fn every_command_has_a_help_page() {
         &["sessions"],
         &["sessions", "list"],
         &["sessions", "show"],
+        &["prices"],
+        &["prices", "list"],
+        &["prices", "update"],
         &["processors"],
         &["processors", "list"],
         &["processors", "inspect"],

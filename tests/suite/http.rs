@@ -9,6 +9,7 @@ mod heads;
 mod health;
 mod limits;
 mod paging;
+mod prices;
 mod processors;
 mod quarantine;
 mod runs;
@@ -295,9 +296,11 @@ const ROLES: &[(&str, &str)] = &[
     ("GET /api/knowledge", "analyst"),
     ("GET /api/knowledge/{id}", "analyst"),
     ("GET /api/openapi.json", "open"),
+    ("GET /api/usage/prices", "analyst"),
     ("GET /api/usage/summary", "analyst"),
     ("GET /api/version", "open"),
     ("POST /api/admin/health/acknowledge", "admin"),
+    ("POST /api/admin/prices/update", "admin"),
     ("POST /api/admin/quarantine/release", "admin"),
     ("POST /api/admin/reprocess", "admin"),
     ("POST /api/admin/run-session-processor", "admin"),

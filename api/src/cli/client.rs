@@ -81,6 +81,12 @@ impl<'a> RouteCall<'a> {
         Ok(self)
     }
 
+    /// Sets the body to a text that contains a JSON document.
+    pub(super) fn body(mut self, text: String) -> Self {
+        self.body = Some(text);
+        self
+    }
+
     /// Sets a listener for the reports of a handler in this process. A server sends no reports.
     pub(super) fn with_listener(mut self, listener: Arc<dyn Listener>) -> Self {
         self.listener = Some(listener);

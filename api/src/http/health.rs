@@ -11,6 +11,7 @@ use session_pipeline_pipeline::health::{
     self, Health, HealthFacts, HealthReport, HealthSources, SchemaStatus, SessionSurvey, SystemDisk,
 };
 use session_pipeline_pipeline::registry::Refresh;
+use session_pipeline_pipeline::report::PriceTable;
 use session_pipeline_pipeline::status;
 use session_pipeline_store::AuditedAction;
 use utoipa::IntoParams;
@@ -133,7 +134,11 @@ pub(super) async fn detailed(
             .survey
             .get(clock, || SessionSurvey::collect(&sources));
         let facts = HealthFacts::from_survey(&survey, sources);
-        let report = HealthReport::judge(&facts).with_model_config(&service.config().llm);
+        let mut report = HealthReport::judge(&facts).with_model_config(&service.config().llm);
+        // Reports return the error of an unusable price file.
+        if let (Some(store), Ok(prices)) = (service.store(), PriceTable::load(service.config())) {
+            report = report.with_prices(&prices, store);
+        }
         if let Some(local) = &local {
             let names = service.registry().names();
             let counts = status::processors(service.store(), names)?;

@@ -8,6 +8,7 @@ mod backlog;
 mod checks;
 mod facts;
 mod memo;
+mod prices;
 
 use std::collections::BTreeMap;
 

@@ -27,7 +27,11 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::day::Day;
 use session_pipeline_store::money::Usd;
 
-pub use prices::{PriceTable, PriceTableError};
+pub use prices::{
+    Decimal, ListedPrice, LongContextPrice, ModelPrice, PriceAge, PriceChange, PriceFetchError,
+    PriceList, PriceMatch, PriceOrigin, PriceScope, PriceSource, PriceTable, PriceTableError,
+    PriceUpdate, PriceUpdateError, PriceUpdateReport, fetch_prices, list_prices, models_in_use,
+};
 pub use read::{tools, usage};
 pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
 pub(crate) use views::{is_outdated, register};

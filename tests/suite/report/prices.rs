@@ -5,7 +5,10 @@ use std::time::Duration;
 use session_pipeline_harness::session::{AgentMessage, MONDAY_MORNING};
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 use session_pipeline_pipeline::config::Config;
-use session_pipeline_pipeline::report::{PriceTable, PriceTableError, ReportGrouping};
+use session_pipeline_pipeline::report::{
+    PriceScope, PriceTable, PriceTableError, PriceUpdate, PriceUpdateReport, ReportGrouping,
+    list_prices,
+};
 
 use super::{check, reported};
 use crate::guests::{usage, usage_dir};
@@ -466,4 +469,239 @@ fn the_example_in_the_documentation_can_be_used_as_it_stands() {
         Transcript::new("s1").assistant(|m| m.model("our-gateway/claude").tokens(1_000_000, 0)),
     );
     assert_eq!(cost_of(&dir), "2.5");
+}
+
+#[test]
+fn the_list_resolves_each_id_to_the_price_that_reports_use() {
+    let models = [
+        "claude-opus-4-6",
+        "claude-opus-4-6[1m]",
+        "anthropic/claude-opus-4.6",
+        "anthropic.claude-opus-4-6-v1",
+        "global.anthropic.claude-opus-4-6-v1:0",
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "bedrock/eu.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "vertex_ai/claude-opus-4-6@default",
+        "claude-opus-4-5@20251101",
+        "openrouter/anthropic/claude-opus-4-6",
+        "claude-4.6-opus-20260205",
+        "claude-4-6-opus",
+        "claude-opus-4-6-20260205-thinking",
+        "claude-opus-4.6:thinking",
+        "claude_opus_4_6",
+        "Claude-Opus-4-6",
+        "claude-sonnet-3-7",
+        "claude-5-sonnet-v2:1@latest-thinking",
+        "claude-proxy/claude-haiku-4-5-reasoning-1m",
+        "claude-mythos-5-2",
+        "opus",
+        "sonnet[1m]",
+        "claude-opus-4-6-turbo",
+        "claude-6-opus",
+        "claude-thinking",
+        "claude-opus-4-61",
+        "my-claude-opus-4-6",
+        "claude-opus-4-6-v",
+        "claude-opus-4-6@2026",
+        "claude-",
+        "gpt-5",
+    ];
+    let dir = usage_dir();
+    for (number, model) in models.iter().enumerate() {
+        let session = Transcript::new(&format!("s{number}"))
+            .at(MONDAY_MORNING.plus(Duration::from_secs(330 * 86_400)))
+            .assistant(|m| m.model(model).tokens(100_000, 0));
+        dir.write(&format!("ada/{number}.jsonl"), session);
+    }
+    let pipeline = TestPipeline::open(&dir, &[usage()]);
+    pipeline.run("usage");
+    let report = reported(&pipeline, ReportGrouping::Model);
+    let prices = PriceTable::load(&dir.config()).unwrap();
+    let day = Some("2026-12-01".parse().unwrap());
+    let (store, clock) = (pipeline.pipeline().store(), pipeline.pipeline().clock());
+    let listed = list_prices(Some(store), &prices, day, false, clock).unwrap();
+    assert_eq!(listed.models.len(), models.len());
+    for (row, listed) in report.rows.iter().zip(&listed.models) {
+        assert_eq!(row.key.as_ref(), Some(&listed.model));
+        assert_eq!(listed.tokens, Some(100_000));
+        let cost = row.totals.cost_usd.map(|cost| cost.pico_dollars);
+        // 100,000 tokens, in millionths of a dollar per million.
+        let expected = listed.price.as_ref().map(|price| {
+            let times = match price.is_regional {
+                true => price.regional.millionths,
+                false => 1_000_000,
+            };
+            i128::from(price.input.millionths) * i128::from(times) / 1_000_000 * 100_000
+        });
+        assert_eq!(cost, expected, "{listed:?}");
+    }
+}
+
+/// LiteLLM's table with one model: dollars per token.
+fn quoted(model: &str, input: &str) -> String {
+    format!(
+        r#"{{ "{model}": {{ "mode": "chat", "litellm_provider": "anthropic", "input_cost_per_token": {input},
+            "output_cost_per_token": 2.5e-05, "cache_read_input_token_cost": 5e-07,
+            "cache_creation_input_token_cost": 6.25e-06, "cache_creation_input_token_cost_above_1hr": 1e-05 }} }}"#
+    )
+}
+
+/// Updates the prices on a day, and returns the changes.
+fn update(dir: &DataDir, day: &str, table: &str, model: &str) -> (String, PriceUpdateReport) {
+    let update = PriceUpdate {
+        table,
+        source: "https://example.com/prices.json",
+        now: format!("{day}T12:00:00Z").parse().unwrap(),
+        scope: PriceScope::InUse(vec![model.to_owned()]),
+        is_dry_run: false,
+    };
+    let report = update.apply(&dir.config()).unwrap();
+    let written = |decimal: Option<session_pipeline_pipeline::report::Decimal>| {
+        decimal.map_or_else(|| "-".to_owned(), |decimal| decimal.to_string())
+    };
+    let changes = report.changes.iter().map(|change| {
+        let (old, new) = (written(change.old), written(change.new));
+        format!("{} {} {old} {new}", change.model, change.field)
+    });
+    (changes.collect::<Vec<_>>().join(", "), report)
+}
+
+fn input_on(dir: &DataDir, day: &str, model: &str) -> String {
+    let line = serde_json::json!({
+        "type": "assistant", "sessionId": "s1", "timestamp": format!("{day}T12:00:00Z"),
+        "message": { "model": model, "stop_reason": "end_turn", "usage": { "input_tokens": 100_000 } },
+    });
+    let other = usage_dir();
+    other.write("ada/a.jsonl", line.to_string() + "\n");
+    std::fs::copy(
+        dir.path().join("prices.toml"),
+        other.path().join("prices.toml"),
+    )
+    .unwrap();
+    cost_of(&other)
+}
+
+#[test]
+fn a_changed_price_applies_from_the_day_of_the_update_and_history_keeps_its_own() {
+    let dir = DataDir::new();
+    let model = "us.anthropic.claude-opus-4-5-20251101-v1:0";
+    let dear = quoted("claude-opus-4-5-20251101", "7e-06");
+    let (changes, report) = update(&dir, "2026-12-10", &dear, model);
+    assert_eq!(changes, "claude-opus-4-5 input 5 7");
+    assert!(report.is_written);
+    let text = || std::fs::read_to_string(dir.path().join("prices.toml")).unwrap();
+    insta::assert_snapshot!(text(), @r#"
+    # --- Begin of the prices from LiteLLM ---
+    # `session-pipeline prices update` replaces everything between these two lines.
+    # Write your own prices above or below them. They take precedence.
+    # Updated: 2026-12-10, from https://example.com/prices.json
+    
+    [[price]]
+    model = "claude-opus-4-5"
+    from = 2026-12-10
+    input = 7
+    output = 25
+    cache_read = 0.5
+    cache_write_5m = 6.25
+    cache_write_1h = 10
+    regional = 1.1
+    source = "LiteLLM, https://example.com/prices.json"
+    checked = 2026-12-10
+    # --- End of the prices from LiteLLM ---
+    "#);
+    // The factor for regions comes from the entry that ships.
+    assert_eq!(input_on(&dir, "2026-12-09", model), "0.55");
+    assert_eq!(input_on(&dir, "2026-12-10", model), "0.77");
+
+    let (changes, report) = update(&dir, "2026-12-10", &dear, model);
+    assert_eq!((changes.as_str(), report.is_written), ("", false));
+
+    let dearer = quoted("claude-opus-4-5-20251101", "8e-06");
+    let (changes, _) = update(&dir, "2026-12-20", &dearer, model);
+    assert_eq!(changes, "claude-opus-4-5 input 7 8");
+    for (day, expected) in [
+        ("2026-12-09", "0.5"),
+        ("2026-12-19", "0.7"),
+        ("2026-12-20", "0.8"),
+    ] {
+        assert_eq!(input_on(&dir, day, "claude-opus-4-5"), expected, "{day}");
+    }
+    // The price that ships needs no entry, so the last one ends.
+    let shipped = quoted("claude-opus-4-5-20251101", "5e-06");
+    let (changes, _) = update(&dir, "2026-12-25", &shipped, model);
+    assert_eq!(changes, "claude-opus-4-5 input 8 5");
+    assert_eq!(input_on(&dir, "2026-12-24", "claude-opus-4-5"), "0.8");
+    assert_eq!(input_on(&dir, "2026-12-25", "claude-opus-4-5"), "0.5");
+    assert_eq!(text().matches("[[price]]").count(), 2);
+    let (changes, _) = update(&dir, "2026-12-26", &shipped, model);
+    assert_eq!(changes, "");
+}
+
+#[test]
+fn the_first_price_of_a_model_applies_to_earlier_messages_too() {
+    let dir = DataDir::new();
+    let table = quoted("our-model", "1e-06");
+    let (changes, _) = update(&dir, "2026-12-10", &table, "our-model");
+    assert_eq!(
+        changes,
+        "our-model input - 1, our-model output - 25, our-model cache_read - 0.5, \
+         our-model cache_write_5m - 6.25, our-model cache_write_1h - 10"
+    );
+    assert_eq!(input_on(&dir, "2025-01-01", "our-model"), "0.1");
+}
+
+#[test]
+fn a_price_that_a_person_adds_ends_the_generated_one_on_its_days() {
+    let dir = DataDir::new();
+    let table = quoted("our-model", "1e-06");
+    update(&dir, "2026-12-10", &table, "our-model");
+    let file = dir.path().join("prices.toml");
+    let generated = std::fs::read_to_string(&file).unwrap();
+    let own = price("our-model", "4", "until = 2026-01-31");
+    std::fs::write(&file, format!("# mine\r\n{own}{generated}# end")).unwrap();
+    assert!(
+        PriceTable::load(&dir.config()).is_err(),
+        "two prices on one day"
+    );
+    let (changes, report) = update(&dir, "2026-12-11", &table, "our-model");
+    assert_eq!((changes.as_str(), report.is_written), ("", true));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with(&format!("# mine\r\n{own}# ---")), "{text}");
+    assert!(text.ends_with("---\n# end"), "{text}");
+    for (day, expected) in [
+        ("2025-12-31", "0.1"),
+        ("2026-01-01", "0.4"),
+        ("2026-01-31", "0.4"),
+        ("2026-02-01", "0.1"),
+    ] {
+        assert_eq!(input_on(&dir, day, "our-model"), expected, "{day}");
+    }
+}
+
+#[test]
+fn a_section_without_its_first_or_last_line_is_an_error_that_says_what_to_do() {
+    let dir = DataDir::new();
+    update(
+        &dir,
+        "2026-12-10",
+        &quoted("our-model", "1e-06"),
+        "our-model",
+    );
+    let file = dir.path().join("prices.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (text, expected) in [
+        (
+            text.replace("# --- End", "# End"),
+            "line 1: the line `# --- End of the prices from LiteLLM ---` is missing",
+        ),
+        (
+            text.replace("# --- Begin", "# Begin"),
+            "is not above this one",
+        ),
+        (text.clone() + &text, "a second section of generated prices"),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let error = PriceTable::load(&dir.config()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

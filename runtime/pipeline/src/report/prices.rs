@@ -3,10 +3,22 @@
 //! It is read for every report and never stored with the tokens, so a change applies to all
 //! history. docs/prices.md explains the format. `prices.toml` contains the shipped prices.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+mod decimal;
+mod fetch;
+mod listing;
+mod litellm;
+mod names;
+mod section;
+mod update;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::Offset;
+use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
 use session_pipeline_host::regular;
 use session_pipeline_store::money::millionths;
@@ -14,6 +26,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::Config;
+
+pub use decimal::Decimal;
+pub use fetch::{PriceFetchError, PriceSource, fetch_prices};
+pub use listing::{
+    ListedPrice, LongContextPrice, ModelPrice, PriceAge, PriceList, PriceMatch, PriceOrigin,
+    list_prices, models_in_use,
+};
+pub use update::{PriceChange, PriceScope, PriceUpdate, PriceUpdateError, PriceUpdateReport};
 
 const SHIPPED: &str = include_str!("prices.toml");
 
@@ -54,6 +74,9 @@ pub struct PriceTable {
     /// The path of the operator's file. It might not exist.
     pub file: PathBuf,
     pub(super) rates: Vec<PriceRate>,
+    entries: Vec<Entry>,
+    /// The day of the last `prices update`.
+    updated: Option<Date>,
 }
 
 /// Why the operator's price file can't be used.
@@ -156,25 +179,40 @@ impl PriceTable {
             clippy::expect_used,
             reason = "the shipped table is part of the program, and a test reads it"
         )]
-        let entries =
-            read(Path::new("prices.toml"), SHIPPED).expect("the shipped price table is valid");
-        let rates = in_effect(&entries, &[]);
-        Self { file, rates }
+        let entries = read(Path::new("prices.toml"), SHIPPED, |_| PriceOrigin::Shipped)
+            .expect("the shipped price table is valid");
+        Self::of(file, in_effect(&entries, &[]), None)
+    }
+
+    fn of(file: PathBuf, entries: Vec<Entry>, updated: Option<Date>) -> Self {
+        Self {
+            file,
+            rates: rates_of(&entries),
+            entries,
+            updated,
+        }
     }
 
     /// The shipped prices, overridden by the operator's entries.
     fn over_shipped(file: PathBuf, text: &str) -> Result<Self, PriceTableError> {
-        let operators = read(&file, text)?;
-        let shipped = read(&file, SHIPPED)?;
-        let rates = in_effect(&shipped, &operators);
-        Ok(Self { file, rates })
+        let section = section::Section::find(&file, text)?;
+        let origin = |at: usize| match section.range().contains(&at) {
+            true => PriceOrigin::Update,
+            false => PriceOrigin::Operator,
+        };
+        let operators = read(&file, text, origin)?;
+        let shipped = read(&file, SHIPPED, |_| PriceOrigin::Shipped)?;
+        let entries = in_effect(&shipped, &operators);
+        Ok(Self::of(file, entries, section.updated()))
     }
 }
 
-/// An entry of a price file for one id.
-#[derive(Clone, Debug)]
+/// An entry of a price file for one id, on days on which all its rates stay the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     id: String,
+    match_by: PriceMatch,
+    declaration: Arc<Declaration>,
     from: Date,
     before: Option<Date>,
     amounts: Amounts,
@@ -184,8 +222,22 @@ struct Entry {
     web_search: i64,
 }
 
+/// The parts of an entry that are the same for all its ids and days.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Declaration {
+    origin: PriceOrigin,
+    from: Date,
+    before: Option<Date>,
+    /// The factor of fast mode, and the day after its last one.
+    fast: Option<(i64, Option<Date>)>,
+    /// The rates of a long context, and the day after their last one.
+    long: Option<((i64, Amounts), Option<Date>)>,
+    source: Option<String>,
+    checked: Option<Date>,
+}
+
 /// What multiplies all rates of an entry under a condition, in millionths.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Factors {
     fast: i64,
     regional: i64,
@@ -194,6 +246,10 @@ struct Factors {
 }
 
 impl Entry {
+    fn covers(&self, day: Date) -> bool {
+        self.from <= day && self.before.is_none_or(|before| day < before)
+    }
+
     fn overlaps(&self, other: &Self) -> bool {
         let begins_before_end =
             |one: &Self, two: &Self| two.before.is_none_or(|end| one.from < end);
@@ -311,6 +367,12 @@ impl Amounts {
     }
 }
 
+/// The day of a time, in UTC.
+fn day_of(now: UtcMicros) -> Date {
+    let now = Timestamp::from_microsecond(now.0);
+    now.map_or(Date::MAX, |now| Offset::UTC.to_datetime(now).date())
+}
+
 /// Whether an id stands for all forms of a model: a Claude model without a date, a provider prefix
 /// or a provider's version. Other ids are matched exactly.
 fn is_name(id: &str) -> bool {
@@ -324,8 +386,8 @@ fn is_name(id: &str) -> bool {
     id.starts_with("claude-") && is_plain && !is_dated && !is_versioned && last != "latest"
 }
 
-/// The effective rates: the operator's on the days that they cover, else the shipped ones.
-fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<PriceRate> {
+/// The effective entries: the operator's on the days that they cover, else the shipped ones.
+fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<Entry> {
     let mut entries: Vec<Entry> = operators.to_vec();
     for entry in shipped {
         let is_first = |other: &Entry| other.id != entry.id || entry.from <= other.from;
@@ -348,6 +410,10 @@ fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<PriceRate> {
         }
         entries.extend(rest);
     }
+    entries
+}
+
+fn rates_of(entries: &[Entry]) -> Vec<PriceRate> {
     // Entries with invalid rates were rejected when the file was read.
     let mut rates: Vec<PriceRate> = entries
         .iter()
@@ -376,12 +442,16 @@ fn in_effect(shipped: &[Entry], operators: &[Entry]) -> Vec<PriceRate> {
     rates
 }
 
-/// The entries of a file, one for each model and alias.
-fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PriceTableError> {
-    let line_of = |at: usize| {
-        text.get(..at)
-            .map_or(1, |before| before.matches('\n').count() + 1)
-    };
+/// The entries of a file, one for each model and alias. `origin` returns the origin of the entry at
+/// a byte of the text.
+fn read(
+    path: &Path,
+    text: &str,
+    origin: impl Fn(usize) -> PriceOrigin,
+) -> Result<Vec<Entry>, PriceTableError> {
+    // A generated file can have thousands of entries.
+    let line_ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let line_of = |at: usize| line_ends.partition_point(|end| *end < at) + 1;
     let document = DeTable::parse(text).map_err(|error| PriceTableError::Syntax {
         path: path.to_owned(),
         line: line_of(error.span().map_or(0, |span| span.start)),
@@ -392,17 +462,21 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PriceTableError> {
         entry,
         reason,
     };
-    let mut entries: Vec<(Entry, String)> = Vec::new();
+    let mut entries: BTreeMap<String, Vec<(Entry, String)>> = BTreeMap::new();
     let mut families: Vec<(Family, String)> = Vec::new();
-    let add = |entries: &mut Vec<(Entry, String)>, entry: Entry, place: &str| {
-        if let Some((_, other)) = entries.iter().find(|(other, _)| other.overlaps(&entry)) {
+    let add = |entries: &mut BTreeMap<String, Vec<_>>, entry: Entry, place: &str| {
+        let same_id = entries.entry(entry.id.clone()).or_default();
+        if let Some((_, other)) = same_id
+            .iter()
+            .find(|(other, _): &&(Entry, String)| other.overlaps(&entry))
+        {
             let reason = format!(
                 "its days for `{}` overlap with {other}; end one the day before the other starts",
                 printable(&entry.id)
             );
             return Err(refused(place.to_owned(), reason));
         }
-        entries.push((entry, place.to_owned()));
+        same_id.push((entry, place.to_owned()));
         Ok(())
     };
     for (name, value) in document.get_ref() {
@@ -419,6 +493,7 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PriceTableError> {
                 number + 1,
                 line_of(price.span().start)
             );
+            let origin = origin(price.span().start);
             let DeValue::Table(price) = price.get_ref() else {
                 let reason = "not a table; start it with `[[price]]`".to_owned();
                 return Err(refused(place, reason));
@@ -430,7 +505,7 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PriceTableError> {
                 place = format!("{place} (`{}`)", printable(model));
             }
             let (own, family) =
-                entries_of(price).map_err(|reason| refused(place.clone(), reason))?;
+                entries_of(price, origin).map_err(|reason| refused(place.clone(), reason))?;
             for entry in own {
                 add(&mut entries, entry, &place)?;
             }
@@ -450,7 +525,8 @@ fn read(path: &Path, text: &str) -> Result<Vec<Entry>, PriceTableError> {
             }
         }
     }
-    Ok(entries.into_iter().map(|(entry, _)| entry).collect())
+    let entries = entries.into_values().flatten();
+    Ok(entries.map(|(entry, _)| entry).collect())
 }
 
 fn not_a_price(
@@ -497,14 +573,15 @@ const FIELDS: [&str; 18] = [
     "checked",
 ];
 
-fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), String> {
+fn entries_of(
+    price: &DeTable<'_>,
+    origin: PriceOrigin,
+) -> Result<(Vec<Entry>, Option<Family>), String> {
     known_fields(price, &FIELDS)?;
     let from =
         date(price, "from")?.ok_or("`from` is missing; write the first day, like 2026-01-31")?;
     let before = day_after_last(price, from)?;
-    // Only the syntax is checked. The fields are optional.
-    date(price, "checked")?;
-    text(price, "source")?;
+    let (checked, source) = (date(price, "checked")?, text(price, "source")?);
     let long = match price.get("long_context").map(Spanned::get_ref) {
         None => None,
         Some(DeValue::Table(long)) => {
@@ -535,6 +612,16 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
     let fast = fast(price, from)?;
     let whole = Entry {
         id: String::new(),
+        match_by: PriceMatch::Alias,
+        declaration: Arc::new(Declaration {
+            origin,
+            from,
+            before,
+            fast,
+            long,
+            source,
+            checked,
+        }),
         from,
         before,
         amounts: amounts(price)?,
@@ -571,7 +658,8 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
             }
         })
         .collect();
-    let mut ids = vec![text(price, "model")?.ok_or("`model` is missing; write the model's id")?];
+    let model = text(price, "model")?.ok_or("`model` is missing; write the model's id")?;
+    let mut ids = vec![model.clone()];
     match price.get("aliases").map(Spanned::get_ref) {
         None => {}
         Some(DeValue::Array(aliases)) => {
@@ -598,6 +686,10 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
         for period in &periods {
             let entry = Entry {
                 id: id.clone(),
+                match_by: match id == as_compared(&model) {
+                    true => PriceMatch::Id,
+                    false => PriceMatch::Alias,
+                },
                 ..period.clone()
             };
             entry.rates()?;
@@ -607,6 +699,7 @@ fn entries_of(price: &DeTable<'_>) -> Result<(Vec<Entry>, Option<Family>), Strin
     let family = family(price, from)?.map(|(name, from)| {
         let named = |period: Entry| Entry {
             id: name.clone(),
+            match_by: PriceMatch::Family,
             ..period
         };
         Family {
