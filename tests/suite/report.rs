@@ -268,7 +268,10 @@ fn models_that_a_transcript_makes_up_do_not_fill_every_report() {
         assert!(totals.cost_is_lower_bound);
     }
     let told = crate::cli::run_cli(&dir, &["report", "usage"]).stderr;
-    assert!(told.contains("made-up-009, and others;"), "{told}");
+    assert!(
+        told.contains("made-up-009, and others (150 messages);"),
+        "{told}"
+    );
     assert!(!told.contains("made-up-010"), "{told}");
 }
 
@@ -294,25 +297,33 @@ fn what_a_session_cost_stays_when_it_shrinks_or_vanishes() {
 
 /// If you are here because you added a number: others read these names, so they never change, and
 /// ARCHITECTURE.md §7 and the HTTP schema name the new one too.
-pub const TOTALS: [&str; 10] = [
+pub const TOTALS: [&str; 15] = [
     "cache_creation_tokens",
     "cache_read_tokens",
     "cost_is_lower_bound",
     "cost_usd",
     "input_tokens",
     "messages",
+    "open_messages",
     "output_is_lower_bound",
     "output_tokens",
     "sessions",
     "unknown_models",
+    "unpriced_messages",
+    "unrecorded_runs",
+    "unrecorded_tokens",
+    "web_searches",
 ];
+
+/// The fields of a report.
+pub const DOCUMENT: [&str; 5] = ["as_of", "omitted_rows", "rows", "totals", "unknown_kinds"];
 
 #[test]
 fn the_names_in_a_report_are_those_that_others_rely_on() {
     let dir = DataDir::new();
     dir.write("ada/a.jsonl", Transcript::new("s1").assistant(|m| m));
     let report = serde_json::to_value(check(&dir, ReportGrouping::Day)).unwrap();
-    assert_eq!(names(&report), ["as_of", "rows", "totals"]);
+    assert_eq!(names(&report), DOCUMENT);
     assert_eq!(names(&report["totals"]), TOTALS);
     let row = names(&report["rows"][0]);
     assert!(TOTALS.iter().all(|name| row.contains(name)), "{row:?}");

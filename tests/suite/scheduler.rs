@@ -385,14 +385,14 @@ fn scheduled_runs_are_recorded_and_audited_like_other_runs() {
         })
         .collect();
     insta::assert_snapshot!(jobs.join("\n"), @r#"
+    session-processor:faulty-asks-model, every 15m: Rejected("the processor `faulty-asks-model` is unavailable: with its current settings it needs a language model; no language model is configured; set ANTHROPIC_API_KEY or LLM_API_KEY in the environment, or add `[llm]` to the config file (see docs/llm.md)")
     session-processor:usage, every 10m: Ok
-    session-processor:verification, every 15m: Refused("the processor `verification` is not installed; installed processors: usage")
     "#);
     insta::assert_snapshot!(
         rows(&dir, "SELECT name, last_run_at, last_status FROM scheduler_jobs ORDER BY name").join("\n"),
         @"
+    session-processor:faulty-asks-model | 2100-01-01 00:00:00 | refused
     session-processor:usage | 2100-01-01 00:00:00 | ok
-    session-processor:verification | 2100-01-01 00:00:00 | refused
     "
     );
     insta::assert_snapshot!(

@@ -5,7 +5,7 @@ use session_pipeline_harness::DataDir;
 
 use super::{run_cli, run_cli_on_examples, table_lines};
 use crate::documents::names;
-use crate::report::TOTALS;
+use crate::report::{DOCUMENT, TOTALS};
 
 #[test]
 fn the_report_has_stable_json_field_names() {
@@ -16,7 +16,7 @@ fn the_report_has_stable_json_field_names() {
         ("model", "claude-haiku-4-5-20251001"),
     ] {
         let document = run_cli(&dir, &["report", "usage", "--by", by, "--json"]).json();
-        assert_eq!(names(&document), ["as_of", "rows", "totals"]);
+        assert_eq!(names(&document), DOCUMENT);
         assert_eq!(names(&document["totals"]), TOTALS);
         let row = &document["rows"][0];
         assert_eq!(row[by], key);
@@ -45,7 +45,7 @@ fn the_report_is_a_table_with_a_total_row() {
     assert!(
         output
             .stderr
-            .contains("\n≥ output: the transcripts of some messages have no final output count"),
+            .contains("\n≥ output: the transcripts have no final output count for 1 message"),
         "{output:?}"
     );
 }

@@ -19,10 +19,7 @@ fn every_key_has_a_table_and_all_tables_have_the_same_total() {
         assert_eq!(table.last().unwrap(), total, "{by}");
     }
     let ended = run_cli(&dir, &["report", "usage", "--by", "tool"]);
-    assert_eq!(
-        table_lines(&ended.stdout).last().unwrap(),
-        "total 18 5 1 2 1 1"
-    );
+    assert_eq!(table_lines(&ended.stdout).last().unwrap(), "total 18 5 2");
 }
 
 #[test]
@@ -32,8 +29,8 @@ fn what_a_report_does_not_know_is_said_below_it_with_the_remedy() {
     let ended = run_cli(&dir, &["report", "usage"]);
     insta::assert_snapshot!(ended.stderr, @"
     as of [time]: every session committed before that time is included
-    ≥ output: the transcripts of some messages have no final output count, so output and cost are lower bounds
-    ≥ cost: no price is known for claude-nimbus-1-preview; add prices to `[data-dir]/prices.toml` (see docs/prices.md)
+    ≥ output: the transcripts have no final output count for 1 message, so their output and cost are lower bounds
+    ≥ cost: no price is known for claude-nimbus-1-preview (2 messages); add prices to `[data-dir]/prices.toml` (see docs/prices.md)
     ");
 }
 
@@ -57,9 +54,9 @@ fn csv_is_what_json_says_and_nothing_in_it_is_a_formula() {
     let ended = run_cli(&dir, &["report", "usage", "--by", "project", "--csv"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
     insta::assert_snapshot!(ended.stdout.replace("\r\n", "\n"), @r#"
-    project,input_tokens,output_tokens,cache_read_tokens,cache_creation_tokens,cost_usd,cost_is_lower_bound,output_is_lower_bound,unknown_models,messages,sessions
-    "/home/dev/a,b",10,5,0,0,,true,false,"'=x",1,1
-    "'=HYPERLINK(""http://example.org"",""x"")",1000,0,0,0,0.005,false,false,,1,1
+    project,input_tokens,output_tokens,cache_read_tokens,cache_creation_tokens,cost_usd,cost_is_lower_bound,output_is_lower_bound,unknown_models,messages,sessions,web_searches,open_messages,unpriced_messages,unrecorded_runs,unrecorded_tokens,agent_cost_usd,agent_output_tokens
+    "/home/dev/a,b",10,5,0,0,,true,false,"'=x",1,1,0,0,1,0,0,,
+    "'=HYPERLINK(""http://example.org"",""x"")",1000,0,0,0,0.005,false,false,,1,1,0,0,0,0,0,,
     "#);
 }
 

@@ -67,7 +67,7 @@ fn a_failed_call_has_a_class() {
     assert_eq!(error_class("Exit code 2\nno such file"), "true | exit_code");
     assert_eq!(
         error_class("<tool_use_error>File does not exist.</tool_use_error>"),
-        "true | tool_error"
+        "true | file_not_found"
     );
     assert_eq!(
         error_class("<tool_use_error>Sibling tool call errored</tool_use_error>"),

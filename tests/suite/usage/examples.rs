@@ -213,7 +213,7 @@ fn the_examples_hold_all_that_is_counted_in_a_way_of_its_own() {
     let classes = "SELECT DISTINCT error_class FROM usage.events WHERE is_error ORDER BY ALL";
     assert_eq!(
         rows(&dir, classes),
-        ["exit_code", "rejected", "sibling_failed", "tool_error"]
+        ["edit_mismatch", "exit_code", "rejected", "sibling_failed"]
     );
 }
 
@@ -247,7 +247,7 @@ fn the_events_of_an_example_are_those_of_the_conversation() {
     13 | subagent | Task | - | Explore | - | - | - | builtin | - | false
     15 | tool_use | Grep | - | - | - | - | - | builtin | - | true
     17 | tool_use | Read | - | - | - | - | - | builtin | - | true
-    20 | tool_use | Edit | - | - | - | - | - | builtin | tool_error | false
+    20 | tool_use | Edit | - | - | - | - | - | builtin | edit_mismatch | false
     21 | tool_use | Edit | - | - | - | - | - | builtin | sibling_failed | false
     24 | tool_use | Edit | - | - | - | - | - | builtin | - | false
     26 | tool_use | Bash | - | - | - | - | - | builtin | - | false
