@@ -34,7 +34,7 @@ pub enum UsageRow {
     /// The calls of one tool.
     Tool(UsageToolRow),
     /// The messages of one group.
-    Messages(UsageMessageRow),
+    Messages(Box<UsageMessageRow>),
 }
 
 /// Sums over messages. A message in several files counts once.
