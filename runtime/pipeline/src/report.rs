@@ -26,7 +26,7 @@ use session_pipeline_host::day::Day;
 use session_pipeline_store::money::Usd;
 
 pub use prices::{PriceTable, PriceTableError};
-pub use read::{tools, usage};
+pub use read::{sessions, tools, usage};
 pub(crate) use views::register;
 
 /// The grouping of a report's rows.
