@@ -1,5 +1,7 @@
 //! Sessions: how each stands with every processor, and all that is known of one.
 
+mod summary;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,10 @@ use session_pipeline_host::sessions::FileStat;
 use session_pipeline_pipeline::listing::{
     ListedSession, ProcessorState, SessionDetails, SessionWithDetails,
 };
+use session_pipeline_store::money::Usd;
 use utoipa::ToSchema;
+
+pub use summary::{SessionBackgroundBody, SessionSummaryBody, SubagentRunBody};
 
 /// How a session stands with a processor.
 #[derive(
@@ -52,6 +57,19 @@ impl SessionStateWord {
             Self::Waiting => Known::Waiting.as_str(),
             Self::Quarantined => Known::Quarantined.as_str(),
             Self::Missing => Known::Missing.as_str(),
+        }
+    }
+}
+
+impl From<SessionStateWord> for session_pipeline_pipeline::listing::ProcessingState {
+    fn from(state: SessionStateWord) -> Self {
+        match state {
+            SessionStateWord::New => Self::New,
+            SessionStateWord::Processed => Self::Processed,
+            SessionStateWord::Due => Self::Due,
+            SessionStateWord::Waiting => Self::Waiting,
+            SessionStateWord::Quarantined => Self::Quarantined,
+            SessionStateWord::Missing => Self::Missing,
         }
     }
 }
@@ -134,7 +152,7 @@ impl StateCounts {
 /// The sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionsBody {
-    /// In the order of their keys.
+    /// In the order that was requested, by default by key.
     pub sessions: Vec<SessionBody>,
     /// How many they are; of a page, how many are on it.
     pub count: usize,
@@ -169,6 +187,14 @@ pub struct SessionBody {
     /// When its file last changed; null where it is gone.
     #[schema(required = true)]
     pub modified_at: Option<String>,
+    /// What its transcript contains.
+    #[serde(flatten)]
+    pub summary: SessionSummaryBody,
+    /// Cost in US dollars of its messages and those of its sub-agents. Absent for the file of a
+    /// sub-agent, and if no model has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub cost_usd: Option<Usd>,
     /// How it stands, in the order of the processors' names.
     pub processors: Vec<ProcessorStateBody>,
 }
@@ -207,6 +233,17 @@ pub struct SessionDetailsBody {
     /// When its file last changed; null where it is gone.
     #[schema(required = true)]
     pub modified_at: Option<String>,
+    /// What its transcript contains.
+    #[serde(flatten)]
+    pub summary: SessionSummaryBody,
+    /// Cost in US dollars of its messages and those of its sub-agents. Absent for the file of a
+    /// sub-agent, and if no model has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub cost_usd: Option<Usd>,
+    /// What else its transcript contains.
+    #[serde(flatten)]
+    pub background: SessionBackgroundBody,
     /// How it stands, in the order of the processors' names.
     pub processors: Vec<ProcessorDetailsBody>,
 }
@@ -229,7 +266,7 @@ pub enum SessionsOrDetails {
     /// All of them.
     List(SessionsBody),
     /// One.
-    One(SessionDetailsBody),
+    One(Box<SessionDetailsBody>),
 }
 
 /// The last failure of a session.
@@ -297,6 +334,8 @@ impl From<&ListedSession> for SessionBody {
             user: session.key.split('/').next().unwrap_or_default().to_owned(),
             bytes: session.file.map(|file| file.size),
             modified_at: session.file.map(|file| modified(&file).to_string()),
+            summary: SessionSummaryBody::default(),
+            cost_usd: None,
             processors: session
                 .processors
                 .iter()
@@ -322,6 +361,9 @@ impl From<&SessionWithDetails> for SessionDetailsBody {
             user: session.user,
             bytes: session.bytes,
             modified_at: session.modified_at,
+            summary: session.summary,
+            cost_usd: session.cost_usd,
+            background: SessionBackgroundBody::default(),
         }
     }
 }
