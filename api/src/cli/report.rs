@@ -331,7 +331,7 @@ fn people<F: RowColumns>(report: &UsageReport<F>) -> String {
     table.trim_fmt()
 }
 
-fn at_least(text: String, is_lower_bound: bool) -> String {
+pub(super) fn at_least(text: String, is_lower_bound: bool) -> String {
     if is_lower_bound {
         format!("≥ {text}")
     } else {
@@ -340,7 +340,7 @@ fn at_least(text: String, is_lower_bound: bool) -> String {
 }
 
 /// Dollars and cents: `$1 234.50`.
-fn dollars(cost: Usd) -> String {
+pub(super) fn dollars(cost: Usd) -> String {
     let (dollars, cents) = cost.cents();
     let dollars = i64::try_from(dollars).unwrap_or(i64::MAX);
     format!("${}.{cents:02}", number(dollars))

@@ -1,6 +1,8 @@
 //! `sessions`: which there are, and how each stands with every processor.
 
+mod filter;
 mod local;
+mod overview;
 
 use std::cell::RefCell;
 
@@ -13,19 +15,20 @@ use session_pipeline_host::fault::printable;
 use super::client::{Client, OpenMode, RouteCall};
 use super::pages::page;
 use super::table::{LongTable, bytes, count_of, facts, moment, number};
-use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_exact, print_json};
 use crate::body::session::{
-    ProcessorDetailsBody, ProcessorStateBody, SessionBody, SessionDetailsBody, SessionStateWord,
-    SessionsBody, StateCounts,
+    ProcessorDetailsBody, SessionBody, SessionDetailsBody, SessionStateWord, SessionsBody,
+    StateCounts,
 };
 
+use filter::FilterArgs;
 use local::LocalPages;
 
 const PATH: &str = "/api/admin/sessions";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionsCommand {
-    /// List the sessions, and how each stands with every processor
+    /// List sessions with title, project, cost and state
     List(SessionListArgs),
     /// Show everything that is known of one session
     Show(ShowArgs),
@@ -42,6 +45,17 @@ pub(super) struct SessionListArgs {
     /// Only those that stand so; may be given several times
     #[arg(long, value_enum, value_name = "STATE")]
     state: Vec<SessionStateWord>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Also list the files of sub-agents; their cost is in the session that started them
+    #[arg(long)]
+    all: bool,
+    /// Add a column with the keys of the sessions
+    #[arg(long)]
+    keys: bool,
+    /// Print comma-separated values for a spreadsheet
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 #[derive(Debug, Args)]
@@ -63,22 +77,27 @@ pub(super) fn sessions(
 
 fn list(global: &GlobalArgs, arguments: &SessionListArgs) -> Result<Exit, CommandFailure> {
     let config = global.config()?;
+    let parameters = arguments.parameters()?;
     if let (Some(processor), None) = (&arguments.processor, &global.api) {
         super::registry().check_before_examination(processor, &config)?;
     }
     match global.connect(OpenMode::Existing)? {
         client @ Client::Local(_) => {
-            let mut pages = LocalPages::start(client, super::no_sessions_root(&config));
+            let mut pages = LocalPages::start(client, parameters, super::no_sessions_root(&config));
             write(global, arguments, || pages.next())
         }
         client @ Client::Server(_) => {
+            let query: Vec<(&str, &str)> = parameters
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
             // Where the next page begins; `None` at the end.
             let mut cursor = Some(None);
             write(global, arguments, || {
                 let Some(from) = cursor.take() else {
                     return Ok(Vec::new());
                 };
-                let page: SessionsBody = page(&client, PATH, &[], from.as_deref())?;
+                let page: SessionsBody = page(&client, PATH, &query, from.as_deref())?;
                 cursor = page.next.map(Some);
                 Ok(page.sessions)
             })
@@ -94,8 +113,10 @@ fn write(
 ) -> Result<Exit, CommandFailure> {
     let mut listed = ListedPages {
         next,
-        arguments,
+        // Programs can tell sub-agents apart.
+        has_subagents: arguments.all || global.json,
         count: 0,
+        hidden: 0,
         states: StateCounts::default(),
     };
     if global.json {
@@ -110,20 +131,43 @@ fn write(
         written?;
         return Ok(Exit::Done);
     }
-    let mut table = LongTable::new([
-        "session",
-        "size",
-        "changed",
-        "processor",
-        "state",
-        "items",
-        "when",
-    ]);
-    while let Some(sessions) = listed.page()? {
-        let rows: Vec<[String; 7]> = sessions.iter().flat_map(rows).collect();
-        if !rows.is_empty() {
-            print(&table.page(&rows))?;
+    if arguments.csv {
+        print_exact(&overview::csv_header())?;
+        while let Some(sessions) = listed.page()? {
+            let mut text = String::new();
+            for session in &sessions {
+                overview::csv_row(&mut text, session);
+            }
+            print_exact(&text)?;
         }
+    } else {
+        write_table(&mut listed, arguments)?;
+    }
+    if listed.hidden > 0 {
+        hint(&format!(
+            "{} hidden; the cost is in the sessions that started them. `--all` lists them",
+            count_of(listed.hidden, "sub-agent file is", "sub-agent files are")
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn write_table<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>>(
+    listed: &mut ListedPages<F>,
+    arguments: &SessionListArgs,
+) -> Result<(), CommandFailure> {
+    let now = super::now();
+    let cells = |session: &SessionBody| overview::cells(session, now);
+    if arguments.keys {
+        let [title, project, user, age, cost, messages, state] = overview::HEADER;
+        let header = [title, project, user, age, cost, messages, state, "key"];
+        write_rows(listed, header, |session| {
+            let [title, project, user, age, cost, messages, state] = cells(session);
+            let key = printable(&session.key);
+            [title, project, user, age, cost, messages, state, key]
+        })?;
+    } else {
+        write_rows(listed, overview::HEADER, cells)?;
     }
     let states: Vec<String> = listed
         .states
@@ -134,25 +178,43 @@ fn write(
     print(&match states.is_empty() {
         true => count,
         false => format!("{count}: {}", states.join(", ")),
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
-/// The sessions that were asked for, page by page, with what was counted so far.
-struct ListedPages<'a, F> {
+fn write_rows<const N: usize, F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>>(
+    listed: &mut ListedPages<F>,
+    header: [&'static str; N],
+    cells: impl Fn(&SessionBody) -> [String; N],
+) -> Result<(), CommandFailure> {
+    let mut table = LongTable::new(header).with_texts(overview::TEXT_COLUMNS);
+    while let Some(sessions) = listed.page()? {
+        let rows: Vec<[String; N]> = sessions.iter().map(&cells).collect();
+        if !rows.is_empty() {
+            print(&table.page(&rows))?;
+        }
+    }
+    Ok(())
+}
+
+/// The sessions of the list, page by page, with what was counted so far.
+struct ListedPages<F> {
     next: F,
-    arguments: &'a SessionListArgs,
+    has_subagents: bool,
     count: u64,
+    /// Files of sub-agents that are not listed.
+    hidden: u64,
     states: StateCounts,
 }
 
-impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> ListedPages<'_, F> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> ListedPages<F> {
     fn page(&mut self) -> Result<Option<Vec<SessionBody>>, CommandFailure> {
         let mut sessions = (self.next)()?;
         if sessions.is_empty() {
             return Ok(None);
         }
-        narrow(&mut sessions, self.arguments);
+        let read = sessions.len();
+        sessions.retain(|session| self.has_subagents || !session.summary.is_subagent);
+        self.hidden += (read - sessions.len()) as u64;
         self.count += sessions.len() as u64;
         self.states.add(&sessions);
         Ok(Some(sessions))
@@ -160,13 +222,13 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> ListedPages<'_, F> 
 }
 
 /// The list as one JSON document that is written while it is read.
-struct JsonDocument<'a, F> {
-    listed: RefCell<ListedPages<'a, F>>,
+struct JsonDocument<F> {
+    listed: RefCell<ListedPages<F>>,
     /// Why it ended early.
     failure: RefCell<Option<CommandFailure>>,
 }
 
-impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonDocument<'_, F> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonDocument<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut document = serializer.serialize_struct("Sessions", 3)?;
         document.serialize_field("sessions", &DocumentRows(self))?;
@@ -177,9 +239,9 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonD
     }
 }
 
-struct DocumentRows<'a, 'b, F>(&'a JsonDocument<'b, F>);
+struct DocumentRows<'a, F>(&'a JsonDocument<F>);
 
-impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for DocumentRows<'_, '_, F> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for DocumentRows<'_, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut rows = serializer.serialize_seq(None)?;
         loop {
@@ -196,51 +258,6 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for Docum
                     return Err(S::Error::custom("the list ended early"));
                 }
             }
-        }
-    }
-}
-
-/// Leaves what was asked for: sessions of the user, and of them only the states that fit.
-fn narrow(sessions: &mut Vec<SessionBody>, arguments: &SessionListArgs) {
-    let is_wanted =
-        |state: SessionStateWord| arguments.state.is_empty() || arguments.state.contains(&state);
-    sessions.retain_mut(|session| {
-        session.processors.retain(|known| {
-            let only = arguments.processor.as_ref();
-            only.is_none_or(|only| *only == known.processor) && is_wanted(known.state)
-        });
-        let user = arguments.user.as_deref();
-        user.is_none_or(|user| session.user == user) && !session.processors.is_empty()
-    });
-}
-
-/// A row for each processor.
-fn rows(session: &SessionBody) -> Vec<[String; 7]> {
-    let row = |known: &ProcessorStateBody| {
-        [
-            printable(&session.key),
-            session.bytes.map_or_else(none, bytes),
-            session.modified_at.as_deref().map_or_else(none, second),
-            known.processor.clone(),
-            known.state.as_str().to_owned(),
-            known.items.map_or_else(none, number),
-            when(known).map_or_else(none, second),
-        ]
-    };
-    session.processors.iter().map(row).collect()
-}
-
-/// The time that goes with a state: since when, or, for one that waits, until when.
-fn when(known: &ProcessorStateBody) -> Option<&str> {
-    let failure = known.failure.as_ref();
-    match known.state {
-        SessionStateWord::Missing => known.missing_since.as_deref(),
-        SessionStateWord::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
-        SessionStateWord::Quarantined => {
-            failure.and_then(|failure| failure.quarantined_at.as_deref())
-        }
-        SessionStateWord::New | SessionStateWord::Processed | SessionStateWord::Due => {
-            known.processed_at.as_deref()
         }
     }
 }
@@ -272,14 +289,21 @@ fn shown_people(shown: &SessionDetailsBody) -> String {
         (Some(size), Some(at)) => format!("{}, changed {}", bytes(size), second(at)),
         _ => "gone".to_owned(),
     };
-    let mut text = facts(
-        "",
-        &[
-            ("session", Some(printable(&shown.key))),
-            ("user", Some(printable(&shown.user))),
-            ("file", Some(file)),
-        ],
-    );
+    let user = match &shown.summary.user_email {
+        Some(email) => format!("{} ({})", printable(email), printable(&shown.user)),
+        None => printable(&shown.user),
+    };
+    let mut known = vec![
+        ("session", Some(printable(&shown.key))),
+        ("user", Some(user)),
+        ("file", Some(file)),
+    ];
+    known.extend(overview::facts(shown));
+    let mut text = facts("", &known);
+    let runs = overview::subagent_runs(shown);
+    if !runs.is_empty() {
+        text.push_str(&format!("\n\n{runs}"));
+    }
     for known in &shown.processors {
         text.push_str(&format!("\n\n{}\n", known.standing.processor));
         text.push_str(&facts("  ", &processor_facts(known)));

@@ -8,6 +8,7 @@ use std::thread::{JoinHandle, spawn};
 use session_pipeline_pipeline::run::Progress;
 
 use super::PATH;
+use super::filter::ListParameters;
 use crate::body::session::SessionBody;
 use crate::cli::client::{Client, RouteCall};
 use crate::cli::{CommandFailure, hint};
@@ -27,10 +28,15 @@ pub(super) struct LocalPages {
 
 impl LocalPages {
     /// Calls the router; `no_root` is the hint for a data directory without sessions.
-    pub(super) fn start(client: Client, no_root: String) -> Self {
+    pub(super) fn start(client: Client, parameters: ListParameters, no_root: String) -> Self {
         let (send, pages) = sync_channel(PAGES_WAITING);
         let listener = Arc::new(ListListener { send, no_root });
-        let call = spawn(move || client.text(&RouteCall::get(PATH).heard_by(listener)));
+        let call = spawn(move || {
+            let query = parameters
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()));
+            client.text(&RouteCall::get(PATH).query(query).heard_by(listener))
+        });
         Self {
             pages: Some(pages),
             call: Some(call),
@@ -79,6 +85,7 @@ impl Listener for ListListener {
                     hint(&format!("passed over `{}`: {}", note.path, note.reason));
                 }
             }
+            LocalReport::UnusablePrices(error) => hint(&format!("no costs: {error}")),
             // It fails when the pages are wanted no more.
             LocalReport::Sessions(page) => return self.send.send(page).is_ok(),
             _ => {}
