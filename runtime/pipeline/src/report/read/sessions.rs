@@ -515,7 +515,7 @@ impl Columns {
 
     /// Whether messages have all columns that their cost depends on.
     fn are_priced(&self) -> bool {
-        let mut columns = COUNTS.iter().chain(&BILLING).chain(&["project"]);
+        let mut columns = COUNTS.iter().chain(&BILLING);
         columns.all(|column| self.has("messages", column))
     }
 
