@@ -46,6 +46,7 @@ mod schedule;
 mod scheduler;
 mod sessions;
 mod store;
+mod summaries;
 mod token;
 mod usage;
 mod verification;

@@ -2,6 +2,7 @@
 //! out of the root.
 
 mod listing;
+mod overview;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

@@ -1,5 +1,7 @@
 //! Sessions and their processing state.
 
+mod summary;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,9 +11,12 @@ use session_pipeline_host::sessions::FileStat;
 use session_pipeline_pipeline::listing::{
     ListedSession, ProcessorState, SessionDetails, SessionWithDetails,
 };
+use session_pipeline_store::money::Usd;
 use utoipa::ToSchema;
 
-/// The state of a session for one processor.
+pub use summary::{SessionBackgroundBody, SessionSummaryBody, SubagentRunBody};
+
+/// How a session stands with a processor.
 #[derive(
     Clone,
     Copy,
@@ -52,6 +57,19 @@ impl SessionState {
             Self::Waiting => ProcessingState::Waiting.as_str(),
             Self::Quarantined => ProcessingState::Quarantined.as_str(),
             Self::Missing => ProcessingState::Missing.as_str(),
+        }
+    }
+}
+
+impl From<SessionState> for session_pipeline_pipeline::listing::ProcessingState {
+    fn from(state: SessionState) -> Self {
+        match state {
+            SessionState::New => Self::New,
+            SessionState::Processed => Self::Processed,
+            SessionState::Due => Self::Due,
+            SessionState::Waiting => Self::Waiting,
+            SessionState::Quarantined => Self::Quarantined,
+            SessionState::Missing => Self::Missing,
         }
     }
 }
@@ -135,7 +153,7 @@ impl StateCounts {
 /// One page of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionsBody {
-    /// Sorted by key.
+    /// In the order that was requested, by default by key.
     pub sessions: Vec<SessionBody>,
     /// The number of entries in `sessions`.
     pub count: usize,
@@ -170,7 +188,15 @@ pub struct SessionBody {
     /// When the file last changed. Null if the file is gone.
     #[schema(required = true)]
     pub modified_at: Option<String>,
-    /// The state for each processor, sorted by processor name.
+    /// What its transcript contains.
+    #[serde(flatten)]
+    pub summary: SessionSummaryBody,
+    /// Cost in US dollars of its messages and those of its sub-agents. Absent for the file of a
+    /// sub-agent, and if no model has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub cost_usd: Option<Usd>,
+    /// How it stands, in the order of the processors' names.
     pub processors: Vec<ProcessorStateBody>,
 }
 
@@ -208,7 +234,18 @@ pub struct SessionDetailsBody {
     /// When the file last changed. Null if the file is gone.
     #[schema(required = true)]
     pub modified_at: Option<String>,
-    /// The state for each processor, sorted by processor name.
+    /// What its transcript contains.
+    #[serde(flatten)]
+    pub summary: SessionSummaryBody,
+    /// Cost in US dollars of its messages and those of its sub-agents. Absent for the file of a
+    /// sub-agent, and if no model has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub cost_usd: Option<Usd>,
+    /// What else its transcript contains.
+    #[serde(flatten)]
+    pub background: SessionBackgroundBody,
+    /// How it stands, in the order of the processors' names.
     pub processors: Vec<ProcessorDetailsBody>,
 }
 
@@ -229,8 +266,8 @@ pub struct ProcessorDetailsBody {
 pub enum SessionsOrDetails {
     /// A page of sessions.
     List(SessionsBody),
-    /// The details of one session.
-    One(SessionDetailsBody),
+    /// One.
+    One(Box<SessionDetailsBody>),
 }
 
 /// The last failure of a session.
@@ -298,6 +335,8 @@ impl From<&ListedSession> for SessionBody {
             user: session.key.split('/').next().unwrap_or_default().to_owned(),
             bytes: session.file.map(|file| file.size),
             modified_at: session.file.map(|file| modified_at(&file).to_string()),
+            summary: SessionSummaryBody::default(),
+            cost_usd: None,
             processors: session
                 .processors
                 .iter()
@@ -323,6 +362,9 @@ impl From<&SessionWithDetails> for SessionDetailsBody {
             user: session.user,
             bytes: session.bytes,
             modified_at: session.modified_at,
+            summary: session.summary,
+            cost_usd: session.cost_usd,
+            background: SessionBackgroundBody::default(),
         }
     }
 }

@@ -23,6 +23,7 @@ mod skills;
 mod waste;
 
 use columns::RowColumns;
+pub(super) use columns::{at_least, dollars};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportCommand {

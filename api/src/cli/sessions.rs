@@ -1,6 +1,8 @@
 //! `sessions`: lists sessions with their state per processor, and shows the details of one.
 
+mod filter;
 mod local;
+mod overview;
 
 use std::cell::RefCell;
 
@@ -13,19 +15,19 @@ use session_pipeline_host::fault::printable;
 use super::client::{Client, OpenMode, RouteCall};
 use super::pages::page;
 use super::table::{LongTable, bytes, count_of, field_list, number, timestamp};
-use super::{CommandFailure, Exit, GlobalArgs, print, print_json};
+use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_exact, print_json};
 use crate::body::session::{
-    ProcessorDetailsBody, ProcessorStateBody, SessionBody, SessionDetailsBody, SessionState,
-    SessionsBody, StateCounts,
+    ProcessorDetailsBody, SessionBody, SessionDetailsBody, SessionState, SessionsBody, StateCounts,
 };
 
+use filter::FilterArgs;
 use local::LocalPages;
 
 const PATH: &str = "/api/admin/sessions";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionsCommand {
-    /// List sessions with their state per processor
+    /// List sessions with title, project, cost and state
     List(SessionListArgs),
     /// Show the details of one session
     Show(ShowArgs),
@@ -42,6 +44,17 @@ pub(super) struct SessionListArgs {
     /// Only list sessions in this state; can be repeated
     #[arg(long, value_enum, value_name = "STATE")]
     state: Vec<SessionState>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Also list the files of sub-agents; their cost is in the session that started them
+    #[arg(long)]
+    all: bool,
+    /// Add a column with the keys of the sessions
+    #[arg(long)]
+    keys: bool,
+    /// Print comma-separated values for a spreadsheet
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 #[derive(Debug, Args)]
@@ -63,22 +76,27 @@ pub(super) fn sessions(
 
 fn list(global: &GlobalArgs, arguments: &SessionListArgs) -> Result<Exit, CommandFailure> {
     let config = global.config()?;
+    let parameters = arguments.parameters()?;
     if let (Some(processor), None) = (&arguments.processor, &global.api) {
         super::registry().check_before_examination(processor, &config)?;
     }
     match global.connect(OpenMode::Existing)? {
         client @ Client::Local(_) => {
-            let mut pages = LocalPages::start(client, super::no_sessions_root(&config));
+            let mut pages = LocalPages::start(client, parameters, super::no_sessions_root(&config));
             write(global, arguments, || pages.next())
         }
         client @ Client::Server(_) => {
-            // The cursor of the next page. `None` after the last page.
+            let query: Vec<(&str, &str)> = parameters
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            // Where the next page begins; `None` at the end.
             let mut cursor = Some(None);
             write(global, arguments, || {
                 let Some(from) = cursor.take() else {
                     return Ok(Vec::new());
                 };
-                let page: SessionsBody = page(&client, PATH, &[], from.as_deref())?;
+                let page: SessionsBody = page(&client, PATH, &query, from.as_deref())?;
                 cursor = page.next.map(Some);
                 Ok(page.sessions)
             })
@@ -95,8 +113,10 @@ fn write(
 ) -> Result<Exit, CommandFailure> {
     let mut pages = FilteredPages {
         next,
-        arguments,
+        // Programs can tell sub-agents apart.
+        has_subagents: arguments.all || global.json,
         count: 0,
+        hidden: 0,
         states: StateCounts::default(),
     };
     if global.json {
@@ -111,20 +131,43 @@ fn write(
         written?;
         return Ok(Exit::Done);
     }
-    let mut table = LongTable::new([
-        "session",
-        "size",
-        "changed",
-        "processor",
-        "state",
-        "items",
-        "when",
-    ]);
-    while let Some(sessions) = pages.next_page()? {
-        let rows: Vec<[String; 7]> = sessions.iter().flat_map(rows).collect();
-        if !rows.is_empty() {
-            print(&table.page(&rows))?;
+    if arguments.csv {
+        print_exact(&overview::csv_header())?;
+        while let Some(sessions) = pages.next_page()? {
+            let mut text = String::new();
+            for session in &sessions {
+                overview::csv_row(&mut text, session);
+            }
+            print_exact(&text)?;
         }
+    } else {
+        write_table(&mut pages, arguments)?;
+    }
+    if pages.hidden > 0 {
+        hint(&format!(
+            "{} hidden; the cost is in the sessions that started them. `--all` lists them",
+            count_of(pages.hidden, "sub-agent file is", "sub-agent files are")
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn write_table<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>>(
+    pages: &mut FilteredPages<F>,
+    arguments: &SessionListArgs,
+) -> Result<(), CommandFailure> {
+    let now = super::now();
+    let cells = |session: &SessionBody| overview::cells(session, now);
+    if arguments.keys {
+        let [title, project, user, age, cost, messages, state] = overview::HEADER;
+        let header = [title, project, user, age, cost, messages, state, "key"];
+        write_rows(pages, header, |session| {
+            let [title, project, user, age, cost, messages, state] = cells(session);
+            let key = printable(&session.key);
+            [title, project, user, age, cost, messages, state, key]
+        })?;
+    } else {
+        write_rows(pages, overview::HEADER, cells)?;
     }
     let states: Vec<String> = pages
         .states
@@ -135,39 +178,57 @@ fn write(
     print(&match states.is_empty() {
         true => count,
         false => format!("{count}: {}", states.join(", ")),
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
-/// The sessions that match the filters, page by page, and their counts so far.
-struct FilteredPages<'a, F> {
+fn write_rows<const N: usize, F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>>(
+    pages: &mut FilteredPages<F>,
+    header: [&'static str; N],
+    cells: impl Fn(&SessionBody) -> [String; N],
+) -> Result<(), CommandFailure> {
+    let mut table = LongTable::new(header).with_texts(overview::TEXT_COLUMNS);
+    while let Some(sessions) = pages.next_page()? {
+        let rows: Vec<[String; N]> = sessions.iter().map(&cells).collect();
+        if !rows.is_empty() {
+            print(&table.page(&rows))?;
+        }
+    }
+    Ok(())
+}
+
+/// The sessions of the list, page by page, with what was counted so far.
+struct FilteredPages<F> {
     next: F,
-    arguments: &'a SessionListArgs,
+    has_subagents: bool,
     count: u64,
+    /// Files of sub-agents that are not pages.
+    hidden: u64,
     states: StateCounts,
 }
 
-impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> FilteredPages<'_, F> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> FilteredPages<F> {
     fn next_page(&mut self) -> Result<Option<Vec<SessionBody>>, CommandFailure> {
         let mut sessions = (self.next)()?;
         if sessions.is_empty() {
             return Ok(None);
         }
-        filter_sessions(&mut sessions, self.arguments);
+        let read = sessions.len();
+        sessions.retain(|session| self.has_subagents || !session.summary.is_subagent);
+        self.hidden += (read - sessions.len()) as u64;
         self.count += sessions.len() as u64;
         self.states.add(&sessions);
         Ok(Some(sessions))
     }
 }
 
-/// The list as a JSON document that is serialized while the pages are read.
-struct JsonDocument<'a, F> {
-    pages: RefCell<FilteredPages<'a, F>>,
-    /// The error that ended the list early, if any.
+/// The list as one JSON document that is written while it is read.
+struct JsonDocument<F> {
+    pages: RefCell<FilteredPages<F>>,
+    /// Why it ended early.
     failure: RefCell<Option<CommandFailure>>,
 }
 
-impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonDocument<'_, F> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonDocument<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut document = serializer.serialize_struct("Sessions", 3)?;
         document.serialize_field("sessions", &DocumentRows(self))?;
@@ -178,9 +239,9 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonD
     }
 }
 
-struct DocumentRows<'a, 'b, F>(&'a JsonDocument<'b, F>);
+struct DocumentRows<'a, F>(&'a JsonDocument<F>);
 
-impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for DocumentRows<'_, '_, F> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for DocumentRows<'_, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut rows = serializer.serialize_seq(None)?;
         loop {
@@ -197,49 +258,6 @@ impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for Docum
                     return Err(S::Error::custom("the list ended early"));
                 }
             }
-        }
-    }
-}
-
-/// Removes the sessions and states that do not match the filters.
-fn filter_sessions(sessions: &mut Vec<SessionBody>, arguments: &SessionListArgs) {
-    let matches_state =
-        |state: SessionState| arguments.state.is_empty() || arguments.state.contains(&state);
-    sessions.retain_mut(|session| {
-        session.processors.retain(|entry| {
-            let processor = arguments.processor.as_ref();
-            processor.is_none_or(|name| *name == entry.processor) && matches_state(entry.state)
-        });
-        let user = arguments.user.as_deref();
-        user.is_none_or(|user| session.user == user) && !session.processors.is_empty()
-    });
-}
-
-/// One row per processor.
-fn rows(session: &SessionBody) -> Vec<[String; 7]> {
-    let row = |entry: &ProcessorStateBody| {
-        [
-            printable(&session.key),
-            session.bytes.map_or_else(none, bytes),
-            session.modified_at.as_deref().map_or_else(none, to_seconds),
-            entry.processor.clone(),
-            entry.state.as_str().to_owned(),
-            entry.items.map_or_else(none, number),
-            state_time(entry).map_or_else(none, to_seconds),
-        ]
-    };
-    session.processors.iter().map(row).collect()
-}
-
-/// The time of a state: when it began, or for a waiting session, when it ends.
-fn state_time(entry: &ProcessorStateBody) -> Option<&str> {
-    let failure = entry.failure.as_ref();
-    match entry.state {
-        SessionState::Missing => entry.missing_since.as_deref(),
-        SessionState::Waiting => failure.and_then(|failure| failure.next_attempt_at.as_deref()),
-        SessionState::Quarantined => failure.and_then(|failure| failure.quarantined_at.as_deref()),
-        SessionState::New | SessionState::Processed | SessionState::Due => {
-            entry.processed_at.as_deref()
         }
     }
 }
@@ -271,14 +289,21 @@ fn render_details(session: &SessionDetailsBody) -> String {
         (Some(size), Some(at)) => format!("{}, changed {}", bytes(size), to_seconds(at)),
         _ => "missing".to_owned(),
     };
-    let mut text = field_list(
-        "",
-        &[
-            ("session", Some(printable(&session.key))),
-            ("user", Some(printable(&session.user))),
-            ("file", Some(file)),
-        ],
-    );
+    let user = match &session.summary.user_email {
+        Some(email) => format!("{} ({})", printable(email), printable(&session.user)),
+        None => printable(&session.user),
+    };
+    let mut fields = vec![
+        ("session", Some(printable(&session.key))),
+        ("user", Some(user)),
+        ("file", Some(file)),
+    ];
+    fields.extend(overview::facts(session));
+    let mut text = field_list("", &fields);
+    let runs = overview::subagent_runs(session);
+    if !runs.is_empty() {
+        text.push_str(&format!("\n\n{runs}"));
+    }
     for processor in &session.processors {
         text.push_str(&format!("\n\n{}\n", processor.summary.processor));
         text.push_str(&field_list("  ", &processor_fields(processor)));

@@ -25,6 +25,8 @@ const COLUMN_CHARS_MAX: usize = 64;
 pub(super) struct LongTable<const N: usize> {
     header: [&'static str; N],
     widths: Option<[usize; N]>,
+    /// Columns from the left that are aligned to the left.
+    texts: usize,
 }
 
 impl<const N: usize> LongTable<N> {
@@ -32,10 +34,16 @@ impl<const N: usize> LongTable<N> {
         Self {
             header,
             widths: None,
+            texts: 1,
         }
     }
 
-    /// Formats the next rows, one per line. The first page starts with the header.
+    /// Aligns this many columns to the left.
+    pub(super) fn with_texts(self, texts: usize) -> Self {
+        Self { texts, ..self }
+    }
+
+    /// The next rows, each with a line break at its end; the first page begins with the header.
     pub(super) fn page(&mut self, rows: &[[String; N]]) -> String {
         let width_of = |cell: &str| cell.chars().count();
         let is_first = self.widths.is_none();
@@ -53,9 +61,12 @@ impl<const N: usize> LongTable<N> {
         for row in std::iter::once(&header).filter(|_| is_first).chain(rows) {
             for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
                 let padding = " ".repeat(width - width_of(cell).min(width));
-                match index {
-                    0 => text.extend([cell.as_str(), padding.as_str()]),
-                    _ => text.extend(["  ", padding.as_str(), cell.as_str()]),
+                if index > 0 {
+                    text.push_str("  ");
+                }
+                match index < self.texts {
+                    true => text.extend([cell.as_str(), padding.as_str()]),
+                    false => text.extend([padding.as_str(), cell.as_str()]),
                 }
             }
             text.push('\n');

@@ -1,13 +1,17 @@
 //! Lists sessions, or returns the details of one.
 
+mod query;
+
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
-use session_pipeline_pipeline::listing::{self, ListRange, ListedSession, SessionPages};
+use session_pipeline_pipeline::listing::overview::{
+    self, OverviewPages, SessionOverview, SessionQuery, SessionSource, SortPosition,
+};
+use session_pipeline_pipeline::listing::{self, ListRange};
+use session_pipeline_pipeline::report::{PriceTable, PriceTableError};
 use session_pipeline_store::Role;
-use utoipa::IntoParams;
 
 use super::ServiceState;
 use super::caller::Admin;
@@ -17,22 +21,10 @@ use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
 use crate::body::session::{SessionBody, SessionDetailsBody, SessionsBody, SessionsOrDetails};
 
-/// Selects sessions.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct SessionsQuery {
-    /// The key of a session. Returns its details instead of a list.
-    key: Option<String>,
-    /// The maximum number of rows on a page.
-    #[serde(default = "super::params::default_limit")]
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: u32,
-    /// The `next` of the previous page.
-    cursor: Option<String>,
-}
+use query::SessionsQuery;
 
-/// Lists sessions by key with their states, or returns the details of one.
+/// The sessions with title, project, cost and how each stands with every processor, in the order of
+/// their keys or another one.
 #[utoipa::path(get, path = "/api/admin/sessions", operation_id = "list_sessions", tag = "admin", security(("bearer" = ["admin"])),
     params(SessionsQuery), responses(
         (status = 200, body = SessionsOrDetails),
@@ -44,55 +36,109 @@ pub(super) async fn list(
     ValidQuery(query): ValidQuery<SessionsQuery>,
 ) -> Result<Json<SessionsOrDetails>, ApiError> {
     let limit = params::limit(query.limit)?;
+    let wanted = query.listing()?;
     let sessions = service.read(Role::Admin, move |service| {
-        let (config, registry) = (service.config(), service.registry());
-        let (store, now) = (service.store(), service.clock().now());
+        let prices = prices(service, &wanted)?;
+        let source = SessionSource {
+            config: service.config(),
+            registry: service.registry(),
+            store: service.store(),
+            prices: prices.as_ref().ok(),
+            clock: service.clock(),
+        };
         Ok(match (&query.key, &admin.local) {
             (None, Some(local)) => {
-                report_all(service, local)?;
+                if let Err(error) = &prices {
+                    local.report(LocalReport::UnusablePrices(error));
+                }
+                report_all(source, &wanted, local)?;
                 SessionsOrDetails::List(SessionsBody::from(Vec::new()))
             }
             (Some(key), _) => {
-                let details = listing::show(config, registry, store, key, now)?;
-                SessionsOrDetails::One(SessionDetailsBody::from(&details))
+                let now = service.clock().now();
+                let (config, registry) = (service.config(), service.registry());
+                let shown = listing::show(config, registry, service.store(), key, now)?;
+                let (session, background) = overview::describe(source, &shown)?;
+                let body = SessionDetailsBody::from(&shown);
+                SessionsOrDetails::One(Box::new(body.with_background(&session, background)))
             }
             (None, None) => {
-                let fetch_limit = limit as usize + 1;
-                let range = ListRange {
-                    after: query.cursor.as_deref(),
-                    limit: Some(fetch_limit),
-                };
-                let listed =
-                    SessionPages::open(config, registry, store, range, now)?.next(fetch_limit)?;
-                let cursor = |session: &ListedSession| session.key.clone();
-                let (listed, next) = params::page(listed, limit, cursor);
-                let sessions: Vec<_> = listed.iter().map(SessionBody::from).collect();
-                SessionsOrDetails::List(SessionsBody {
-                    next,
-                    ..SessionsBody::from(sessions)
-                })
+                let cursor = query.cursor.as_deref();
+                SessionsOrDetails::List(page(source, &wanted, cursor, limit)?)
             }
         })
     });
     Ok(Json(sessions.await?))
 }
 
-/// Reports all sessions to a caller in this process, in chunks, after a single walk of the folder.
-fn report_all(service: &ServiceState, local: &LocalCaller) -> Result<(), ApiError> {
-    let (config, registry) = (service.config(), service.registry());
-    let (store, now) = (service.store(), service.clock().now());
-    let mut pages = SessionPages::open(config, registry, store, ListRange::default(), now)?;
-    if !pages.has_root {
+/// The prices. A list without costs is better than none, unless it is sorted by cost.
+fn prices(
+    service: &ServiceState,
+    query: &SessionQuery,
+) -> Result<Result<PriceTable, PriceTableError>, ApiError> {
+    let prices = PriceTable::load(service.config());
+    match prices {
+        Err(error) if query.sort == overview::SessionSort::Cost => Err(error.into()),
+        prices => Ok(prices),
+    }
+}
+
+/// One page of a list.
+fn page(
+    source: SessionSource<'_>,
+    query: &SessionQuery,
+    cursor: Option<&str>,
+    limit: u32,
+) -> Result<SessionsBody, ApiError> {
+    let wanted = limit as usize + 1;
+    let (sessions, next): (Vec<SessionBody>, _) = if query.is_by_key() {
+        let listed = overview::first_by_key(source, &query.filter, cursor, wanted)?;
+        let place = |session: &SessionOverview| session.listed.key.clone();
+        let (listed, next) = params::page(listed, limit, place);
+        (listed.iter().map(SessionBody::from).collect(), next)
+    } else {
+        let after = params::cursor(cursor, SortPosition::parse)?;
+        let mut pages = OverviewPages::open(source, &query.filter, ListRange::default())?;
+        let listed = overview::sorted(&mut pages, query, after.as_ref(), Some(wanted))?;
+        let place = |(place, _): &(SortPosition, SessionOverview)| place.encoded();
+        let (listed, next) = params::page(listed.into_iter().collect(), limit, place);
+        let sessions = listed.iter().map(|(_, session)| SessionBody::from(session));
+        (sessions.collect(), next)
+    };
+    Ok(SessionsBody {
+        next,
+        ..SessionsBody::from(sessions)
+    })
+}
+
+/// Reports all sessions to a caller in this process: one walk is enough for them. In the order of
+/// keys, no list is too long. Other orders hold the list.
+fn report_all(
+    source: SessionSource<'_>,
+    query: &SessionQuery,
+    local: &LocalCaller,
+) -> Result<(), ApiError> {
+    let mut pages = OverviewPages::open(source, &query.filter, ListRange::default())?;
+    if !pages.walk().has_root {
         local.report(LocalReport::NoSessionsRoot);
     }
-    local.report(LocalReport::Skipped(&pages.notes));
-    loop {
-        let page = pages.next(listing::READ_AT_ONCE)?;
-        if page.is_empty() {
-            return Ok(());
+    local.report(LocalReport::Skipped(&pages.walk().notes));
+    // An empty page would end the list.
+    let report =
+        |page: Vec<SessionBody>| page.is_empty() || local.report(LocalReport::Sessions(page));
+    if query.is_by_key() {
+        while let Some(page) = pages.next(listing::READ_AT_ONCE)? {
+            if !report(page.iter().map(SessionBody::from).collect()) {
+                return Ok(());
+            }
         }
-        let page = page.iter().map(SessionBody::from).collect();
-        if !local.report(LocalReport::Sessions(page)) {
+        return Ok(());
+    }
+    let mut sessions = overview::sorted(&mut pages, query, None, None)?.into_values();
+    loop {
+        let page = sessions.by_ref().take(listing::READ_AT_ONCE);
+        let page: Vec<_> = page.map(|session| SessionBody::from(&session)).collect();
+        if page.is_empty() || !report(page) {
             return Ok(());
         }
     }

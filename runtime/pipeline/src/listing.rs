@@ -3,6 +3,8 @@
 //! It uses [`scan::judge`], so a listing shows what the next run will do. It reads no session
 //! content and writes nothing.
 
+pub mod overview;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;

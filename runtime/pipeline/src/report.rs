@@ -32,7 +32,7 @@ pub use prices::{
     PriceList, PriceMatch, PriceOrigin, PriceScope, PriceSource, PriceTable, PriceTableError,
     PriceUpdate, PriceUpdateError, PriceUpdateReport, fetch_prices, list_prices, models_in_use,
 };
-pub use read::{tools, usage};
+pub use read::{sessions, tools, usage};
 pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
 pub(crate) use views::{is_outdated, register};
 pub use waste::{WasteGrouping, WasteReport, WasteRow, waste};

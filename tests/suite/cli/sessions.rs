@@ -1,24 +1,37 @@
-//! `sessions`: the list as text and JSON, and the details of one session.
+//! `sessions`: the list for people and for machines, and one session in full.
 
 use session_pipeline_harness::{DataDir, Transcript};
 
+use super::serve::ServerProcess;
 use super::{run_cli, run_cli_on_examples, table_lines};
 use crate::documents::names;
+use crate::summaries::{FLAKY, FORK, HOSTILE, SECRET, SUBAGENT, summaries_dir};
 
 #[test]
 fn the_session_list_works_without_a_database_and_creates_none() {
     let dir = DataDir::new();
-    let output = run_cli_on_examples(&dir, &["sessions", "list"]);
-    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
-    let lines = table_lines(&output.stdout);
-    assert_eq!(lines[0], "session size changed processor state items when");
-    assert!(lines[1].starts_with("ada/5c0e7d1a-93b4-4f6e-8a27-1d5b60c2e9f3.jsonl 31.6 KB "));
+    let ended = run_cli_on_examples(&dir, &["sessions", "list"]);
+    let note = "1 sub-agent file is hidden; the cost is in the sessions that started them. `--all` lists them\n";
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, note), "{ended:?}");
+    let lines = table_lines(&ended.stdout);
+    assert_eq!(lines[0], "title project user age cost messages state");
+    let first = "(5c0e7d1a-93b4-4f6e-8a27-1d5b60c2e9f3) - ada ";
+    assert!(
+        lines.iter().any(|line| line.starts_with(first)),
+        "{ended:?}"
+    );
     assert_eq!(
         lines.last().unwrap(),
-        "5 sessions: 10 new",
-        "each session is new for two processors"
+        "4 sessions: 8 new",
+        "with each of two"
     );
-    let details = run_cli_on_examples(
+    let all = run_cli_on_examples(&dir, &["sessions", "list", "--all"]);
+    assert_eq!((all.code, all.stderr.as_str()), (0, ""));
+    assert_eq!(
+        table_lines(&all.stdout).last().unwrap(),
+        "5 sessions: 10 new"
+    );
+    let shown = run_cli_on_examples(
         &dir,
         &[
             "sessions",
@@ -26,11 +39,8 @@ fn the_session_list_works_without_a_database_and_creates_none() {
             "chidi/e47a10c9-25bd-4d83-8f16-3b90c5d7a268.jsonl",
         ],
     );
-    assert_eq!(details.code, 0, "{details:?}");
-    assert!(
-        !dir.path().join("state").exists(),
-        "read-only commands create nothing"
-    );
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(!dir.path().join("state").exists(), "asking makes nothing");
 }
 
 #[test]
@@ -41,12 +51,12 @@ fn the_session_list_has_stable_json_field_names() {
     assert_eq!(names(&document), ["count", "sessions", "states"]);
     assert_eq!(document["count"], 5);
     assert_eq!(document["states"]["processed"], 5);
-    let session = &document["sessions"][4];
-    assert_eq!(
-        names(session),
-        ["bytes", "key", "modified_at", "processors", "user"]
-    );
-    assert_eq!(session["user"], "chidi");
+    let sessions = document["sessions"].as_array().unwrap();
+    let session = sessions.iter().find(|session| session["user"] == "chidi");
+    let session = session.unwrap();
+    for name in ["bytes", "key", "modified_at", "processors", "user"] {
+        assert!(names(session).contains(&name), "{name}: {session}");
+    }
     let state = &session["processors"][0];
     assert_eq!(
         names(state),
@@ -73,9 +83,10 @@ fn the_session_list_can_be_filtered() {
         0
     );
     let last_line = |arguments: &[&str]| {
-        let output = run_cli_on_examples(&dir, &[&["sessions", "list"], arguments].concat());
-        assert_eq!(output.code, 0, "{output:?}");
-        table_lines(&output.stdout).pop().unwrap()
+        let ended =
+            run_cli_on_examples(&dir, &[&["sessions", "list", "--all"], arguments].concat());
+        assert_eq!(ended.code, 0, "{ended:?}");
+        table_lines(&ended.stdout).pop().unwrap()
     };
     assert_eq!(last_line(&[]), "5 sessions: 7 new, 3 processed");
     let of_usage = ["--processor", "usage", "--state", "new"];
@@ -93,13 +104,17 @@ fn the_session_list_can_be_filtered() {
     );
     assert_eq!(last_line(&["--user", "nobody"]), "0 sessions");
     assert!(last_line(&["--user", "bob"]).starts_with("1 session: "));
-    for invalid in [
+    for wrong in [
         ["--state", "lost"],
         ["--processor", "usgae"],
         ["--user", ""],
+        ["--search", ""],
+        ["--sort", "size"],
+        ["--automated", "maybe"],
+        ["--since", "yesterday"],
     ] {
-        let output = run_cli_on_examples(&dir, &[&["sessions", "list"], &invalid[..]].concat());
-        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
+        let ended = run_cli_on_examples(&dir, &[&["sessions", "list"], &wrong[..]].concat());
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
     }
 }
 
@@ -111,21 +126,18 @@ fn one_long_key_does_not_widen_every_row() {
     for number in 0..50 {
         dir.write(&format!("bob/{number}.jsonl"), "{}\n");
     }
-    let output = run_cli(&dir, &["sessions", "list"]);
-    assert_eq!(output.code, 0, "{output:?}");
-    let lengths = output
+    let ended = run_cli(&dir, &["sessions", "list", "--keys"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let lengths = ended
         .stdout
         .lines()
         .map(|line| (line.len(), line.contains(&long)));
     for (length, is_long) in lengths {
-        assert!(length < if is_long { 600 } else { 200 }, "{output:?}");
+        assert!(length < if is_long { 600 } else { 200 }, "{ended:?}");
     }
+    assert!(ended.stdout.contains(&long), "it is shown whole");
     assert!(
-        output.stdout.contains(&long),
-        "the long key is not truncated"
-    );
-    assert!(
-        table_lines(&output.stdout)
+        table_lines(&ended.stdout)
             .last()
             .unwrap()
             .starts_with("51 sessions: ")
@@ -133,28 +145,175 @@ fn one_long_key_does_not_widen_every_row() {
 }
 
 #[test]
+fn the_table_shows_what_people_recognize_and_the_keys_on_request() {
+    let dir = summaries_dir();
+    let ended = run_cli(&dir, &["sessions", "list", "--processor", "usage"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(!ended.stdout.contains(['\u{1b}', '\u{7}']), "{ended:?}");
+    assert!(!ended.stdout.contains(SECRET), "{ended:?}");
+    let lines = table_lines(&ended.stdout);
+    assert_eq!(lines[0], "title project user age cost messages state");
+    assert!(lines[1].starts_with("A \\u{1b}[2J\\n"), "{}", lines[1]);
+    assert!(
+        lines[1].ends_with(" web bob now ≥ $0.90 4 due"),
+        "{}",
+        lines[1]
+    );
+    assert_eq!(
+        lines[2..],
+        [
+            "Another way api ada now $0.30 1 due",
+            "Fix the flaky test api ada now ≥ $0.60 2 due",
+            "(plain) tools bob now $0.00 0 due",
+            "(new) - carol now - - new",
+            "5 sessions: 1 new, 4 due",
+        ]
+    );
+    let sorted = ["sessions", "list", "--sort", "cost", "--reverse", "--keys"];
+    let lines = table_lines(&run_cli(&dir, &sorted).stdout);
+    assert_eq!(lines[0], "title project user age cost messages state key");
+    assert!(lines[1].starts_with("(plain) "), "{lines:?}");
+    assert!(lines[2].ends_with(FORK), "{lines:?}");
+    let found = run_cli(&dir, &["sessions", "list", "--search", "FLAKY", "--csv"]);
+    assert_eq!(found.code, 0, "{found:?}");
+    let lines: Vec<&str> = found.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{found:?}");
+    assert!(lines[0].starts_with("key,title,project,user,last_activity_at,cost_usd,"));
+    let row = format!("{FLAKY},Fix the flaky test,/home/ada/api,ada,[time],0.6,true,2,");
+    assert!(lines[1].starts_with(&row), "{}", lines[1]);
+    let wrong = [
+        "sessions",
+        "list",
+        "--since",
+        "2026-02-01",
+        "--until",
+        "2026-01-01",
+    ];
+    let ended = run_cli(&dir, &wrong);
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (
+            2,
+            "error: `--until 2026-01-01` is before `--since 2026-02-01`; swap them\n"
+        )
+    );
+}
+
+#[test]
+fn a_list_through_a_server_equals_a_list_without_one() {
+    let dir = summaries_dir();
+    let lists = [
+        &["--keys"][..],
+        &["--all", "--sort", "title"],
+        &["--sort", "key", "--reverse", "--json"],
+        &["--csv", "--user", "bob", "--sort", "cost"],
+        &[
+            "--project",
+            "api",
+            "--automated",
+            "no",
+            "--until",
+            "9001-01-05",
+        ],
+        &["--state", "due", "--state", "new", "--sort", "messages"],
+    ];
+    let listed = || -> Vec<(i32, String)> {
+        let arguments = lists.map(|more| [&["sessions", "list"], more].concat());
+        let ended = arguments.map(|arguments| run_cli(&dir, &arguments));
+        ended.map(|ended| (ended.code, ended.stdout)).to_vec()
+    };
+    let alone = listed();
+    assert!(alone.iter().all(|(code, _)| *code == 0), "{alone:?}");
+    let serving = ServerProcess::start(&dir, &[]);
+    assert_eq!(listed(), alone);
+    assert_eq!(serving.stop(), 0);
+}
+
+#[test]
+fn an_unusable_price_file_leaves_the_list_without_costs() {
+    let dir = summaries_dir();
+    std::fs::write(dir.path().join("prices.toml"), "nonsense").unwrap();
+    let ended = run_cli(&dir, &["sessions", "list"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("no costs: "), "{ended:?}");
+    let flaky = "Fix the flaky test api ada now - ";
+    assert!(
+        table_lines(&ended.stdout)
+            .iter()
+            .any(|line| line.starts_with(flaky))
+    );
+    let by_cost = run_cli(&dir, &["sessions", "list", "--sort", "cost"]);
+    assert_eq!(
+        (by_cost.code, by_cost.stdout.as_str()),
+        (2, ""),
+        "{by_cost:?}"
+    );
+}
+
+#[test]
+fn a_session_is_shown_with_what_its_transcript_contains() {
+    let dir = summaries_dir();
+    let ended = run_cli(&dir, &["sessions", "show", FLAKY]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    let lines = table_lines(&ended.stdout);
+    let about: Vec<&str> = lines[2..].iter().map(String::as_str).collect();
+    let end = about.iter().position(|line| *line == "usage").unwrap();
+    insta::assert_snapshot!(about[1..end].join("\n"));
+    let hostile = run_cli(&dir, &["sessions", "show", HOSTILE]);
+    assert!(!hostile.stdout.contains(['\u{1b}']), "{hostile:?}");
+    assert!(!hostile.stdout.contains(SECRET), "{hostile:?}");
+    let title = "title A \\u{1b}[2J\\n";
+    assert!(
+        table_lines(&hostile.stdout)
+            .iter()
+            .any(|line| line.starts_with(title))
+    );
+
+    let document = run_cli(&dir, &["sessions", "show", FORK, "--json"]).json();
+    assert_eq!(
+        document["parent_session"],
+        "11111111-1111-4111-8111-111111111111"
+    );
+    assert_eq!(
+        document["session_id"],
+        "44444444-4444-4444-8444-444444444444"
+    );
+    assert_eq!(
+        (&document["cost_usd"], &document["input_tokens"]),
+        (&0.3.into(), &100_000.into())
+    );
+    let document = run_cli(&dir, &["sessions", "show", SUBAGENT, "--json"]).json();
+    assert_eq!(
+        document["parent_session"],
+        "11111111-1111-4111-8111-111111111111"
+    );
+    assert_eq!(
+        (&document["is_subagent"], &document["cost_usd"]),
+        (&true.into(), &().into())
+    );
+}
+
+#[test]
 fn sessions_show_prints_all_details_of_a_session() {
     let dir = DataDir::new();
     assert_eq!(run_cli_on_examples(&dir, &["run", "usage"]).code, 0);
-    // The rollups of the report are not rows of the session.
+    // What reports keep is no row of the session's.
     assert_eq!(run_cli(&dir, &["report", "usage"]).code, 0);
     let show = [
         "sessions",
         "show",
         "chidi/e47a10c9-25bd-4d83-8f16-3b90c5d7a268.jsonl",
     ];
-    let output = run_cli_on_examples(&dir, &show);
-    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
-    let lines = table_lines(&output.stdout);
+    let ended = run_cli_on_examples(&dir, &show);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    let lines = table_lines(&ended.stdout);
     assert_eq!(
         lines[0],
         "session chidi/e47a10c9-25bd-4d83-8f16-3b90c5d7a268.jsonl"
     );
     assert_eq!(lines[2], "file 2.8 KB, changed [time]");
-    assert_eq!(
-        lines[4..7],
-        ["usage", "state processed", "processed [time]"]
-    );
+    let usage = ["usage", "state processed", "processed [time]"];
+    assert!(lines.windows(3).any(|lines| lines == usage), "{lines:?}");
     assert!(lines.contains(&"rows events 1, messages 2, sessions 1".to_owned()));
     assert!(
         lines
@@ -193,10 +352,10 @@ fn sessions_show_prints_all_details_of_a_session() {
 fn an_unknown_session_is_a_usage_error_that_suggests_similar_keys() {
     let dir = DataDir::new();
     dir.write("ada/one.jsonl", "{}\n");
-    let output = run_cli(&dir, &["sessions", "show", "ada/oen.jsonl"]);
-    assert_eq!((output.code, output.stdout.as_str()), (2, ""));
+    let ended = run_cli(&dir, &["sessions", "show", "ada/oen.jsonl"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
     assert_eq!(
-        output.stderr,
+        ended.stderr,
         "error: unknown session `ada/oen.jsonl`; did you mean `ada/one.jsonl`?\n"
     );
     assert!(!dir.path().join("state").exists());
@@ -208,35 +367,35 @@ fn control_characters_in_names_are_escaped_in_text_output() {
     let key = "ada/\u{1b}[2Jone\ntwo\u{202e}.jsonl";
     dir.write(key, Transcript::new("s1").user("hello"));
     assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
-    for arguments in [&["sessions", "list"][..], &["sessions", "show", key]] {
-        let output = run_cli(&dir, arguments);
-        assert_eq!(output.code, 0, "{output:?}");
+    for arguments in [
+        &["sessions", "list", "--keys"][..],
+        &["sessions", "show", key],
+    ] {
+        let ended = run_cli(&dir, arguments);
+        assert_eq!(ended.code, 0, "{ended:?}");
         assert!(
-            output
+            ended
                 .stdout
                 .contains("ada/\\u{1b}[2Jone\\ntwo\\u{202e}.jsonl"),
-            "{output:?}"
+            "{ended:?}"
         );
-        assert!(
-            !output.stdout.contains(['\u{1b}', '\u{202e}']),
-            "{output:?}"
-        );
+        assert!(!ended.stdout.contains(['\u{1b}', '\u{202e}']), "{ended:?}");
     }
     let document = run_cli(&dir, &["sessions", "list", "--json"]).json();
     assert_eq!(
         document["sessions"][0]["key"], key,
-        "JSON has the original key"
+        "machines get it as it is"
     );
 }
 
 #[test]
 fn the_session_list_warns_about_a_missing_sessions_root() {
     let dir = DataDir::without_sessions_root();
-    let output = run_cli(&dir, &["sessions", "list"]);
-    assert_eq!((output.code, output.stdout.as_str()), (0, "0 sessions\n"));
+    let ended = run_cli(&dir, &["sessions", "list"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "0 sessions\n"));
     assert!(
-        output
+        ended
             .stderr
-            .starts_with("sessions folder `[data-dir]/user_sessions` does not exist")
+            .starts_with("there is no sessions folder `[data-dir]/user_sessions`")
     );
 }

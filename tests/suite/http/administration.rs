@@ -3,7 +3,8 @@
 use session_pipeline_harness::DataDir;
 
 use super::TestServer;
-use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, well_behaved};
+use crate::guests::{PANICS, POISON, WELL_BEHAVED, panics, usage, well_behaved};
+use crate::summaries::{FLAKY, NEW, SECRET, summaries_dir};
 
 #[test]
 fn processors_are_listed_with_their_order_and_last_run() {
@@ -117,4 +118,85 @@ fn audit_entries_are_listed_newest_first() {
         .map(|entry| entry["correlation_id"].as_str().unwrap())
         .collect();
     assert_eq!(runs, ["3", "2"]);
+}
+
+#[test]
+fn sessions_are_sorted_filtered_and_paged_with_their_titles_and_costs() {
+    let dir = summaries_dir();
+    let server = TestServer::start(&dir, &[usage()]);
+    let list = |query: &str| server.get(&format!("/api/admin/sessions?{query}")).json();
+    let keys = |list: &serde_json::Value| -> Vec<String> {
+        let sessions = list["sessions"].as_array().unwrap().iter();
+        sessions
+            .map(|session| session["key"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let whole = list("sort=cost");
+    let flaky = &whole["sessions"][1];
+    assert_eq!(
+        (
+            &flaky["key"],
+            &flaky["title"],
+            &flaky["cost_usd"],
+            &flaky["messages"]
+        ),
+        (
+            &FLAKY.into(),
+            &"Fix the flaky test".into(),
+            &0.6.into(),
+            &2.into()
+        )
+    );
+    assert_eq!(flaky["project"], "/home/ada/api");
+    assert_eq!(flaky["last_activity_at"], "9001-01-05T10:00:00Z");
+    assert_eq!(flaky["is_automated"], false);
+    let new = whole["sessions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|session| session["key"] == NEW);
+    assert_eq!(new.unwrap().get("title"), None, "it was not processed");
+    assert!(!whole.to_string().contains(SECRET));
+    for sort in [
+        "recent",
+        "cost",
+        "messages",
+        "title",
+        "key",
+        "key&reverse=true",
+    ] {
+        let whole = keys(&list(&format!("sort={sort}")));
+        let mut paged = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = list(&format!("sort={sort}&limit=2{cursor}"));
+            paged.extend(keys(&page));
+            let Some(next) = page["next"].as_str() else {
+                break;
+            };
+            let next: String = next.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(paged, whole, "{sort}");
+    }
+    assert_eq!(
+        keys(&list("user=ada&search=flaky&automated=no&project=api")),
+        [FLAKY]
+    );
+    assert_eq!(keys(&list("state=new,waiting&processor=usage")), [NEW]);
+    let refusal = |query: &str| server.get(&format!("/api/admin/sessions?{query}")).error();
+    insta::assert_snapshot!(refusal("state=lost"), @"422: invalid `state` `lost`; expected new, processed, due, waiting, quarantined or missing, separated by commas");
+    insta::assert_snapshot!(refusal("since=today"), @"422: invalid `since` `today`: not a day; expected a value like 2026-01-31");
+    insta::assert_snapshot!(refusal("since=2026-02-01&until=2026-01-01"), @"422: `until` 2026-01-01 is before `since` 2026-02-01; swap them");
+    for wrong in [
+        "sort=size",
+        "automated=maybe",
+        "reverse=2",
+        "sort=cost&cursor=x",
+    ] {
+        assert!(refusal(wrong).starts_with("422: "), "{wrong}");
+    }
+    let path = "/api/admin/sessions?sort=cost";
+    let denied = server.send("GET", path, &server.analyst, "", &[]);
+    assert_eq!(denied.status, 403, "{denied:?}");
 }

@@ -236,7 +236,7 @@ pub(super) fn duration(ms: f64) -> String {
     }
 }
 
-pub(super) fn at_least(text: String, is_lower_bound: bool) -> String {
+pub(in crate::cli) fn at_least(text: String, is_lower_bound: bool) -> String {
     if is_lower_bound {
         format!("≥ {text}")
     } else {
@@ -245,7 +245,7 @@ pub(super) fn at_least(text: String, is_lower_bound: bool) -> String {
 }
 
 /// Dollars and cents: `$1 234.50`.
-pub(super) fn dollars(cost: Usd) -> String {
+pub(in crate::cli) fn dollars(cost: Usd) -> String {
     let (dollars, cents) = cost.cents();
     let dollars = i64::try_from(dollars).unwrap_or(i64::MAX);
     format!("${}.{cents:02}", number(dollars))

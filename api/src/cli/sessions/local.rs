@@ -8,6 +8,7 @@ use std::thread::{JoinHandle, spawn};
 use session_pipeline_pipeline::run::Progress;
 
 use super::PATH;
+use super::filter::ListParameters;
 use crate::body::session::SessionBody;
 use crate::cli::client::{Client, RouteCall};
 use crate::cli::{CommandFailure, hint};
@@ -26,11 +27,16 @@ pub(super) struct LocalPages {
 }
 
 impl LocalPages {
-    /// Calls the router on a new thread. `no_root` is the hint to print if there is no sessions root.
-    pub(super) fn start(client: Client, no_root: String) -> Self {
+    /// Calls the router; `no_root` is the hint for a data directory without sessions.
+    pub(super) fn start(client: Client, parameters: ListParameters, no_root: String) -> Self {
         let (send, pages) = sync_channel(PAGES_BUFFERED);
         let listener = Arc::new(ListListener { send, no_root });
-        let call = spawn(move || client.text(&RouteCall::get(PATH).with_listener(listener)));
+        let call = spawn(move || {
+            let query = parameters
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()));
+            client.text(&RouteCall::get(PATH).query(query).with_listener(listener))
+        });
         Self {
             pages: Some(pages),
             call: Some(call),
@@ -80,7 +86,8 @@ impl Listener for ListListener {
                     hint(&format!("skipped `{}`: {}", note.path, note.reason));
                 }
             }
-            // Sending fails after the caller stopped reading.
+            LocalReport::UnusablePrices(error) => hint(&format!("no costs: {error}")),
+            // It fails when the pages are wanted no more.
             LocalReport::Sessions(page) => return self.send.send(page).is_ok(),
             _ => {}
         }

@@ -3,6 +3,7 @@
 mod drift;
 mod kinds;
 mod runs;
+pub mod sessions;
 
 use std::sync::Arc;
 

@@ -110,7 +110,7 @@ const ORIGINALS: &str = "occurred_at, session_id, username, session_seq, session
     is_automated, pull_request, coalesce(source, CASE WHEN is_sidechain THEN 'subagent' ELSE 'main' END) AS source";
 
 /// The counts of a message, which are those of its most complete copy.
-const COUNTS: [&str; 6] = [
+pub(super) const COUNTS: [&str; 6] = [
     "input_tokens",
     "output_tokens",
     "cache_read_tokens",
@@ -120,7 +120,7 @@ const COUNTS: [&str; 6] = [
 ];
 
 /// The other columns that determine the cost. They come from the same copy as the counts.
-const BILLING: [&str; 8] = [
+pub(super) const BILLING: [&str; 8] = [
     "model",
     "speed",
     "thinking_tokens",

@@ -40,6 +40,15 @@ pub(super) fn add_unrecorded(
     Ok(())
 }
 
+/// SQL for the runs without a transcript, each once. A fork repeats the runs of its original.
+pub(super) const UNRECORDED_RUNS: &str = "SELECT agent_id, unnest(run)
+    FROM (
+        SELECT agent_id, arg_min(struct_pack(session_seq, session_file, session_id, occurred_at, agent_type,
+            total_tokens), session_seq) AS run
+        FROM usage.agent_runs WHERE agent_id IS NOT NULL AND total_tokens IS NOT NULL GROUP BY agent_id
+    )
+    ANTI JOIN (SELECT DISTINCT agent_id FROM usage.message_rollups WHERE agent_id IS NOT NULL) USING (agent_id)";
+
 type Runs = (bool, Option<String>, i64, i64);
 
 fn unrecorded(
@@ -67,17 +76,8 @@ fn unrecorded(
     } else {
         key.text.as_str()
     };
-    // A fork repeats the runs of its original.
     let sql = format!(
-        "WITH runs AS (
-            SELECT agent_id, arg_min(struct_pack(session_seq, session_file, session_id, occurred_at, agent_type,
-                total_tokens), session_seq) AS run
-            FROM usage.agent_runs WHERE agent_id IS NOT NULL AND total_tokens IS NOT NULL GROUP BY agent_id
-        ),
-        missing AS (
-            SELECT agent_id, unnest(run) FROM runs
-            ANTI JOIN (SELECT DISTINCT agent_id FROM usage.message_rollups WHERE agent_id IS NOT NULL) USING (agent_id)
-        ),
+        "WITH missing AS ({UNRECORDED_RUNS}),
         placed AS (
             SELECT agent_id, missing.session_id, time_bucket(INTERVAL 15 MINUTES, missing.occurred_at) AS quarter,
                 {directory} AS directory, {PROJECT} AS project, agent_type, 'subagent' AS source,

@@ -1,0 +1,140 @@
+//! The parameters of a list of sessions.
+
+use serde::Deserialize;
+use session_pipeline_host::day::Day;
+use session_pipeline_host::fault::printable;
+use session_pipeline_pipeline::listing::ProcessingState;
+use session_pipeline_pipeline::listing::overview::{SessionFilter, SessionQuery, SessionSort};
+use session_pipeline_pipeline::report::DayRange;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::body::session::SessionState;
+use crate::http::problem::ApiError;
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::http) enum SessionSortParam {
+    /// By last activity, latest first.
+    Recent,
+    /// By cost, highest first.
+    Cost,
+    /// By number of messages, highest first.
+    Messages,
+    /// By title.
+    Title,
+    /// By key.
+    #[default]
+    Key,
+}
+
+/// Who began the turns of a session.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::http) enum AutomatedParam {
+    /// Programs.
+    Yes,
+    /// A person.
+    No,
+}
+
+/// Which sessions, and in which order.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct SessionsQuery {
+    /// Only the session with this key, with all that is known about it.
+    pub(in crate::http) key: Option<String>,
+    /// The order.
+    #[serde(default)]
+    #[param(inline)]
+    sort: SessionSortParam,
+    /// Whether the order is reversed. Sessions without a value come last in any case.
+    #[serde(default)]
+    reverse: bool,
+    /// Only sessions of this user: the first folder of the key, or the user's e-mail address.
+    user: Option<String>,
+    /// Only sessions of this project: the whole path, or its last part.
+    project: Option<String>,
+    /// Only the states with this processor.
+    processor: Option<String>,
+    /// Only these states, separated by commas.
+    state: Option<String>,
+    /// Only sessions that programs began (`yes`), or only those of people (`no`).
+    #[param(inline)]
+    automated: Option<AutomatedParam>,
+    /// The first day of the last activity, in UTC.
+    #[param(format = Date)]
+    since: Option<String>,
+    /// The last day of the last activity, in UTC, inclusive.
+    #[param(format = Date)]
+    until: Option<String>,
+    /// Only sessions whose title contains this text, in upper or lower case.
+    search: Option<String>,
+    /// At most this many on one page.
+    #[serde(default = "crate::http::params::default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub(in crate::http) limit: u32,
+    /// The `next` of the page before. It is valid only for the same `sort` and `reverse`.
+    pub(in crate::http) cursor: Option<String>,
+}
+
+impl SessionsQuery {
+    /// The list that the parameters ask for.
+    ///
+    /// # Errors
+    /// If a value is invalid.
+    pub(in crate::http) fn listing(&self) -> Result<SessionQuery, ApiError> {
+        let days = DayRange {
+            since: day("since", self.since.as_deref())?,
+            until: day("until", self.until.as_deref())?,
+        };
+        if let (Some(since), Some(until)) = (days.since, days.until)
+            && until < since
+        {
+            let detail = format!("`until` {until} is before `since` {since}; swap them");
+            return Err(ApiError::unprocessable(detail));
+        }
+        let states = self.state.iter().flat_map(|states| states.split(','));
+        Ok(SessionQuery {
+            filter: SessionFilter {
+                user: self.user.clone(),
+                project: self.project.clone(),
+                processor: self.processor.clone(),
+                states: states.map(state).collect::<Result<_, _>>()?,
+                is_automated: self
+                    .automated
+                    .map(|automated| matches!(automated, AutomatedParam::Yes)),
+                days,
+                search: self.search.clone(),
+            },
+            sort: match self.sort {
+                SessionSortParam::Recent => SessionSort::Recent,
+                SessionSortParam::Cost => SessionSort::Cost,
+                SessionSortParam::Messages => SessionSort::Messages,
+                SessionSortParam::Title => SessionSort::Title,
+                SessionSortParam::Key => SessionSort::Key,
+            },
+            is_reversed: self.reverse,
+        })
+    }
+}
+
+fn day(name: &str, text: Option<&str>) -> Result<Option<Day>, ApiError> {
+    let day = text.map(|text| {
+        text.parse().map_err(|error| {
+            ApiError::unprocessable(format!("invalid `{name}` `{}`: {error}", printable(text)))
+        })
+    });
+    day.transpose()
+}
+
+fn state(text: &str) -> Result<ProcessingState, ApiError> {
+    let word = <SessionState as clap::ValueEnum>::from_str(text, false);
+    word.map(ProcessingState::from).map_err(|_| {
+        ApiError::unprocessable(format!(
+            "invalid `state` `{}`; expected new, processed, due, waiting, quarantined or missing, separated by commas",
+            printable(text)
+        ))
+    })
+}

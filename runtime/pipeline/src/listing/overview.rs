@@ -1,0 +1,424 @@
+//! The list of sessions as people need it: with titles, projects and costs, filtered and sorted.
+//!
+//! In the order of keys, memory holds one page of sessions, and the keys and file metadata of the
+//! walk. Other orders need one pass over all sessions, during which memory also holds the sessions
+//! that the caller wants: one page, or the whole list.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_store::{SessionSelection, Store, User};
+
+use super::{
+    ListRange, ListedSession, ListingError, ProcessingState, READ_AT_ONCE, SessionPages,
+    SessionWithDetails,
+};
+use crate::config::Config;
+use crate::identity::resolve;
+use crate::registry::Registry;
+use crate::report::sessions::{SessionBackground, SessionReader, SessionSummary};
+use crate::report::{DayRange, PriceTable};
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionSort {
+    /// By key.
+    #[default]
+    Key,
+    /// By last activity, latest first.
+    Recent,
+    /// By cost, highest first.
+    Cost,
+    /// By number of messages, highest first.
+    Messages,
+    /// By title.
+    Title,
+}
+
+/// The sessions that a list includes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Only sessions of this user: the first folder of the key, or the user's e-mail address.
+    pub user: Option<String>,
+    /// Only sessions of this project: the whole path, or its last part.
+    pub project: Option<String>,
+    /// Only the states with this processor.
+    pub processor: Option<String>,
+    /// Only these states. Empty: all.
+    pub states: Vec<ProcessingState>,
+    /// Only sessions whose turns all were begun by programs, or only others. Sessions of which this
+    /// is not known are in neither.
+    pub is_automated: Option<bool>,
+    /// Only sessions with their last activity on these days, in UTC.
+    pub days: DayRange,
+    /// Only sessions whose title contains this text, in upper or lower case.
+    pub search: Option<String>,
+}
+
+/// Which sessions a list includes, and in which order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionQuery {
+    /// The sessions.
+    pub filter: SessionFilter,
+    /// The order.
+    pub sort: SessionSort,
+    /// Whether the order is reversed. Sessions without a value come last in any case.
+    pub is_reversed: bool,
+}
+
+impl SessionQuery {
+    /// Whether the sessions can be read in their order, without a pass over all of them.
+    pub fn is_by_key(&self) -> bool {
+        self.sort == SessionSort::Key && !self.is_reversed
+    }
+}
+
+/// Where the sessions come from.
+#[derive(Clone, Copy)]
+pub struct SessionSource<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The processors.
+    pub registry: &'a Registry,
+    /// The database, if there is one.
+    pub store: Option<&'a Store>,
+    /// The prices. `None`: sessions have no cost.
+    pub prices: Option<&'a PriceTable>,
+    /// The clock.
+    pub clock: &'a Arc<dyn Clock>,
+}
+
+impl fmt::Debug for SessionSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionSource").finish_non_exhaustive()
+    }
+}
+
+impl SessionSource<'_> {
+    fn reader(&self) -> Result<Option<SessionReader>, ListingError> {
+        let Some(store) = self.store else {
+            return Ok(None);
+        };
+        Ok(SessionReader::open(store, self.prices, self.clock)?)
+    }
+}
+
+/// A session in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOverview {
+    /// The session and its states.
+    pub listed: ListedSession,
+    /// The e-mail address of its user, if the first folder of the key belongs to one.
+    pub user_email: Option<Arc<str>>,
+    /// What `usage` extracted from it. Boxed, because sessions that were not processed have none.
+    pub summary: Option<Box<SessionSummary>>,
+}
+
+impl SessionOverview {
+    /// The time of its last line, else of the last change of its file.
+    pub fn last_activity(&self) -> Option<UtcMicros> {
+        let ended_at = self.summary.as_ref().and_then(|summary| summary.ended_at);
+        let changed = || Some(UtcMicros(self.listed.file?.mtime_ns.div_euclid(1000)));
+        ended_at.or_else(changed)
+    }
+
+    fn directory(&self) -> &str {
+        self.listed.key.split('/').next().unwrap_or_default()
+    }
+}
+
+/// The place of a session in a sorted list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SortPosition(SortRank, String);
+
+/// The value that a list is sorted by. All sessions of a list have the same kind of rank, except
+/// those without a value, which come last.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum SortRank {
+    #[serde(rename = "n")]
+    Number(i64),
+    #[serde(rename = "t")]
+    Text(String),
+    #[serde(rename = "r")]
+    ReversedText(Reverse<String>),
+    #[serde(rename = "-")]
+    Absent,
+}
+
+impl SortPosition {
+    /// Parses a position that [`SortPosition::encoded`] returned.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The position as text, for clients that return it later.
+    pub fn encoded(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    fn of(session: &SessionOverview, query: &SessionQuery) -> Self {
+        let summary = session.summary.as_deref();
+        // The largest number comes first.
+        let number = |value: i64| match query.is_reversed {
+            true => SortRank::Number(value),
+            false => SortRank::Number(value.saturating_neg()),
+        };
+        let text = |value: String| match query.is_reversed {
+            true => SortRank::ReversedText(Reverse(value)),
+            false => SortRank::Text(value),
+        };
+        let rank = match query.sort {
+            SessionSort::Key => Some(text(session.listed.key.clone())),
+            SessionSort::Recent => session.last_activity().map(|at| number(at.0)),
+            SessionSort::Cost => summary
+                .and_then(|summary| summary.figures?.cost_usd)
+                .map(|cost| number(i64::try_from(cost.pico_dollars).unwrap_or(i64::MAX))),
+            SessionSort::Messages => summary.and_then(SessionSummary::messages).map(number),
+            SessionSort::Title => summary
+                .and_then(|summary| summary.title.as_ref())
+                .map(|title| text(title.to_lowercase())),
+        };
+        Self(rank.unwrap_or(SortRank::Absent), session.listed.key.clone())
+    }
+}
+
+/// The sessions that a query includes, page by page in the order of their keys.
+#[derive(Debug)]
+pub struct OverviewPages<'a> {
+    pages: SessionPages<'a>,
+    reader: Option<SessionReader>,
+    filter: FilterMatcher<'a>,
+    users: Vec<User>,
+    emails: HashMap<String, Option<Arc<str>>>,
+}
+
+impl<'a> OverviewPages<'a> {
+    /// Walks over the sessions on disk, and updates what costs are read from.
+    ///
+    /// # Errors
+    /// If the sessions root or the database can't be read.
+    pub fn open(
+        source: SessionSource<'a>,
+        filter: &'a SessionFilter,
+        part: ListRange<'_>,
+    ) -> Result<Self, ListingError> {
+        let SessionSource {
+            config,
+            registry,
+            store,
+            clock,
+            ..
+        } = source;
+        let pages = SessionPages::open(config, registry, store, part, clock.now())?;
+        Ok(Self {
+            pages,
+            reader: source.reader()?,
+            filter: FilterMatcher::new(filter),
+            users: store.map(Store::users).transpose()?.unwrap_or_default(),
+            emails: HashMap::new(),
+        })
+    }
+
+    /// The walk, with its notes.
+    pub fn walk(&self) -> &SessionPages<'a> {
+        &self.pages
+    }
+
+    /// Reads the next sessions, and returns those that match. `None`: there are no more.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn next(&mut self, limit: usize) -> Result<Option<Vec<SessionOverview>>, ListingError> {
+        let after = self.pages.after.clone();
+        let page = self.pages.next(limit)?;
+        let Some(last) = page.last().map(|session| session.key.clone()) else {
+            return Ok(None);
+        };
+        let mut summaries = match &self.reader {
+            Some(reader) => reader.summaries(SessionSelection::Range(after.as_deref(), &last))?,
+            None => HashMap::new(),
+        };
+        let sessions = page.into_iter().filter_map(|listed| {
+            let mut session = SessionOverview {
+                user_email: self.email_of(&listed.key),
+                summary: summaries.remove(&listed.key).map(Box::new),
+                listed,
+            };
+            self.filter.matches(&mut session).then_some(session)
+        });
+        Ok(Some(sessions.collect()))
+    }
+
+    fn email_of(&mut self, key: &str) -> Option<Arc<str>> {
+        let directory = key.split('/').next().unwrap_or_default();
+        if let Some(email) = self.emails.get(directory) {
+            return email.clone();
+        }
+        let email = resolve(&self.users, directory).map(|user| Arc::from(user.email.as_str()));
+        self.emails.insert(directory.to_owned(), email.clone());
+        email
+    }
+}
+
+/// The first sessions of a query after a key, in the order of their keys.
+///
+/// # Errors
+/// If the sessions root or the database can't be read.
+pub fn first_by_key(
+    source: SessionSource<'_>,
+    filter: &SessionFilter,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<SessionOverview>, ListingError> {
+    let is_filtered = *filter != SessionFilter::default();
+    // A filter can skip any number of sessions.
+    let part = ListRange {
+        after,
+        limit: (!is_filtered).then_some(limit),
+    };
+    let read_at_once = if is_filtered { READ_AT_ONCE } else { limit };
+    let mut pages = OverviewPages::open(source, filter, part)?;
+    let mut sessions = Vec::new();
+    while sessions.len() < limit {
+        match pages.next(read_at_once)? {
+            Some(page) => sessions.extend(page),
+            None => break,
+        }
+    }
+    sessions.truncate(limit);
+    Ok(sessions)
+}
+
+/// The first sessions of a query after a position, with their positions. `None` as limit: all.
+///
+/// Reads all sessions, and holds the sessions that it returns.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn sorted(
+    pages: &mut OverviewPages<'_>,
+    query: &SessionQuery,
+    after: Option<&SortPosition>,
+    limit: Option<usize>,
+) -> Result<BTreeMap<SortPosition, SessionOverview>, ListingError> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let mut sessions = BTreeMap::new();
+    while let Some(page) = pages.next(READ_AT_ONCE)? {
+        for session in page {
+            let position = SortPosition::of(&session, query);
+            if after.is_some_and(|after| position <= *after) {
+                continue;
+            }
+            sessions.insert(position, session);
+            if sessions.len() > limit {
+                sessions.pop_last();
+            }
+        }
+    }
+    Ok(sessions)
+}
+
+/// What `usage` extracted from one session.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn describe(
+    source: SessionSource<'_>,
+    shown: &SessionWithDetails,
+) -> Result<(SessionOverview, SessionBackground), ListingError> {
+    let key = shown.listed.key.as_str();
+    let mut session = SessionOverview {
+        listed: shown.listed.clone(),
+        user_email: None,
+        summary: None,
+    };
+    let mut background = SessionBackground::default();
+    if let Some(store) = source.store {
+        session.user_email =
+            resolve(&store.users()?, session.directory()).map(|user| user.email.as_str().into());
+    }
+    if let Some(reader) = source.reader()? {
+        let mut summaries = reader.summaries(SessionSelection::One(key))?;
+        session.summary = summaries.remove(key).map(Box::new);
+        background = reader.background(key)?;
+    }
+    Ok((session, background))
+}
+
+/// A filter with values that do not depend on the session.
+#[derive(Debug)]
+struct FilterMatcher<'a> {
+    filter: &'a SessionFilter,
+    since: Option<UtcMicros>,
+    before: Option<UtcMicros>,
+    search: Option<String>,
+}
+
+impl<'a> FilterMatcher<'a> {
+    fn new(filter: &'a SessionFilter) -> Self {
+        let start = |day: Date| {
+            let start = day.to_zoned_datetime(TimeZone::UTC).ok()?;
+            Some(UtcMicros(start.timestamp().as_microsecond()))
+        };
+        let DayRange { since, until } = filter.days;
+        Self {
+            since: since.and_then(|day| start(day.date())),
+            before: until.and_then(|day| start(day.date().tomorrow().ok()?)),
+            search: filter.search.as_deref().map(str::to_lowercase),
+            filter,
+        }
+    }
+
+    /// Whether a session matches. Removes its states that do not.
+    fn matches(&self, session: &mut SessionOverview) -> bool {
+        let filter = self.filter;
+        if filter.processor.is_some() || !filter.states.is_empty() {
+            let processors = &mut session.listed.processors;
+            processors.retain(|known| {
+                let only = filter.processor.as_deref();
+                only.is_none_or(|only| *known.processor == *only)
+                    && (filter.states.is_empty() || filter.states.contains(&known.state))
+            });
+            if processors.is_empty() {
+                return false;
+            }
+        }
+        let session = &*session;
+        let summary = session.summary.as_deref();
+        let is_of_user = |user: &String| {
+            session.directory() == user || session.user_email.as_deref() == Some(user.as_str())
+        };
+        let is_of_project = |wanted: &String| {
+            let project = summary.and_then(|summary| summary.project.as_deref());
+            project.is_some_and(|project| project == wanted || last_part(project) == wanted)
+        };
+        let is_found = |search: &String| {
+            let title = summary.and_then(|summary| summary.title.as_ref());
+            title.is_some_and(|title| title.to_lowercase().contains(search.as_str()))
+        };
+        let is_automated = summary.and_then(|summary| summary.is_automated);
+        let at = session.last_activity();
+        filter.user.as_ref().is_none_or(is_of_user)
+            && filter.project.as_ref().is_none_or(is_of_project)
+            && (filter.is_automated.is_none() || filter.is_automated == is_automated)
+            && self
+                .since
+                .is_none_or(|since| at.is_some_and(|at| at >= since))
+            && self
+                .before
+                .is_none_or(|before| at.is_some_and(|at| at < before))
+            && self.search.as_ref().is_none_or(is_found)
+    }
+}
+
+/// The last part of a path of any system.
+pub fn last_part(path: &str) -> &str {
+    let path = path.trim_end_matches(['/', '\\']);
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}

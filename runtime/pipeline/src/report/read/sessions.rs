@@ -1,0 +1,562 @@
+//! What people recognize a session by, and what it cost: title, project, activity and figures.
+//!
+//! A cost belongs to the session that a message first appeared in, like in the report by session.
+//! Files of sub-agents have no cost of their own, because it is part of the session that started
+//! them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use duckdb::types::Value;
+use duckdb::{Connection, Row as SqlRow, params_from_iter};
+use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_host::redaction::without_secrets;
+use session_pipeline_store::money::Usd;
+use session_pipeline_store::{SessionSelection, Store, StoreError};
+
+use super::runs::UNRECORDED_RUNS;
+use super::{ReadSnapshot, usd};
+use crate::report::PriceTable;
+use crate::report::views::{BILLING, COUNTS, DIRECTORY, PROJECT, sums};
+
+/// Longer texts of transcripts are cut off.
+const TEXT_CHARS_MAX: usize = 1000;
+/// Maximum number of entries in a list about one session.
+const ENTRIES_MAX: usize = 100;
+
+/// What `usage` extracted from a session file.
+///
+/// Columns that an earlier version of `usage` did not write are `None`. Texts come from transcripts
+/// and contain no secrets, but possibly control characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionSummary {
+    /// The session's id.
+    pub session_id: String,
+    /// The title by the user or the agent.
+    pub title: Option<String>,
+    /// The repository or directory in which the session began.
+    pub project: Option<String>,
+    /// The first Git branch.
+    pub branch: Option<String>,
+    /// How the agent was started.
+    pub entrypoint: Option<String>,
+    /// The time of the first line.
+    pub started_at: Option<UtcMicros>,
+    /// The time of the last line.
+    pub ended_at: Option<UtcMicros>,
+    /// Whether programs began all turns.
+    pub is_automated: Option<bool>,
+    /// Number of messages in the file, copies included.
+    pub held_messages: Option<i64>,
+    /// Sums over the messages that first appeared in this session, with those of its sub-agents.
+    /// `None`: the file is a sub-agent's, or the reports can't be read.
+    pub figures: Option<SessionFigures>,
+}
+
+impl SessionSummary {
+    /// Number of messages, each counted once.
+    pub fn messages(&self) -> Option<i64> {
+        let figures = self.figures.as_ref();
+        figures
+            .map(|figures| figures.messages)
+            .or(self.held_messages)
+    }
+}
+
+/// Sums over the messages of a session. Each message counts once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionFigures {
+    /// Cost of all tokens with a price. `None` if none has one.
+    pub cost_usd: Option<Usd>,
+    /// Whether the cost is incomplete.
+    pub cost_is_lower_bound: bool,
+    /// Number of messages.
+    pub messages: i64,
+    /// Input tokens, without those read from or written to the cache.
+    pub input_tokens: i64,
+    /// Output tokens.
+    pub output_tokens: i64,
+    /// Whether the final output count of a message is missing.
+    pub output_is_lower_bound: bool,
+    /// Input tokens read from the cache.
+    pub cache_read_tokens: i64,
+    /// Input tokens written to the cache.
+    pub cache_creation_tokens: i64,
+    /// Runs of sub-agents without a transcript. Their tokens are in no other count.
+    pub unrecorded_runs: i64,
+}
+
+/// What else `usage` extracted from one session file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionBackground {
+    /// The pull requests that the session was linked to.
+    pub pull_requests: Vec<String>,
+    /// Lines that tools added.
+    pub lines_added: Option<i64>,
+    /// Lines that tools removed.
+    pub lines_removed: Option<i64>,
+    /// Compactions of the conversation.
+    pub compactions: Option<i64>,
+    /// Requests to the API that failed.
+    pub api_errors: Option<i64>,
+    /// The failed requests by class.
+    pub api_errors_by_class: BTreeMap<String, i64>,
+    /// Prompts that were queued while the agent was working.
+    pub queued_prompts: Option<i64>,
+    /// The version of the agent.
+    pub agent_version: Option<String>,
+    /// The session that this one continues, or whose sub-agent it is.
+    pub parent_session: Option<String>,
+    /// The keys of other sessions that begin with the same line or continue this one.
+    pub forks: Vec<String>,
+    /// The runs of sub-agents that it started.
+    pub agent_runs: Vec<SubagentRun>,
+    /// Number of runs beyond those in the list.
+    pub omitted_agent_runs: u64,
+}
+
+/// A run of a sub-agent, as its result reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubagentRun {
+    /// The type of the sub-agent.
+    pub agent_type: Option<String>,
+    /// The tokens of its last response.
+    pub total_tokens: Option<i64>,
+    /// Its duration in milliseconds.
+    pub duration_ms: Option<i64>,
+}
+
+/// Reads sessions from one state of the database.
+#[derive(Debug)]
+pub struct SessionReader {
+    connection: Connection,
+    columns: Columns,
+    /// Whether the connection has the rollups in a transaction in which they are current.
+    has_rollups: bool,
+}
+
+impl SessionReader {
+    /// `None` if `usage` never ran. Without `prices`, there are no figures.
+    ///
+    /// Updates the rollups if necessary. If that fails, the sessions have no figures, because the
+    /// list must work when reports do not.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn open(
+        store: &Store,
+        prices: Option<&PriceTable>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Self>, StoreError> {
+        let connection = store.reader()?;
+        let columns = Columns::read(&connection)?;
+        if !columns.has("sessions", "session_file") {
+            return Ok(None);
+        }
+        let priced = prices.filter(|_| columns.are_priced());
+        let snapshot = match priced.map(|prices| ReadSnapshot::open(store, prices, clock)) {
+            None => None,
+            Some(Ok(snapshot)) => snapshot,
+            Some(Err(
+                error @ (StoreError::Canceled(_)
+                | StoreError::Invalidated(_)
+                | StoreError::WriterStopped),
+            )) => return Err(error),
+            Some(Err(error)) => {
+                tracing::warn!("the cost of sessions is not available: {error}");
+                None
+            }
+        };
+        let has_rollups = snapshot.is_some();
+        let connection = snapshot.map_or(connection, |snapshot| snapshot.connection);
+        // A run could have added columns in the meantime.
+        let columns = Columns::read(&connection)?;
+        Ok(Some(Self {
+            connection,
+            columns,
+            has_rollups,
+        }))
+    }
+
+    /// The summaries of some sessions by key. Sessions that `usage` did not process are missing.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn summaries(
+        &self,
+        sessions: SessionSelection<'_>,
+    ) -> Result<HashMap<String, SessionSummary>, StoreError> {
+        let (condition, parameters) = condition(sessions);
+        let sql = self.summaries_sql(condition);
+        self.rows(&sql, &parameters, |row| {
+            Ok((row.get(0)?, self.summary(row)?))
+        })
+        .map(|rows| rows.into_iter().collect())
+    }
+
+    fn summary(&self, row: &SqlRow<'_>) -> duckdb::Result<SessionSummary> {
+        let is_subagent: bool = row.get(10)?;
+        let has_figures = self.has_rollups && !is_subagent;
+        let figures = || -> duckdb::Result<SessionFigures> {
+            let runs: i64 = row.get(19)?;
+            let zero = SessionFigures {
+                cost_usd: Some(Usd::default()),
+                cost_is_lower_bound: runs > 0,
+                output_is_lower_bound: runs > 0,
+                unrecorded_runs: runs,
+                ..SessionFigures::default()
+            };
+            let Some(messages) = row.get(13)? else {
+                return Ok(zero);
+            };
+            Ok(SessionFigures {
+                cost_usd: usd(row, 11)?,
+                cost_is_lower_bound: row.get::<_, bool>(12)? || runs > 0,
+                messages,
+                input_tokens: row.get(14)?,
+                output_tokens: row.get(15)?,
+                output_is_lower_bound: row.get::<_, bool>(16)? || runs > 0,
+                cache_read_tokens: row.get(17)?,
+                cache_creation_tokens: row.get(18)?,
+                unrecorded_runs: runs,
+            })
+        };
+        Ok(SessionSummary {
+            session_id: text(row, 1)?.unwrap_or_default(),
+            title: text(row, 2)?,
+            project: text(row, 3)?,
+            branch: text(row, 4)?,
+            entrypoint: text(row, 5)?,
+            started_at: row.get::<_, Option<i64>>(6)?.map(UtcMicros),
+            ended_at: row.get::<_, Option<i64>>(7)?.map(UtcMicros),
+            is_automated: row.get(8)?,
+            held_messages: row.get(9)?,
+            figures: has_figures.then(figures).transpose()?,
+        })
+    }
+
+    fn summaries_sql(&self, condition: &str) -> String {
+        let no_rollups = "(SELECT CAST(NULL AS VARCHAR) AS session_id, CAST(NULL AS VARCHAR) AS directory WHERE false)";
+        let rollups = match self.has_rollups {
+            true => "usage.message_rollups",
+            false => no_rollups,
+        };
+        let figures = match self.has_rollups {
+            true => {
+                let rows = "SELECT struct_pack(session_id := session_id, directory := directory) AS key, *
+                    FROM usage.message_rollups SEMI JOIN named USING (session_id, directory)";
+                format!(
+                    "SELECT key, CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd, cost_is_lower_bound,
+                        messages, input_tokens, output_tokens, output_is_lower_bound, cache_read_tokens,
+                        cache_creation_tokens FROM ({})",
+                    sums(rows, "key")
+                )
+            }
+            false => "SELECT struct_pack(session_id := session_id, directory := directory) AS key,
+                    CAST(NULL AS VARCHAR) AS cost_usd, CAST(NULL AS BOOLEAN) AS cost_is_lower_bound,
+                    CAST(NULL AS BIGINT) AS messages, CAST(NULL AS BIGINT) AS input_tokens,
+                    CAST(NULL AS BIGINT) AS output_tokens, CAST(NULL AS BOOLEAN) AS output_is_lower_bound,
+                    CAST(NULL AS BIGINT) AS cache_read_tokens, CAST(NULL AS BIGINT) AS cache_creation_tokens
+                FROM named WHERE false"
+                .to_owned(),
+        };
+        let has_runs = self.has_rollups && self.columns.has("agent_runs", "total_tokens");
+        let unrecorded = match has_runs {
+            true => format!(
+                "SELECT session_id, {DIRECTORY} AS directory, count(*) AS runs FROM ({UNRECORDED_RUNS}) GROUP BY ALL"
+            ),
+            false => {
+                "SELECT session_id, directory, CAST(0 AS BIGINT) AS runs FROM named WHERE false"
+                    .to_owned()
+            }
+        };
+        format!(
+            "WITH all_files AS ({files}),
+            chosen AS MATERIALIZED (SELECT * FROM all_files WHERE {condition}),
+            originals AS (
+                SELECT DISTINCT recorded_id, directory FROM all_files SEMI JOIN chosen USING (recorded_id, directory)
+                WHERE recorded_id = own_id
+            ),
+            own AS (
+                SELECT DISTINCT rollups.session_id, rollups.directory
+                FROM {rollups} AS rollups SEMI JOIN chosen
+                    ON rollups.session_id = chosen.own_id AND rollups.directory = chosen.directory
+            ),
+            named AS MATERIALIZED (
+                SELECT chosen.*, {SESSION_ID} AS session_id
+                FROM chosen
+                LEFT JOIN own ON own.session_id = chosen.own_id AND own.directory = chosen.directory
+                LEFT JOIN originals ON originals.recorded_id = chosen.recorded_id
+                    AND originals.directory = chosen.directory
+            ),
+            figures AS ({figures}),
+            unrecorded AS ({unrecorded})
+            SELECT session_file, named.session_id, title, project, git_branch, entrypoint, started_at, ended_at,
+                is_automated, named.held_messages, is_subagent, cost_usd, cost_is_lower_bound, figures.messages,
+                input_tokens, output_tokens, output_is_lower_bound, cache_read_tokens, cache_creation_tokens,
+                coalesce(runs, 0)
+            FROM named
+            LEFT JOIN figures ON figures.key =
+                struct_pack(session_id := named.session_id, directory := named.directory)
+            LEFT JOIN unrecorded ON unrecorded.session_id = named.session_id
+                AND unrecorded.directory = named.directory",
+            files = self.files_sql(),
+        )
+    }
+
+    /// SQL for all files with the columns of a summary.
+    fn files_sql(&self) -> String {
+        let column = |name: &str, kind: &str| self.columns.sql("sessions", name, kind);
+        let columns = [
+            column("title", "VARCHAR"),
+            column("cwd", "VARCHAR"),
+            column("project", "VARCHAR"),
+            column("git_branch", "VARCHAR"),
+            column("entrypoint", "VARCHAR"),
+            column("started_at", "TIMESTAMP"),
+            column("ended_at", "TIMESTAMP"),
+            column("is_automated", "BOOLEAN"),
+            column("messages", "BIGINT"),
+            column("parent_session", "VARCHAR"),
+            column("first_uuid", "VARCHAR"),
+        ]
+        .join(", ");
+        format!(
+            r"SELECT session_file, session_id AS recorded_id, {DIRECTORY} AS directory,
+                regexp_extract(session_file, '([^/]*)\.jsonl$', 1) AS own_id,
+                regexp_matches(session_file, '(^|/)agent-[^/]*\.jsonl$') AS is_subagent, title, {PROJECT} AS project,
+                git_branch, entrypoint, epoch_us(started_at) AS started_at, epoch_us(ended_at) AS ended_at,
+                is_automated, messages AS held_messages, parent_session, first_uuid
+            FROM (SELECT session_file, session_id, {columns} FROM usage.sessions)"
+        )
+    }
+
+    /// What else is known about one session.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn background(&self, key: &str) -> Result<SessionBackground, StoreError> {
+        let column = |name: &str, kind: &str| self.columns.sql("sessions", name, kind);
+        let columns = [
+            column("pull_requests", "VARCHAR"),
+            column("lines_added", "BIGINT"),
+            column("lines_removed", "BIGINT"),
+            column("compactions", "BIGINT"),
+            column("api_errors", "BIGINT"),
+            column("api_errors_by_class", "VARCHAR"),
+            column("queued_prompts", "BIGINT"),
+            column("agent_version", "VARCHAR"),
+            column("parent_session", "VARCHAR"),
+            "session_id".to_owned(),
+        ]
+        .join(", ");
+        let sql = format!("SELECT {columns} FROM usage.sessions WHERE session_file = ?");
+        let key_parameter = [Value::Text(key.to_owned())];
+        let rows = self.rows(&sql, &key_parameter, |row| {
+            let background = SessionBackground {
+                pull_requests: pull_requests(row.get(0)?),
+                lines_added: row.get(1)?,
+                lines_removed: row.get(2)?,
+                compactions: row.get(3)?,
+                api_errors: row.get(4)?,
+                api_errors_by_class: counts_by_class(row.get(5)?),
+                queued_prompts: row.get(6)?,
+                agent_version: text(row, 7)?,
+                parent_session: text(row, 8)?,
+                ..SessionBackground::default()
+            };
+            Ok((background, text(row, 9)?))
+        })?;
+        let Some((mut background, recorded_id)) = rows.into_iter().next() else {
+            return Ok(SessionBackground::default());
+        };
+        let summaries = self.summaries(SessionSelection::One(key))?;
+        let session_id = summaries
+            .get(key)
+            .map(|summary| summary.session_id.as_str());
+        let is_other = |id: &String| is_subagent_file(key) || session_id != Some(id.as_str());
+        // A fork begins with lines of the session that it came from.
+        background.parent_session = background.parent_session.or(recorded_id).filter(is_other);
+        background.forks = self.forks(key, session_id, background.parent_session.as_deref())?;
+        self.add_agent_runs(key, &mut background)?;
+        Ok(background)
+    }
+
+    /// The keys of other sessions of the user that begin with the same line or continue this one,
+    /// except the one that this session continues.
+    fn forks(
+        &self,
+        key: &str,
+        session_id: Option<&str>,
+        parent: Option<&str>,
+    ) -> Result<Vec<String>, StoreError> {
+        if is_subagent_file(key) {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "WITH all_files AS ({}),
+            this AS (SELECT directory, first_uuid FROM all_files WHERE session_file = ?)
+            SELECT session_file FROM all_files JOIN this ON this.directory = all_files.directory
+            WHERE session_file <> ? AND NOT is_subagent AND own_id IS DISTINCT FROM ?
+                AND (all_files.parent_session = ? OR all_files.first_uuid = this.first_uuid)
+            ORDER BY session_file LIMIT {ENTRIES_MAX}",
+            self.files_sql()
+        );
+        let optional =
+            |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
+        let key = || Value::Text(key.to_owned());
+        let parameters = [key(), key(), optional(parent), optional(session_id)];
+        self.rows(&sql, &parameters, |row| row.get(0))
+    }
+
+    fn add_agent_runs(
+        &self,
+        key: &str,
+        background: &mut SessionBackground,
+    ) -> Result<(), StoreError> {
+        if !self.columns.has("agent_runs", "session_file") {
+            return Ok(());
+        }
+        let column = |name: &str, kind: &str| self.columns.sql("agent_runs", name, kind);
+        let sql = format!(
+            "SELECT agent_type, total_tokens, total_duration_ms, CAST(count(*) OVER () AS BIGINT)
+            FROM (SELECT {}, {}, {}, {}, {} FROM usage.agent_runs WHERE session_file = ?)
+            WHERE NOT coalesce(is_superseded, false)
+            ORDER BY total_tokens DESC NULLS LAST, line LIMIT {ENTRIES_MAX}",
+            column("agent_type", "VARCHAR"),
+            column("total_tokens", "BIGINT"),
+            column("total_duration_ms", "BIGINT"),
+            column("is_superseded", "BOOLEAN"),
+            column("line", "BIGINT"),
+        );
+        let mut count = 0;
+        let runs = self.rows(&sql, &[Value::Text(key.to_owned())], |row| {
+            let run = SubagentRun {
+                agent_type: text(row, 0)?,
+                total_tokens: row.get(1)?,
+                duration_ms: row.get(2)?,
+            };
+            Ok((run, row.get::<_, u64>(3)?))
+        })?;
+        for (run, all) in runs {
+            background.agent_runs.push(run);
+            count = all;
+        }
+        background.omitted_agent_runs = count.saturating_sub(background.agent_runs.len() as u64);
+        Ok(())
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        row: impl Fn(&SqlRow<'_>) -> duckdb::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = || -> duckdb::Result<Vec<T>> {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map(params_from_iter(parameters), |found| row(found))?;
+            rows.collect()
+        };
+        rows().map_err(StoreError::database("read the sessions of `usage`"))
+    }
+}
+
+/// SQL for the id of a file's session.
+///
+/// The first line of a fork can have the id of the session that it came from. The agent names a
+/// file after its session, so the name decides if messages or another file confirm it.
+const SESSION_ID: &str = "CASE
+    WHEN NOT is_subagent AND (own.session_id IS NOT NULL OR originals.recorded_id IS NOT NULL) THEN own_id
+    ELSE chosen.recorded_id
+END";
+
+/// Whether a file has the name of a sub-agent's transcript.
+pub fn is_subagent_file(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    name.starts_with("agent-") && name.ends_with(".jsonl")
+}
+
+/// A condition on `session_file` with its parameters.
+fn condition(sessions: SessionSelection<'_>) -> (&'static str, Vec<Value>) {
+    let text = |key: &str| Value::Text(key.to_owned());
+    match sessions {
+        SessionSelection::All => ("true", Vec::new()),
+        SessionSelection::One(key) => ("session_file = ?", vec![text(key)]),
+        SessionSelection::Range(None, last) => ("session_file <= ?", vec![text(last)]),
+        SessionSelection::Range(Some(after), last) => (
+            "session_file > ? AND session_file <= ?",
+            vec![text(after), text(last)],
+        ),
+    }
+}
+
+/// The columns that the tables of `usage` have. A database of an earlier version has fewer.
+#[derive(Debug)]
+struct Columns(BTreeSet<(String, String)>);
+
+impl Columns {
+    fn read(connection: &Connection) -> Result<Self, StoreError> {
+        let names = || -> duckdb::Result<BTreeSet<(String, String)>> {
+            let mut statement = connection.prepare(
+                "SELECT table_name, column_name FROM duckdb_columns()
+                 WHERE schema_name = 'usage' AND database_name = current_database()
+                    AND table_name IN ('sessions', 'messages', 'agent_runs')",
+            )?;
+            let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            names.collect()
+        };
+        let names = names().map_err(StoreError::database("look up the tables of `usage`"))?;
+        Ok(Self(names))
+    }
+
+    fn has(&self, table: &str, column: &str) -> bool {
+        self.0.contains(&(table.to_owned(), column.to_owned()))
+    }
+
+    /// Whether messages have all columns that their cost depends on.
+    fn are_priced(&self) -> bool {
+        let mut columns = COUNTS.iter().chain(&BILLING);
+        columns.all(|column| self.has("messages", column))
+    }
+
+    /// SQL for a column, which is NULL if the table does not have it.
+    fn sql(&self, table: &str, column: &str, kind: &str) -> String {
+        match self.has(table, column) {
+            true => format!("CAST({column} AS {kind}) AS {column}"),
+            false => format!("CAST(NULL AS {kind}) AS {column}"),
+        }
+    }
+}
+
+/// A text of a transcript without secrets. An empty text is none.
+fn text(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<String>> {
+    let text: Option<String> = row.get(index)?;
+    Ok(text
+        .filter(|text| !text.is_empty())
+        .map(|text| shown(&text)))
+}
+
+fn shown(text: &str) -> String {
+    let text = without_secrets(text);
+    let end = text.char_indices().nth(TEXT_CHARS_MAX);
+    let end = end.map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+fn pull_requests(json: Option<String>) -> Vec<String> {
+    let list: Vec<serde_json::Value> = json
+        .and_then(|json| serde_json::from_str(&json).ok())
+        .unwrap_or_default();
+    let texts = list.iter().filter_map(serde_json::Value::as_str);
+    texts.take(ENTRIES_MAX).map(shown).collect()
+}
+
+fn counts_by_class(json: Option<String>) -> BTreeMap<String, i64> {
+    let counts: BTreeMap<String, serde_json::Value> = json
+        .and_then(|json| serde_json::from_str(&json).ok())
+        .unwrap_or_default();
+    let counts = counts
+        .into_iter()
+        .filter_map(|(class, count)| Some((shown(&class), count.as_i64()?)));
+    counts.take(ENTRIES_MAX).collect()
+}
