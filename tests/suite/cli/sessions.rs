@@ -314,7 +314,7 @@ fn sessions_show_prints_all_details_of_a_session() {
     assert_eq!(lines[2], "file 2.8 KB, changed [time]");
     let usage = ["usage", "state processed", "processed [time]"];
     assert!(lines.windows(3).any(|lines| lines == usage), "{lines:?}");
-    assert!(lines.contains(&"rows events 1, messages 2, sessions 1".to_owned()));
+    assert!(lines.contains(&"rows agent_runs 0, agent_totals 0, events 1, messages 2, sessions 1, unknown_kinds 0, waste 0".to_owned()));
     assert!(
         lines
             .iter()

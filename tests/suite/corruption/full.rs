@@ -169,7 +169,7 @@ fn dir_with_long_log() -> (DataDir, &'static SessionData) {
         let connection = Connection::open(dir.database_path()).unwrap();
         let rows = "PRAGMA disable_checkpoint_on_shutdown; SET checkpoint_threshold = '1TB';
             INSERT INTO session_costs (processor_name, session_file, run_id)
-            SELECT 'p', md5(i::VARCHAR), md5((i + 1)::VARCHAR) FROM range(60000) r(i)";
+            SELECT 'p', md5(i::VARCHAR), md5((i + 1)::VARCHAR) FROM range(90000) r(i)";
         connection.execute_batch(rows).unwrap();
         drop(connection);
         files_of(dir.path())
