@@ -163,14 +163,14 @@ fn an_unknown_processor_is_a_usage_error_that_lists_the_known_ones() {
     assert_eq!((output.code, output.stdout.as_str()), (2, ""));
     assert_eq!(
         output.stderr,
-        "error: Unknown processor `usgae`; known processors: usage, verification\n"
+        "error: unknown processor `usgae`; known processors: usage, verification\n"
     );
     let output = run_cli(&dir, &["run", "usgae", "--json"]);
     assert_eq!(output.code, 2);
     let document: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(
         document["detail"],
-        "Unknown processor `usgae`; known processors: usage, verification"
+        "unknown processor `usgae`; known processors: usage, verification"
     );
 }
 

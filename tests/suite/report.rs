@@ -316,7 +316,14 @@ pub const TOTALS: [&str; 15] = [
 ];
 
 /// The fields of a report.
-pub const DOCUMENT: [&str; 5] = ["as_of", "omitted_rows", "rows", "totals", "unknown_kinds"];
+pub const DOCUMENT: [&str; 6] = [
+    "as_of",
+    "omitted_rows",
+    "outdated_sessions",
+    "rows",
+    "totals",
+    "unknown_kinds",
+];
 
 #[test]
 fn the_names_in_a_report_are_those_that_others_rely_on() {

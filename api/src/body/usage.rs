@@ -25,6 +25,10 @@ pub struct UsageReportBody {
     /// Types of lines that are in no count, because this version does not know them. At most 50.
     #[serde(default)]
     pub unknown_kinds: Vec<UnknownKind>,
+    /// The number of sessions whose files are gone, and which an earlier version processed. Their
+    /// figures stay as they were, without causes.
+    #[serde(default)]
+    pub outdated_sessions: u64,
 }
 
 /// A row of the report. A report by tool has rows of type [`UsageToolRow`].

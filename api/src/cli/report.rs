@@ -13,7 +13,7 @@ use session_pipeline_pipeline::report::{
 use session_pipeline_pipeline::run::Progress;
 
 use super::client::{OpenMode, RouteCall};
-use super::table::table;
+use super::table::{count_of, table};
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::http::{self, Listener};
 
@@ -307,6 +307,16 @@ impl ReportOutput<'_> {
             lower_bound::explain(&report.totals, &PriceTable::file_of(&self.global.config()?));
             lower_bound::explain_drift(&report.totals);
             unknown_kinds(&report.unknown_kinds);
+            if report.outdated_sessions > 0 {
+                hint(&format!(
+                    "{} gone, so an earlier version's figures stay as they were, without causes",
+                    count_of(
+                        report.outdated_sessions,
+                        "session file is",
+                        "session files are"
+                    )
+                ));
+            }
         }
         Ok(Exit::Done)
     }

@@ -39,7 +39,7 @@ use plan::{ActiveProcessor, FolderPlan};
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// There is no processor with this name.
-    #[error("Unknown processor `{name}`; known processors: {known}")]
+    #[error("unknown processor `{name}`; known processors: {known}")]
     Unknown {
         /// The requested name.
         name: String,

@@ -323,6 +323,9 @@ pub struct UsageReport<Figures = UsageTotals> {
     pub omitted_rows: u64,
     /// Types of lines that are in no figure because this version does not know them.
     pub unknown_kinds: Vec<UnknownKind>,
+    /// Number of sessions whose files are gone, and which an earlier version of `usage` processed.
+    /// Their figures stay as they were, without what later versions extract.
+    pub outdated_sessions: u64,
 }
 
 impl<Figures> UsageReport<Figures> {
@@ -340,6 +343,7 @@ impl<Figures> UsageReport<Figures> {
             rows: Vec::new(),
             omitted_rows: 0,
             unknown_kinds: Vec::new(),
+            outdated_sessions: 0,
         }
     }
 }
@@ -359,6 +363,8 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             omitted_rows: u64,
             #[serde(default)]
             unknown_kinds: Vec<UnknownKind>,
+            #[serde(default)]
+            outdated_sessions: u64,
         }
         let raw: Raw = serde_json::from_str(text)?;
         let row = |raw: Box<RawValue>| -> serde_json::Result<ReportRow<Figures>> {
@@ -376,6 +382,7 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             rows: raw.rows.into_iter().map(row).collect::<Result<_, _>>()?,
             omitted_rows: raw.omitted_rows,
             unknown_kinds: raw.unknown_kinds,
+            outdated_sessions: raw.outdated_sessions,
         })
     }
 }
@@ -397,12 +404,13 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
                 figures: &row.totals,
             })
             .collect();
-        let mut report = serializer.serialize_struct("Report", 5)?;
+        let mut report = serializer.serialize_struct("Report", 6)?;
         report.serialize_field("as_of", &self.as_of.to_string())?;
         report.serialize_field("totals", &self.totals)?;
         report.serialize_field("rows", &rows)?;
         report.serialize_field("omitted_rows", &self.omitted_rows)?;
         report.serialize_field("unknown_kinds", &self.unknown_kinds)?;
+        report.serialize_field("outdated_sessions", &self.outdated_sessions)?;
         report.end()
     }
 }

@@ -59,7 +59,7 @@ fn unknown_processors_and_sessions_are_usage_errors() {
     assert_eq!(output.code, 2);
     assert_eq!(
         output.stderr,
-        "error: Unknown processor `usgae`; known processors: usage, verification\n"
+        "error: unknown processor `usgae`; known processors: usage, verification\n"
     );
     let output = run_cli_on_examples(&dir, &["reprocess", "usage", "--session", "e47a10c9"]);
     assert_eq!(output.code, 2);

@@ -131,7 +131,7 @@ fn an_unknown_processor_is_the_only_error_even_without_a_sessions_root() {
     assert_eq!(output.code, 2);
     assert_eq!(
         output.stderr,
-        "error: Unknown processor `nonsense`; known processors: usage, verification\n"
+        "error: unknown processor `nonsense`; known processors: usage, verification\n"
     );
     assert!(
         !dir.path().join("state").exists(),

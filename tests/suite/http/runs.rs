@@ -140,7 +140,7 @@ fn a_rejected_run_leaves_no_audit_row() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[well_behaved()]);
     let error = |path: &str| server.post(path).error();
-    insta::assert_snapshot!(error(&run_path("moon")), @"400: Unknown processor `moon`; known processors: faulty-well-behaved");
+    insta::assert_snapshot!(error(&run_path("moon")), @"400: unknown processor `moon`; known processors: faulty-well-behaved");
     let path = run_path(WELL_BEHAVED);
     assert_eq!(server.send("POST", &path, "", "", &[]).status, 401);
     assert_eq!(

@@ -92,7 +92,7 @@ fn a_run_completes_after_its_file_is_removed() {
         .pipeline()
         .run(VERSIONED, &RunRequest::cli(), &take);
     assert_eq!(run.unwrap().stats.processed, 1);
-    assert!(unavailable_error(&pipeline, VERSIONED).starts_with("Unknown processor"));
+    assert!(unavailable_error(&pipeline, VERSIONED).starts_with("unknown processor"));
 }
 
 #[test]

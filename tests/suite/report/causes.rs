@@ -293,6 +293,28 @@ fn the_agents_own_totals_are_in_the_report_by_session() {
 }
 
 #[test]
+fn figures_of_an_earlier_version_stay_if_the_file_is_gone() {
+    let dir = usage_dir();
+    for number in [1, 2] {
+        let session = Transcript::new(&format!("s{number}"));
+        let session = session.entry("assistant", response(number, number, &json!({})));
+        dir.write(&format!("ada/{number}.jsonl"), session);
+    }
+    drop(processed(&dir));
+    crate::database::execute(
+        &dir,
+        "UPDATE usage.sessions SET processor_version = 1 WHERE session_id = 's1'",
+    );
+    dir.delete("ada/1.jsonl");
+    let pipeline = processed(&dir);
+    let report = filtered(&pipeline, ReportGrouping::Day, ReportFilter::default());
+    assert_eq!(
+        (report.outdated_sessions, report.totals.input_tokens),
+        (1, 3)
+    );
+}
+
+#[test]
 fn unknown_types_of_lines_are_named() {
     let dir = usage_dir();
     let session = Transcript::new("s1")

@@ -60,6 +60,7 @@ pub fn usage(
         drift::add_agent_totals(connection, &mut report)?;
     }
     report.unknown_kinds = kinds::unknown_kinds(connection)?;
+    report.outdated_sessions = outdated_sessions(connection)?;
     Ok(Some(report))
 }
 
@@ -95,6 +96,18 @@ pub fn tools(
     }
     report.omitted_rows = row_count.saturating_sub(report.rows.len() as u64);
     Ok(Some(report))
+}
+
+/// The number of sessions that cannot be processed again because their files are gone, and which an
+/// earlier version of `usage` processed.
+fn outdated_sessions(connection: &Connection) -> Result<u64, StoreError> {
+    let sql = "SELECT count(*) FROM usage.sessions
+        JOIN main.session_processor_state AS state
+            ON state.session_seq = sessions.session_seq AND state.processor_name = 'usage'
+        WHERE state.missing_since IS NOT NULL
+            AND processor_version < (SELECT max(processor_version) FROM usage.sessions)";
+    let count = connection.query_row(sql, [], |row| row.get(0));
+    count.map_err(StoreError::database("run the report"))
 }
 
 /// SQL for rows that [`totals`] reads: the total and the groups. Costs are texts with twelve
