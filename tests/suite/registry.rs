@@ -141,7 +141,7 @@ fn a_component_in_the_folder_is_available_as_a_processor() {
     let (dir, pipeline) = setup();
     assert_eq!(
         unavailable_error(&pipeline, VERSIONED),
-        "unknown processor `faulty-versioned`; known processors: faulty-well-behaved, verification"
+        "unknown processor `faulty-versioned`; known processors: faulty-well-behaved"
     );
     dir.drop_processor(FILE, versioned(1));
     // A run examines the folder.

@@ -154,7 +154,7 @@ fn unknown_processors_and_sessions_are_rejected_with_suggestions() {
     let pipeline = TestPipeline::open(&dir, &[well_behaved()]);
     pipeline.run(WELL_BEHAVED);
     let rejection = |processor, key| mark(&pipeline, processor, key).unwrap_err().to_string();
-    insta::assert_snapshot!(rejection("moon", None), @"unknown processor `moon`; known processors: faulty-well-behaved, verification");
+    insta::assert_snapshot!(rejection("moon", None), @"unknown processor `moon`; known processors: faulty-well-behaved");
     insta::assert_snapshot!(rejection(WELL_BEHAVED, Some("ada/onw.jsonl")), @"unknown session `ada/onw.jsonl`; did you mean `ada/one.jsonl`?");
     assert!(!pipeline.state(WELL_BEHAVED, KEY).unwrap().is_due);
 }

@@ -177,7 +177,7 @@ fn the_error_for_an_unknown_processor_lists_the_known_ones() {
     let error = pipeline
         .try_run_as("nobody", RunRequest::cli())
         .unwrap_err();
-    insta::assert_snapshot!(error, @"unknown processor `nobody`; known processors: faulty-panics, faulty-well-behaved, verification");
+    insta::assert_snapshot!(error, @"unknown processor `nobody`; known processors: faulty-panics, faulty-well-behaved");
     drop(pipeline);
     assert_eq!(cell(&dir, "SELECT count(*) FROM runs"), "0");
     assert_eq!(cell(&dir, "SELECT count(*) FROM audit_log"), "0");

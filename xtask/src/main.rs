@@ -33,7 +33,7 @@ use crate::workspace::Workspace;
 
 /// Developer commands for this workspace.
 ///
-/// Exit codes: 0 success, 1 findings or failed tests, 2 wrong usage or a missing prerequisite.
+/// Exit codes: 0 success, 1 findings or failed tests, 2 invalid arguments or a missing prerequisite.
 /// `run` exits with the code of the program that it runs.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]

@@ -396,6 +396,6 @@ fn the_session_list_warns_about_a_missing_sessions_root() {
     assert!(
         ended
             .stderr
-            .starts_with("there is no sessions folder `[data-dir]/user_sessions`")
+            .starts_with("sessions folder `[data-dir]/user_sessions` does not exist")
     );
 }

@@ -167,7 +167,11 @@ fn dir_with_long_log() -> (DataDir, &'static SessionData) {
     let (dir, expected) = dir_with_pending_sessions();
     let files = FILES.get_or_init(|| {
         let connection = Connection::open(dir.database_path()).unwrap();
-        let rows = "PRAGMA disable_checkpoint_on_shutdown; SET checkpoint_threshold = '1TB';
+        // The file is longer still, so that a log can be at the limit while the file is not.
+        let rows = "INSERT INTO session_costs (processor_name, session_file, run_id)
+            SELECT 'f', md5(i::VARCHAR), md5((i + 1)::VARCHAR) FROM range(150000) r(i);
+            CHECKPOINT;
+            PRAGMA disable_checkpoint_on_shutdown; SET checkpoint_threshold = '1TB';
             INSERT INTO session_costs (processor_name, session_file, run_id)
             SELECT 'p', md5(i::VARCHAR), md5((i + 1)::VARCHAR) FROM range(90000) r(i)";
         connection.execute_batch(rows).unwrap();

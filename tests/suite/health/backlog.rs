@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases, clock};
+use session_pipeline_host::sandbox::sha256_hex;
 use session_pipeline_pipeline::health::{
     CheckFigures, CheckResult, CheckStatus, LagGrace, OverallStatus, PendingSessions,
     ProcessorBacklog, SessionFiles, WaitingSession,
@@ -15,7 +16,7 @@ use session_pipeline_pipeline::run::RunRequest;
 
 use super::{HealthInputs, ago, check, insert_row, migrated, text};
 use crate::database::execute;
-use crate::guests::{shipped, usage};
+use crate::guests::{shipped, usage, verification};
 
 const CADENCE: Duration = Duration::from_secs(900);
 
@@ -182,7 +183,7 @@ fn an_unprocessed_session_is_a_warning_after_the_grace() {
     {
       "audience": "operator",
       "detail": "extraction backlog: a session file has waited 2 h 5 min for `verification` (job `session-processor:verification`, formerly `verification-detector`), longer than the allowed 30 min; it has never processed a session",
-      "next_action": "install `verification`: this version of the program does not include it",
+      "next_action": "session-pipeline run verification",
       "session_files": 1,
       "stage": "extraction",
       "status": "warning"
@@ -203,7 +204,7 @@ fn new_sessions_do_not_hide_an_old_unprocessed_one() {
       "detail": "extraction backlog: a session file has waited 1 d for `verification` (job `session-processor:verification`, formerly `verification-detector`), longer than the allowed 30 min; it last processed a session at 2099-12-31T01:46:40Z, 22 h 13 min before the newest session changed",
       "lag_seconds": 79999,
       "last_processed": "2099-12-31T01:46:40Z",
-      "next_action": "install `verification`: this version of the program does not include it",
+      "next_action": "session-pipeline run verification",
       "session_files": 2,
       "stage": "extraction",
       "status": "warning"
@@ -294,10 +295,11 @@ fn a_quarantined_session_is_not_part_of_the_backlog() {
         &format!(
             "INSERT INTO session_failures (processor_name, session_file, file_size, file_mtime_ns, file_ctime_ns,
                 component_digest, attempts, own_attempts, fault, last_attempt_at, quarantined_at)
-             VALUES ('verification', 'ada/poison.jsonl', {}, {}, {}, 'c', 5, 5, 'panic', now(), now())",
+             VALUES ('verification', 'ada/poison.jsonl', {}, {}, {}, '{}', 5, 5, 'panic', now(), now())",
             metadata.size(),
             nanos(metadata.mtime(), metadata.mtime_nsec()),
             nanos(metadata.ctime(), metadata.ctime_nsec()),
+            sha256_hex(verification().1),
         ),
     );
     assert_eq!(entry(&dir)["status"], "ok");

@@ -178,7 +178,7 @@ fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
         let formula = formula.replace('\'', "''");
         sql.push_str(&format!(
             "UPDATE usage.events SET tool_name = '{formula}' WHERE session_file = 'ada/s{number}.jsonl';
-             UPDATE usage.messages SET model = '{formula}', username = '{formula}', session_file = '{formula}', session_id = '{formula}', cwd = '{formula}'
+             UPDATE usage.messages SET model = '{formula}', username = '{formula}', session_file = '{formula}', session_id = '{formula}', cwd = '{formula}', project = '{formula}'
              WHERE session_file = 'ada/s{number}.jsonl';"
         ));
     }

@@ -57,7 +57,7 @@ fn a_running_server_loads_schedules_and_unloads_a_dropped_component() {
     let run = format!("/api/admin/run-session-processor?processor={VERSIONED}");
     insta::assert_snapshot!(
         server.post(&run).error(),
-        @"400: unknown processor `faulty-versioned`; known processors: faulty-well-behaved, verification"
+        @"400: unknown processor `faulty-versioned`; known processors: faulty-well-behaved"
     );
     server.stop();
     assert_eq!(

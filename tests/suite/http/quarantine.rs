@@ -66,7 +66,7 @@ fn a_release_without_a_valid_selection_releases_no_session() {
     insta::assert_snapshot!(error("?all=true&session=ada/one.jsonl"), @"422: `all` conflicts with `processor` and `session`; pass only one of them");
     insta::assert_snapshot!(error("?session=bob/fine.jsonl"), @"404: session `bob/fine.jsonl` is not in quarantine; `session-pipeline quarantine list` lists those that are");
     insta::assert_snapshot!(error("?session=bob/fien.jsonl"), @"404: unknown session `bob/fien.jsonl`; did you mean `bob/fine.jsonl`, or `bob/two.jsonl`?");
-    insta::assert_snapshot!(error("?processor=moon"), @"400: unknown processor `moon`; known processors: faulty-panics, verification");
+    insta::assert_snapshot!(error("?processor=moon"), @"400: unknown processor `moon`; known processors: faulty-panics");
     insta::assert_snapshot!(error("?moon=1"), @"422: moon: unknown field `moon`, expected one of `processor`, `session`, `all`");
     assert_eq!(server.get(PATH).json()["count"], 2);
     let odd = server.post(&format!("{PATH}/release?session=%00&processor=%00"));

@@ -119,13 +119,6 @@ fn the_name_of_a_shipped_processor_is_reserved() {
         rejection_of("mine.wasm", well_behaved().1),
         @"`mine.wasm` was rejected: its name `faulty-well-behaved` belongs to a processor of the program; rename the processor"
     );
-    // The name of a known processor that is not installed is reserved, too.
-    let named = patched(&versioned(1), "faulty-versioned", "verification    ");
-    let message = rejection_of("mine.wasm", named);
-    assert!(
-        message.contains("its name `verification` belongs to"),
-        "{message}"
-    );
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn every_key_has_a_table_and_all_tables_have_the_same_total() {
         assert_eq!(table.last().unwrap(), total, "{by}");
     }
     let ended = run_cli(&dir, &["report", "usage", "--by", "tool"]);
-    assert_eq!(table_lines(&ended.stdout).last().unwrap(), "total 18 5 2");
+    assert_eq!(table_lines(&ended.stdout).last().unwrap(), "total 18 5 1");
 }
 
 #[test]

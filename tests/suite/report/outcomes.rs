@@ -115,7 +115,7 @@ fn skills_commands_and_agents_name_their_users() {
     let dir = usage_dir();
     for (user, id) in [("ada", "s1"), ("bob", "s2")] {
         let session = Transcript::new(id)
-            .slash_command("review")
+            .slash_command("/review")
             .assistant(|m| m.tool_use(&format!("toolu_{id}"), "Skill", json!({ "skill": "pdf" })))
             .tool_result_of(&format!("toolu_{id}"), Ok("read"))
             .assistant(|m| {

@@ -103,12 +103,12 @@ proptest! {
             let by_views = database::rows(
                 &dir,
                 "SELECT sum(input_tokens), sum(output_tokens), sum(cost_usd), sum(messages),
-                    (SELECT (sum(calls), sum(errors)) FROM usage.by_tool) FROM usage.daily",
+                    (SELECT (sum(calls), coalesce(sum(errors), 0)) FROM usage.by_tool) FROM usage.daily",
             );
             let by_rollups = database::rows(
                 &dir,
                 "SELECT sum(input_tokens), sum(output_tokens), sum(cost_usd), sum(message_count),
-                    (SELECT (sum(calls), sum(calls) FILTER (is_error)) FROM usage.call_rollups WHERE tool_name IS NOT NULL) FROM usage.message_rollups",
+                    (SELECT (sum(calls), coalesce(sum(calls) FILTER (is_error), 0)) FROM usage.call_rollups WHERE tool_name IS NOT NULL) FROM usage.message_rollups",
             );
             prop_assert_eq!(by_rollups, by_views);
             let anew = DataDir::with_state_of(&dir);
