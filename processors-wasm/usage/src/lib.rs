@@ -112,7 +112,7 @@ impl Processor for Usage {
         insert(session, gathered.unknown_kinds.rows(&owner));
         let row = gathered.counts.row(&owner, &gathered, tally);
         session.table().insert(row);
-        insert(session, gathered.waste.rows(&owner, &gathered).into_iter());
+        insert(session, gathered.waste.rows(&owner, &gathered));
         Ok(Summary::items(gathered.events.len() as u64))
     }
 }
