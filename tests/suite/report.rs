@@ -18,7 +18,7 @@ use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::transcript;
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, ReportGrouping, ReportRow, ToolCalls, ToolGrouping,
+    self, DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ToolCalls, ToolGrouping,
     UNKNOWN_MODELS_MAX, UsageReport, UsageTotals,
 };
 use session_pipeline_store::money::Usd;
@@ -35,17 +35,15 @@ fn check(dir: &DataDir, by: ReportGrouping) -> UsageReport {
 
 /// The report on what was processed.
 pub fn reported(pipeline: &TestPipeline, by: ReportGrouping) -> UsageReport {
-    let prices = PriceTable::load(pipeline.pipeline().config()).unwrap();
-    let store = pipeline.pipeline().store();
-    report::usage(
-        store,
-        &prices,
-        by,
-        DayRange::default(),
-        pipeline.pipeline().clock(),
-    )
-    .unwrap()
-    .unwrap()
+    filtered(pipeline, by, ReportFilter::default())
+}
+
+/// The report on some of it.
+fn filtered(pipeline: &TestPipeline, by: ReportGrouping, filter: ReportFilter) -> UsageReport {
+    let pipeline = pipeline.pipeline();
+    let prices = PriceTable::load(pipeline.config()).unwrap();
+    let report = report::usage(pipeline.store(), &prices, by, filter, pipeline.clock());
+    report.unwrap().unwrap()
 }
 
 /// The report on calls of tools.

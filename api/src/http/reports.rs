@@ -47,12 +47,17 @@ macro_rules! report_query {
             /// Only this model, by its id.
             model: Option<String>,
             /// Maximum number of rows. The most expensive rows come first.
-            top: Option<u64>,
+            #[param(minimum = 1)]
+            top: Option<u32>,
         }
 
         impl $name {
             fn filter(&self) -> Result<ReportFilter, ApiError> {
                 let days = days(self.since.as_deref(), self.until.as_deref())?;
+                if self.top == Some(0) {
+                    let detail = "invalid value `0` for `top`: expected at least 1";
+                    return Err(ApiError::unprocessable(detail));
+                }
                 let filter = ReportFilter {
                     user: self.user.clone(),
                     project: self.project.clone(),

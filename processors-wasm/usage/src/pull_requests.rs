@@ -5,6 +5,9 @@ use session_pipeline_processor::transcript::Metadata;
 
 use crate::strings::{Span, Strings};
 
+/// Maximum size of the list of pull requests in a row, in bytes.
+const LIST_BYTES_MAX: usize = 100_000;
+
 /// The pull requests that a transcript was linked to.
 #[derive(Default)]
 pub struct PullRequests {
@@ -39,7 +42,17 @@ impl PullRequests {
         // Interned strings increase in order of first appearance.
         keys.sort_unstable();
         keys.dedup();
-        let keys = || keys.iter().map(|key| strings.get(*key));
+        let mut bytes = 0;
+        let fits = |key: &&str| {
+            bytes += key.len();
+            bytes <= LIST_BYTES_MAX
+        };
+        let keys: Vec<&str> = keys
+            .iter()
+            .map(|key| strings.get(*key))
+            .take_while(fits)
+            .collect();
+        let keys = || keys.iter().copied();
         (!self.links.is_empty()).then(|| JsonText::strings(keys()))
     }
 }

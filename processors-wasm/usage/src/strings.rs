@@ -3,6 +3,7 @@
 //! A record stores a [`Span`] of two words instead of a separately allocated string. Ids are stored
 //! as they occur. Recurring names (models, tools, folders) are stored once.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
@@ -17,6 +18,19 @@ pub struct Span {
     length: usize,
 }
 
+/// Longer strings are cut. A row has about thirty texts and a limit of 1 MiB, and a single long text
+/// must not cost the session its rows.
+const STRING_BYTES_MAX: usize = 16 << 10;
+
+/// The string, or its beginning and a hash of the whole, so that different strings stay different.
+fn shortened(string: &str) -> Cow<'_, str> {
+    if string.len() <= STRING_BYTES_MAX {
+        return Cow::Borrowed(string);
+    }
+    let beginning = &string[..string.floor_char_boundary(STRING_BYTES_MAX)];
+    Cow::Owned(format!("{beginning}…{:016x}", hash(string)))
+}
+
 /// A buffer of concatenated strings.
 #[derive(Default)]
 pub struct Strings {
@@ -27,6 +41,7 @@ pub struct Strings {
 impl Strings {
     /// Stores a string.
     pub fn keep(&mut self, string: &str) -> Span {
+        let string = &*shortened(string);
         let span = Span {
             start: self.text.len(),
             length: string.len(),
@@ -37,6 +52,7 @@ impl Strings {
 
     /// Stores a string, or finds it among the interned ones.
     pub fn intern(&mut self, string: &str) -> Span {
+        let string = &*shortened(string);
         let hash = hash(string);
         let text = &self.text;
         let is_same = |span: &Span| is_equal(resolve(text, *span), string);
@@ -106,5 +122,15 @@ mod tests {
         assert_eq!(strings.intern("opus"), first);
         assert_eq!(strings.get(first), "opus");
         assert_ne!(strings.keep("opus"), first);
+    }
+
+    #[test]
+    fn long_strings_are_cut_and_stay_different() {
+        let mut strings = Strings::default();
+        let long = |end: &str| format!("{}{end}", "é".repeat(STRING_BYTES_MAX));
+        let [one, other] = [long("a"), long("b")].map(|string| strings.intern(&string));
+        assert_ne!(strings.get(one), strings.get(other));
+        assert!(strings.get(one).len() < STRING_BYTES_MAX + 32);
+        assert_eq!(strings.intern(&long("a")), one);
     }
 }

@@ -166,7 +166,7 @@ pub struct ReportFilter {
     /// Only this model.
     pub model: Option<String>,
     /// Maximum number of rows. The most expensive come first.
-    pub top: Option<u64>,
+    pub top: Option<u32>,
 }
 
 impl ReportFilter {

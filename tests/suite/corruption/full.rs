@@ -276,6 +276,12 @@ fn a_server_exits_with_an_error_if_its_database_fails_and_the_next_one_recovers(
     // The tables of the processor do not exist yet. Creating them ends with a checkpoint.
     let dir = DataDir::new();
     assert_eq!(run_cli(&dir, &["migrate"]).code, 0);
+    // No other file that a run writes is as long as the database, so the limit affects it alone.
+    let connection = Connection::open(dir.database_path()).unwrap();
+    let rows = "INSERT INTO session_costs (processor_name, session_file, run_id)
+        SELECT 'p', md5(i::VARCHAR), md5((i + 1)::VARCHAR) FROM range(60000) r(i); CHECKPOINT;";
+    connection.execute_batch(rows).unwrap();
+    drop(connection);
     dir.write(&key(1), conversation(1, 3));
     let serving = serve(&dir);
     limit(&serving, Some(bytes_of(&dir.database_path())));

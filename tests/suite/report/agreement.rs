@@ -9,7 +9,7 @@ use session_pipeline_harness::session::MONDAY_MORNING;
 use session_pipeline_harness::strategies::{FILES, MessageRecord, message_records};
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_pipeline::report::{ReportGrouping, UsageReport};
+use session_pipeline_pipeline::report::{ReportFilter, ReportGrouping, UsageReport};
 
 use super::reported;
 use crate::guests::{usage, usage_dir};
@@ -284,6 +284,21 @@ fn check_agreement(pipeline: &TestPipeline, messages: &[Known<'_>]) {
         );
         assert_eq!(totals.cost_is_lower_bound, total.2, "{by:?}");
         assert_eq!(totals.output_is_lower_bound, total.3, "{by:?}");
+    }
+    // The days and hours of any time zone contain the same messages.
+    let in_kathmandu = ReportFilter::default().in_zone("Asia/Kathmandu").unwrap();
+    for by in [
+        ReportGrouping::Day,
+        ReportGrouping::Week,
+        ReportGrouping::Hour,
+    ] {
+        let report = super::filtered(pipeline, by, in_kathmandu.clone());
+        let rows: Vec<_> = report.rows.iter().map(|row| &row.totals).collect();
+        assert_eq!(super::sums(rows), total.0, "{by:?} in another zone");
+        assert_eq!(
+            report.totals.cost_usd.map(|cost| cost.pico_dollars),
+            total.1
+        );
     }
     let tools = super::tools_reported(pipeline);
     assert_eq!(tools.totals, reported(pipeline, ReportGrouping::Day).totals);

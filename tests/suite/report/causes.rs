@@ -3,23 +3,15 @@
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, ReportFilter, ReportGrouping, UsageReport,
-};
+use session_pipeline_pipeline::report::{DayRange, ReportFilter, ReportGrouping, UsageReport};
 
+use super::filtered;
 use crate::guests::{usage, usage_dir};
 
 fn processed(dir: &DataDir) -> TestPipeline {
     let pipeline = TestPipeline::open(dir, &[usage()]);
     pipeline.run("usage");
     pipeline
-}
-
-fn filtered(pipeline: &TestPipeline, by: ReportGrouping, filter: ReportFilter) -> UsageReport {
-    let pipeline = pipeline.pipeline();
-    let prices = PriceTable::load(pipeline.config()).unwrap();
-    let report = report::usage(pipeline.store(), &prices, by, filter, pipeline.clock());
-    report.unwrap().unwrap()
 }
 
 /// The rows as `key: input tokens`, separated by commas.
@@ -258,6 +250,77 @@ fn a_run_of_a_sub_agent_without_a_transcript_is_a_lower_bound() {
         "(main): 1, Explore: 4000",
         "its type comes from the call that started it"
     );
+}
+
+#[test]
+fn a_run_without_figures_or_hidden_by_another_user_is_a_lower_bound_too() {
+    let dir = usage_dir();
+    let launch = json!({
+        "message": { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "toolu_01AGENT",
+            "content": "started" }] },
+        "toolUseResult": { "agentId": "a1b2", "status": "async_launched" },
+    });
+    let session = Transcript::new("s1")
+        .assistant(|m| {
+            m.tool_use(
+                "toolu_01AGENT",
+                "Agent",
+                json!({ "subagent_type": "Explore" }),
+            )
+        })
+        .entry("user", launch);
+    dir.write("ada/a.jsonl", session);
+    let other = Transcript::new("s9")
+        .sidechain("a1b2")
+        .entry("assistant", response(7, 1, &json!({})));
+    dir.write("bob/agent-a1b2.jsonl", other);
+    let pipeline = processed(&dir);
+    let report = filtered(&pipeline, ReportGrouping::User, ReportFilter::default());
+    assert_eq!(
+        (
+            report.totals.unrecorded_runs,
+            report.totals.unrecorded_tokens
+        ),
+        (1, 0)
+    );
+    assert!(
+        report.rows[0].totals.cost_is_lower_bound && !report.rows[1].totals.cost_is_lower_bound
+    );
+}
+
+#[test]
+fn messages_of_a_sub_agent_belong_to_the_pull_request_of_the_session() {
+    let dir = usage_dir();
+    let link =
+        json!({ "prNumber": 7, "prRepository": "team/app", "prUrl": "https://example.org/7" });
+    let session = Transcript::new("s1")
+        .entry("assistant", response(1, 100, &json!({})))
+        .entry("pr-link", link);
+    dir.write("ada/s1.jsonl", session);
+    let agent = Transcript::new("s1")
+        .sidechain("a1")
+        .entry("assistant", response(2, 777, &json!({})));
+    dir.write("ada/s1/subagents/agent-a1.jsonl", agent);
+    let other = Transcript::new("s2").entry("assistant", response(3, 5, &json!({})));
+    dir.write("ada/s2.jsonl", other);
+    let pipeline = processed(&dir);
+    assert_eq!(
+        by(&pipeline, ReportGrouping::PullRequest),
+        "team/app#7: 877, -: 5"
+    );
+}
+
+#[test]
+fn a_very_long_value_costs_only_itself() {
+    let dir = usage_dir();
+    let session = Transcript::new("s1")
+        .git_branch(&"x".repeat(1_200_000))
+        .entry("assistant", response(1, 9, &json!({})));
+    dir.write("ada/a.jsonl", session);
+    let pipeline = processed(&dir);
+    let report = filtered(&pipeline, ReportGrouping::Branch, ReportFilter::default());
+    assert_eq!(report.totals.input_tokens, 9);
+    assert!(report.rows[0].key.as_ref().unwrap().len() < 20_000);
 }
 
 #[test]

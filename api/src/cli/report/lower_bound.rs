@@ -21,8 +21,12 @@ pub(super) fn explain(totals: &UsageTotals, prices: &Path) {
     }
     if totals.unrecorded_runs > 0 {
         hint(&format!(
-            "≥ cost: {} of sub-agents have no transcript; they used {} more tokens, which no count includes",
-            count(totals.unrecorded_runs, "run", "runs"),
+            "≥ cost: {} no transcript; at least {} more tokens were used, which no count includes",
+            count(
+                totals.unrecorded_runs,
+                "run of a sub-agent has",
+                "runs of sub-agents have"
+            ),
             number(totals.unrecorded_tokens)
         ));
     }

@@ -56,7 +56,9 @@ pub fn usage(
     }
     report.omitted_rows = row_count.saturating_sub(report.rows.len() as u64);
     runs::add_unrecorded(connection, &mut report, by, &key, &conditions)?;
-    if by == ReportGrouping::Session {
+    // The agent's totals are about whole sessions.
+    let has_whole_sessions = filter.days == DayRange::default() && filter.model.is_none();
+    if by == ReportGrouping::Session && has_whole_sessions {
         drift::add_agent_totals(connection, &mut report)?;
     }
     report.unknown_kinds = kinds::unknown_kinds(connection)?;
@@ -112,7 +114,7 @@ fn outdated_sessions(connection: &Connection) -> Result<u64, StoreError> {
 
 /// SQL for rows that [`totals`] reads: the total and the groups. Costs are texts with twelve
 /// decimals.
-fn totals_sql(key: &Key, conditions: &Conditions, top: Option<u64>) -> String {
+fn totals_sql(key: &Key, conditions: &Conditions, top: Option<u32>) -> String {
     let rows = format!(
         "SELECT {} AS key, * FROM usage.message_rollups {} WHERE {}",
         key.column,
@@ -122,7 +124,7 @@ fn totals_sql(key: &Key, conditions: &Conditions, top: Option<u64>) -> String {
     let order = match top {
         Some(top) => format!(
             "is_total DESC, cost_usd DESC NULLS LAST, key NULLS LAST LIMIT {}",
-            top.saturating_add(1)
+            u64::from(top) + 1
         ),
         None => "is_total, key NULLS LAST".to_owned(),
     };
@@ -136,7 +138,7 @@ fn totals_sql(key: &Key, conditions: &Conditions, top: Option<u64>) -> String {
 }
 
 /// SQL for rows that [`calls`] reads: the number of groups in a row of its own, and the groups.
-fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u64>) -> String {
+fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> String {
     let (column, only) = match by {
         ToolGrouping::Tool => ("tool_name", ""),
         ToolGrouping::McpServer => ("mcp_server", "AND mcp_server IS NOT NULL"),
@@ -144,7 +146,7 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u64>) -> Str
     let order = match top {
         Some(top) => format!(
             "is_total DESC, calls DESC, key NULLS LAST LIMIT {}",
-            top.saturating_add(1)
+            u64::from(top) + 1
         ),
         None => "is_total, key NULLS LAST".to_owned(),
     };
@@ -231,6 +233,17 @@ const AGENT_TYPES: &str = "LEFT JOIN (
     WHERE agent_id IS NOT NULL AND agent_type IS NOT NULL GROUP BY agent_id
 ) USING (agent_id)";
 
+/// The pull requests of messages in files without a link, such as those of sub-agents: the one that
+/// the session linked next, or else the last one, like in a file with links.
+const PULL_REQUESTS: &str = "ASOF LEFT JOIN (
+    SELECT session_id AS linked_session, quarter AS linked_at, min(pull_request) AS next_pull_request
+    FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
+) ON session_id = linked_session AND quarter <= linked_at
+LEFT JOIN (
+    SELECT session_id AS last_session, arg_max(pull_request, quarter) AS last_pull_request
+    FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
+) ON session_id = last_session";
+
 impl Key {
     /// `local` is SQL for the local time of a row.
     fn of(by: ReportGrouping, local: &str) -> Self {
@@ -254,7 +267,11 @@ impl Key {
             ReportGrouping::Model => ("model".to_owned(), "key", ""),
             ReportGrouping::Project => ("project".to_owned(), "key", ""),
             ReportGrouping::Branch => ("git_branch".to_owned(), "key", ""),
-            ReportGrouping::PullRequest => ("pull_request".to_owned(), "key", ""),
+            ReportGrouping::PullRequest => (
+                "coalesce(pull_request, next_pull_request, last_pull_request)".to_owned(),
+                "key",
+                PULL_REQUESTS,
+            ),
             ReportGrouping::Source => ("source".to_owned(), "key", ""),
             ReportGrouping::AgentType => (
                 "coalesce(agent_type, started_type, CASE WHEN source <> 'subagent' THEN '(' || source || ')' END)"
@@ -288,23 +305,29 @@ impl Conditions {
         let mut conditions = vec!["true"];
         let mut parameters = Vec::new();
         let mut bound = |condition, day: Option<Date>| {
-            let start = day.and_then(|day| day.to_zoned_datetime(filter.zone.clone()).ok());
-            if let Some(start) = start {
-                conditions.push(condition);
-                parameters.push(Value::BigInt(start.timestamp().as_microsecond()));
-            }
+            let Some(day) = day else { return };
+            conditions.push(condition);
+            let start = day.to_zoned_datetime(filter.zone.clone());
+            // The last day begins after the last instant in some zones.
+            let start = start.map_or(i64::MAX, |start| start.timestamp().as_microsecond());
+            parameters.push(Value::BigInt(start));
         };
         let DayRange { since, until } = filter.days;
-        bound("quarter >= make_timestamp(?)", since.map(Day::date));
+        bound("epoch_us(quarter) >= ?", since.map(Day::date));
         let end = until.map(|day| day.date().tomorrow().unwrap_or(Date::MAX));
-        bound("quarter < make_timestamp(?)", end);
+        bound("epoch_us(quarter) < ?", end);
         if let Some(user) = &filter.user {
             conditions.push("? IN (coalesce(directories.email, directory), directory)");
             parameters.push(Value::Text(user.clone()));
         }
         if let Some(project) = &filter.project {
-            conditions.push("(project = ? OR ends_with(project, '/' || ?))");
-            parameters.extend([project, project].map(|text| Value::Text(text.clone())));
+            let separators: &[char] = &['/', '\\'];
+            let trimmed = project.trim_end_matches(separators);
+            let project = if trimmed.is_empty() { project } else { trimmed };
+            conditions.push(
+                "(project = ? OR ends_with(project, '/' || ?) OR ends_with(project, '\\' || ?))",
+            );
+            parameters.extend([project; 3].map(|text| Value::Text(text.to_owned())));
         }
         if let Some(model) = &filter.model {
             conditions.push("model = ?");

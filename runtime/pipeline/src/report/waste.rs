@@ -135,7 +135,7 @@ const COLUMNS: &str =
 
 /// Waste has the ordinary rates of its model: whether a request was fast or a batch is a choice,
 /// and not a part of the waste.
-fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u64>) -> String {
+fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u32>) -> String {
     let key = match by {
         WasteGrouping::Kind => "CAST(NULL AS VARCHAR)",
         WasteGrouping::Session => "session_id",

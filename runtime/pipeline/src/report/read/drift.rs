@@ -51,14 +51,24 @@ fn add(sum: &mut Option<Usd>, cost: Option<Usd>) {
     });
 }
 
-/// The latest totals of each session. A fork repeats those of its original under the same id.
+/// The latest totals of each session. A fork repeats those of its original under the same id. Only
+/// files of the user who has the messages of the session count, so that an upload cannot replace the
+/// figure of another user.
 fn agent_totals(connection: &Connection) -> Result<HashMap<String, AgentTotal>, StoreError> {
     let sql = "SELECT session_id,
-            CAST(CAST(CASE WHEN NOT bool_or(has_unknown_model_cost) THEN max(total_cost_usd) END AS DECIMAL(38, 12)) AS VARCHAR),
+            CAST(CAST(CASE WHEN NOT bool_or(coalesce(has_unknown_model_cost, false)) THEN max(total_cost_usd) END AS DECIMAL(38, 12)) AS VARCHAR),
             CAST(sum(output_tokens) AS BIGINT)
         FROM (
             SELECT *, rank() OVER (PARTITION BY session_id ORDER BY occurred_at DESC NULLS LAST, session_file) AS place
-            FROM usage.agent_totals WHERE total_cost_usd BETWEEN 0 AND 1e15
+            FROM usage.agent_totals
+            JOIN (
+                SELECT session_id, arg_max(directory, messages) AS owner
+                FROM (
+                    SELECT session_id, directory, sum(message_count) AS messages
+                    FROM usage.message_rollups GROUP BY ALL
+                ) GROUP BY session_id
+            ) USING (session_id)
+            WHERE total_cost_usd BETWEEN 0 AND 1e15 AND split_part(session_file, '/', 1) = owner
         ) WHERE place = 1 GROUP BY session_id";
     let rows = || -> duckdb::Result<HashMap<_, _>> {
         let mut statement = connection.prepare(sql)?;

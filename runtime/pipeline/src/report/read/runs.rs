@@ -5,7 +5,7 @@ use duckdb::{Connection, params_from_iter};
 use session_pipeline_store::StoreError;
 
 use super::{Conditions, Key};
-use crate::report::views::{DIRECTORY, PROJECT};
+use crate::report::views::{DIRECTORY, ORIGINAL_FIRST, PROJECT, with_copies};
 use crate::report::{ReportGrouping, ReportRow, UsageReport, UsageTotals};
 
 /// Adds the runs to the totals, and to the rows if a run has the key of the rows.
@@ -40,14 +40,37 @@ pub(super) fn add_unrecorded(
     Ok(())
 }
 
-/// SQL for the runs without a transcript, each once. A fork repeats the runs of its original.
-pub(super) const UNRECORDED_RUNS: &str = "SELECT agent_id, unnest(run)
-    FROM (
-        SELECT agent_id, arg_min(struct_pack(session_seq, session_file, session_id, occurred_at, agent_type,
-            total_tokens), session_seq) AS run
-        FROM usage.agent_runs WHERE agent_id IS NOT NULL AND total_tokens IS NOT NULL GROUP BY agent_id
+const COLUMNS: &str =
+    "agent_id, session_id, session_seq, session_file, occurred_at, agent_type, total_tokens";
+
+/// SQL for the sub-agents without a transcript, with the number of their runs.
+///
+/// A fork repeats the runs of its original, which count once. A sub-agent can be resumed, and
+/// whether the tokens of a later run include those of earlier runs is unknown. The largest figure is
+/// certain.
+pub(super) fn unrecorded_runs() -> String {
+    format!(
+        "WITH {copies},
+        ranked AS (
+            SELECT *, row_number() OVER (PARTITION BY key ORDER BY {ORIGINAL_FIRST}) AS place
+            FROM owned WHERE folder = owner
+        ),
+        runs AS (
+            SELECT {COLUMNS} FROM usage.agent_runs AS run ANTI JOIN copies ON run.rowid = copy
+            UNION ALL
+            SELECT {COLUMNS} FROM ranked WHERE place = 1
+        )
+        SELECT agent_id, session_id, min(session_seq) AS session_seq, arg_min(session_file, session_seq) AS session_file,
+            min(occurred_at) AS occurred_at, min(agent_type) AS agent_type, count(*) AS run_count,
+            max(total_tokens) AS total_tokens
+        FROM runs
+        ANTI JOIN (
+            SELECT DISTINCT agent_id, session_id FROM usage.message_rollups WHERE agent_id IS NOT NULL
+        ) USING (agent_id, session_id)
+        WHERE agent_id IS NOT NULL GROUP BY agent_id, session_id",
+        copies = with_copies("usage.agent_runs", "coalesce(event_key, tool_id)"),
     )
-    ANTI JOIN (SELECT DISTINCT agent_id FROM usage.message_rollups WHERE agent_id IS NOT NULL) USING (agent_id)";
+}
 
 type Runs = (bool, Option<String>, i64, i64);
 
@@ -77,20 +100,21 @@ fn unrecorded(
         key.text.as_str()
     };
     let sql = format!(
-        "WITH missing AS ({UNRECORDED_RUNS}),
+        "WITH missing AS ({missing}),
         placed AS (
             SELECT agent_id, missing.session_id, time_bucket(INTERVAL 15 MINUTES, missing.occurred_at) AS quarter,
                 {directory} AS directory, {PROJECT} AS project, agent_type, 'subagent' AS source,
-                CAST(NULL AS VARCHAR) AS model, total_tokens
+                CAST(NULL AS VARCHAR) AS model, run_count, total_tokens
             FROM (
                 SELECT missing.*, sessions.cwd, sessions.project
                 FROM missing LEFT JOIN usage.sessions USING (session_seq)
             ) AS missing
         )
-        SELECT CAST({grouping} AS BIGINT), CAST({shown} AS VARCHAR), count(*),
+        SELECT CAST({grouping} AS BIGINT), CAST({shown} AS VARCHAR), CAST(coalesce(sum(run_count), 0) AS BIGINT),
             CAST(coalesce(sum(total_tokens), 0) AS BIGINT)
         FROM (SELECT {column} AS key, * FROM placed {joins} WHERE {condition})
         {group}",
+        missing = unrecorded_runs(),
         directory = DIRECTORY,
         joins = conditions.joins(key),
         condition = conditions.sql,

@@ -14,7 +14,7 @@ use session_pipeline_host::redaction::without_secrets;
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{SessionSelection, Store, StoreError};
 
-use super::runs::UNRECORDED_RUNS;
+use super::runs::unrecorded_runs;
 use super::{ReadSnapshot, usd};
 use crate::report::PriceTable;
 use crate::report::views::{BILLING, COUNTS, DIRECTORY, PROJECT, sums};
@@ -263,7 +263,8 @@ impl SessionReader {
         let has_runs = self.has_rollups && self.columns.has("agent_runs", "total_tokens");
         let unrecorded = match has_runs {
             true => format!(
-                "SELECT session_id, {DIRECTORY} AS directory, count(*) AS runs FROM ({UNRECORDED_RUNS}) GROUP BY ALL"
+                "SELECT session_id, {DIRECTORY} AS directory, CAST(sum(run_count) AS BIGINT) AS runs FROM ({}) GROUP BY ALL",
+                unrecorded_runs()
             ),
             false => {
                 "SELECT session_id, directory, CAST(0 AS BIGINT) AS runs FROM named WHERE false"
