@@ -41,7 +41,10 @@ pub struct Strings {
 impl Strings {
     /// Stores a string.
     pub fn keep(&mut self, string: &str) -> Span {
-        let string = &*shortened(string);
+        self.push(&shortened(string))
+    }
+
+    fn push(&mut self, string: &str) -> Span {
         let span = Span {
             start: self.text.len(),
             length: string.len(),
@@ -59,7 +62,7 @@ impl Strings {
         if let Some(span) = self.interned.find(hash, is_same) {
             return *span;
         }
-        let span = self.keep(string);
+        let span = self.push(string);
         let text = &self.text;
         self.interned.insert_unique(hash, span, |span| {
             crate::strings::hash(resolve(text, *span))

@@ -24,7 +24,7 @@
 //!     user_id: None,
 //! };
 //! let transcript = br#"{"type":"user","sessionId":"one","message":{"content":"fix the test"}}"#;
-//! let snapshot = Snapshot::of_bytes(transcript, limits.line_bytes_max)?;
+//! let snapshot = Snapshot::from_bytes(transcript, limits.line_bytes_max)?;
 //! let completed = usage.process(&session, snapshot).outcome?;
 //! assert!(completed.tables.iter().any(|table| table.rows > 0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

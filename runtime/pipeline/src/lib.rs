@@ -10,7 +10,7 @@
 //! use session_pipeline_pipeline::config::Config;
 //! use session_pipeline_pipeline::registry::Registry;
 //! use session_pipeline_pipeline::run::{Pipeline, RunRequest};
-//! use session_pipeline_pipeline::shipped::Shipped;
+//! use session_pipeline_pipeline::shipped::ShippedProcessor;
 //!
 //! let data_dir = tempfile::tempdir()?;
 //! let sessions = data_dir.path().join("user_sessions/ada");
@@ -22,7 +22,7 @@
 //!     compiler: Compiler::InProcess,
 //!     ..Config::new(data_dir.path())
 //! };
-//! let registry = Registry::new([Shipped { name: "usage", component: USAGE }]);
+//! let registry = Registry::new([ShippedProcessor::new("usage", USAGE)]);
 //! let pipeline = Pipeline::open(config, Arc::new(SystemClock::default()), registry)?;
 //! let report = pipeline.run("usage", &RunRequest::cli(), &())?;
 //! assert_eq!(report.stats.processed, 1);

@@ -19,14 +19,14 @@
 //! # use std::sync::Arc;
 //! # use session_pipeline_host::clock::SystemClock;
 //! # use session_pipeline_pipeline::run::{Pipeline, RunError, RunRequest};
-//! # use session_pipeline_pipeline::scheduler::timetable::JobEnd;
-//! # use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_look};
+//! # use session_pipeline_pipeline::scheduler::timetable::JobResult;
+//! # use session_pipeline_pipeline::scheduler::{Scheduler, cadences, cadences_after_examination};
 //! # async fn serve(pipeline: Arc<Pipeline>, request: RunRequest, stop: impl Future<Output = ()>)
 //! # -> Result<(), Box<dyn std::error::Error>> {
 //! let clock = Arc::new(SystemClock::default());
 //! let scheduler = Scheduler::new(pipeline.config(), cadences(&pipeline), clock)?;
 //! let current = Arc::clone(&pipeline);
-//! let scheduler = scheduler.following(move || cadences_after_look(&current));
+//! let scheduler = scheduler.with_processor_source(move || cadences_after_examination(&current));
 //! let watch = scheduler.watch(); // for health and for lists of jobs
 //! let store = Arc::clone(&pipeline);
 //! let run = move |processor: String| {
@@ -34,12 +34,12 @@
 //!     async move {
 //!         let run = move || pipeline.run(&processor, &request, &());
 //!         match tokio::task::spawn_blocking(run).await {
-//!             Ok(result) => JobEnd::from(&result),
-//!             Err(panic) => JobEnd::Failed(panic.to_string()),
+//!             Ok(result) => JobResult::from(&result),
+//!             Err(panic) => JobResult::Failed(panic.to_string()),
 //!         }
 //!     }
 //! };
-//! scheduler.drive(store, run, stop).await;
+//! scheduler.run(store, run, stop).await;
 //! # Ok(()) }
 //! ```
 

@@ -10,8 +10,8 @@
 //! let store = Store::open(&StoreOptions::new(data_dir.path()), clock.now())?;
 //!
 //! // The database was created, and its schema is the current one.
-//! assert_eq!(store.opened().version_before, None);
-//! assert!(!store.opened().applied.is_empty());
+//! assert_eq!(store.open_report().version_before, None);
+//! assert!(!store.open_report().applied.is_empty());
 //! assert!(store.processor_counts()?.is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
