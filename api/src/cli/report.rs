@@ -59,7 +59,7 @@ struct FilterArgs {
     #[arg(long, value_name = "MODEL", value_parser = super::non_empty)]
     model: Option<String>,
     /// Only the N rows with the highest cost, or the most calls
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     top: Option<u32>,
     /// Print CSV
     #[arg(long, conflicts_with = "json")]

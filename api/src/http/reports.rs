@@ -23,6 +23,9 @@ use super::params::ValidQuery;
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::usage::UsageReportBody;
 
+/// Maximum value of `top`.
+const TOP_MAX: u32 = 1_000_000;
+
 /// Defines the query of a report: its own parameters, and those of every report.
 macro_rules! report_query {
     ($name:ident { $($own:tt)* }) => {
@@ -47,16 +50,19 @@ macro_rules! report_query {
             /// Only this model, by its id.
             model: Option<String>,
             /// Maximum number of rows. The most expensive rows come first.
-            #[param(minimum = 1)]
+            #[param(minimum = 1, maximum = 1_000_000)]
             top: Option<u32>,
         }
 
         impl $name {
             fn filter(&self) -> Result<ReportFilter, ApiError> {
                 let days = days(self.since.as_deref(), self.until.as_deref())?;
-                if self.top == Some(0) {
-                    let detail = "invalid value `0` for `top`: expected at least 1";
-                    return Err(ApiError::unprocessable(detail));
+                if let Some(top) = self.top
+                    && !(1..=TOP_MAX).contains(&top)
+                {
+                    return Err(ApiError::unprocessable(format!(
+                        "invalid value `{top}` for `top`: expected a number from 1 to {TOP_MAX}"
+                    )));
                 }
                 let filter = ReportFilter {
                     user: self.user.clone(),

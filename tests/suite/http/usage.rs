@@ -37,6 +37,35 @@ fn start_with_usage(dir: &DataDir) -> TestServer {
 }
 
 #[test]
+fn every_report_checks_its_filters() {
+    let dir = DataDir::new();
+    let server = start_with_usage(&dir);
+    for report in ["summary", "tools", "skills", "waste"] {
+        let status = |query: &str| {
+            let path = format!("/api/usage/{report}?{query}");
+            server.send("GET", &path, &server.analyst, "", &[]).status
+        };
+        for valid in [
+            "top=1",
+            "tz=Asia/Kathmandu&since=2026-01-01",
+            "user=ada&project=x&model=y",
+        ] {
+            assert_eq!(status(valid), 200, "{report}?{valid}");
+        }
+        for invalid in [
+            "top=0",
+            "top=1000001",
+            "tz=Mars",
+            "since=soon",
+            "since=2026-02-01&until=2026-01-01",
+            "moon=1",
+        ] {
+            assert_eq!(status(invalid), 422, "{report}?{invalid}");
+        }
+    }
+}
+
+#[test]
 fn an_analyst_can_group_the_report_by_every_key() {
     let dir = DataDir::new();
     let server = start_with_usage(&dir);
