@@ -160,11 +160,14 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
             SELECT {column} AS key, * FROM usage.call_rollups {joins}
             WHERE tool_name IS NOT NULL {only} AND {condition}
         ),
+        grouped AS MATERIALIZED (
+            SELECT key, is_error, error_class, duration_bucket, sum(calls) AS calls FROM chosen GROUP BY ALL
+        ),
         buckets AS (
             SELECT key, duration_bucket, sum(calls) OVER (PARTITION BY key ORDER BY duration_bucket) AS calls_up_to,
                 sum(calls) OVER (PARTITION BY key) AS all_calls
             FROM (
-                SELECT key, duration_bucket, sum(calls) AS calls FROM chosen
+                SELECT key, duration_bucket, sum(calls) AS calls FROM grouped
                 WHERE duration_bucket IS NOT NULL GROUP BY ALL
             )
         ),
@@ -177,19 +180,21 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
             SELECT key, list(error_class || '=' || calls ORDER BY error_class) AS classes
             FROM (
                 SELECT key, coalesce(error_class, 'unknown') AS error_class, sum(calls) AS calls
-                FROM chosen WHERE is_error GROUP BY ALL
+                FROM grouped WHERE is_error GROUP BY ALL
             ) GROUP BY key
         ),
         counted AS (
             SELECT GROUPING(key) AS is_total, key, CAST(coalesce(sum(calls), 0) AS BIGINT) AS calls,
                 CAST(coalesce(sum(calls) FILTER (is_error), 0) AS BIGINT) AS errors,
-                {classes}, count(DISTINCT session_id) AS sessions
-            FROM chosen GROUP BY GROUPING SETS ((key), ())
-        )
+                {classes}
+            FROM grouped GROUP BY GROUPING SETS ((key), ())
+        ),
+        in_sessions AS (SELECT key, count(DISTINCT hash(session_id)) AS sessions FROM chosen GROUP BY key)
         SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, counted.key, calls, errors,
             tool_errors, exit_codes, rejected, siblings_failed,
-            coalesce(classes, []), {half}, {nearly_all}, sessions
+            coalesce(classes, []), {half}, {nearly_all}, coalesce(sessions, 0)
         FROM counted
+        LEFT JOIN in_sessions ON in_sessions.key IS NOT DISTINCT FROM counted.key AND is_total = 0
         LEFT JOIN durations ON durations.key IS NOT DISTINCT FROM counted.key AND is_total = 0
         LEFT JOIN classes ON classes.key IS NOT DISTINCT FROM counted.key AND is_total = 0
         ORDER BY {order}",

@@ -27,7 +27,8 @@ use session_pipeline_store::{
 
 use crate::report::PriceTable;
 use crate::report::views::{
-    self, DIRECTORY, EVENT_KEY, MESSAGE_KEY, PROJECT, distinct_events, distinct_messages, priced,
+    self, COUNTS, DIRECTORY, EVENT_KEY, MESSAGE_KEY, MOST, PROJECT, distinct_events,
+    distinct_messages, priced,
 };
 
 const TABLES: &str = "
@@ -38,8 +39,8 @@ CREATE OR REPLACE TABLE usage.message_rollups (
     slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
     git_branch VARCHAR, pull_request VARCHAR, source VARCHAR, agent_id VARCHAR, agent_type VARCHAR, skill VARCHAR,
     plugin VARCHAR, mcp_server VARCHAR, effort VARCHAR, entrypoint VARCHAR, is_automated BOOLEAN,
-    input_tokens HUGEINT NOT NULL, output_tokens HUGEINT NOT NULL, cache_read_tokens HUGEINT NOT NULL,
-    cache_creation_5m_tokens HUGEINT NOT NULL, cache_creation_1h_tokens HUGEINT NOT NULL, web_searches HUGEINT NOT NULL,
+    input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, cache_read_tokens BIGINT NOT NULL,
+    cache_creation_5m_tokens BIGINT NOT NULL, cache_creation_1h_tokens BIGINT NOT NULL, web_searches BIGINT NOT NULL,
     cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, open_count BIGINT NOT NULL
 );
 CREATE OR REPLACE TABLE usage.call_rollups (
@@ -602,8 +603,7 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
             "INSERT INTO usage.rollup_items FROM temp.slice;
              CREATE OR REPLACE TEMP TABLE slice_messages AS {};
              INSERT INTO usage.message_rollups
-                SELECT slot, quarter, session_id, directory, model, {PROJECT}, {CAUSES}, input_tokens, output_tokens,
-                    cache_read_tokens, cache_creation_5m_tokens, cache_creation_1h_tokens, web_searches, cost_usd,
+                SELECT slot, quarter, session_id, directory, model, {PROJECT}, {CAUSES}, {}, cost_usd,
                     message_count, open_count
                 FROM ({});
              DROP TABLE temp.slice_messages;
@@ -616,6 +616,10 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
              UPDATE usage.rollup_sessions SET is_complete = true WHERE session_seq IN (FROM temp.complete);
              DROP TABLE temp.slice; DROP TABLE temp.complete;",
             rows("usage.messages", &MESSAGE_ID),
+            // DuckDB reads 64 bits ten times as fast as 128.
+            COUNTS
+                .map(|count| format!("CAST(least({count}, {MOST}) AS BIGINT)"))
+                .join(", "),
             priced(
                 &format!("slot, {QUARTER} AS quarter, {DIRECTORY} AS directory, cwd, project, {CAUSES}"),
                 &with_slot(&distinct_messages("temp.slice_messages"), &MESSAGE_ID)

@@ -275,7 +275,7 @@ const EVENT_COLUMNS: &str = "occurred_at, session_id, username, session_seq, ses
     skill_name, subagent_type, command_name, is_sidechain, model, agent_version, processor_version, recorded_at, event_key";
 
 /// The largest number in a report. Only fabricated token counts can reach it.
-const MOST: &str = "9223372036854775807";
+pub(super) const MOST: &str = "9223372036854775807";
 
 /// Messages grouped by a key, session, model and rate, with their cost.
 ///
@@ -311,7 +311,7 @@ pub(super) fn sums(priced: &str, grouping: &str) -> String {
         sum("output_tokens", "output_tokens"),
         sum("cache_read_tokens", "cache_read_tokens"),
         sum(
-            "cache_creation_5m_tokens + cache_creation_1h_tokens",
+            "CAST(cache_creation_5m_tokens AS HUGEINT) + cache_creation_1h_tokens",
             "cache_creation_tokens",
         ),
         "CASE WHEN count(*) = 0 THEN 0 ELSE sum(cost_usd) END AS cost_usd".to_owned(),
