@@ -4,6 +4,7 @@
 //! schema that clients rely on. Instants are RFC 3339 text in UTC.
 
 pub mod admin;
+pub mod grouping;
 pub mod health;
 pub mod knowledge;
 pub mod quarantine;

@@ -7,14 +7,14 @@ use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::csv::{self, CsvCell};
 use session_pipeline_pipeline::report::{
-    PriceTable, ReportGrouping, ReportRow, ToolCalls, ToolGrouping, UnknownKind, UsageReport,
-    UsageTotals,
+    PriceTable, ReportRow, ToolCalls, ToolGrouping, UnknownKind, UsageReport, UsageTotals,
 };
 use session_pipeline_pipeline::run::Progress;
 
 use super::client::{OpenMode, RouteCall};
 use super::table::{count_of, table};
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use crate::body::grouping::{GroupingParam, ToolGroupingParam, WasteGroupingParam};
 use crate::http::{self, Listener};
 
 mod columns;
@@ -69,8 +69,8 @@ struct FilterArgs {
 #[derive(Debug, Args)]
 pub(super) struct UsageArgs {
     /// Group rows by
-    #[arg(long, value_enum, default_value_t = GroupingArg::Day)]
-    by: GroupingArg,
+    #[arg(long, value_enum, default_value_t = GroupingParam::Day)]
+    by: GroupingParam,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -78,8 +78,8 @@ pub(super) struct UsageArgs {
 #[derive(Debug, Args)]
 pub(super) struct ToolsArgs {
     /// Group rows by
-    #[arg(long, value_enum, default_value_t = ToolGroupingArg::Tool)]
-    by: ToolGroupingArg,
+    #[arg(long, value_enum, default_value_t = ToolGroupingParam::Tool)]
+    by: ToolGroupingParam,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -93,70 +93,10 @@ pub(super) struct SkillsArgs {
 #[derive(Debug, Args)]
 pub(super) struct WasteArgs {
     /// Group rows by, in addition to the kind of waste
-    #[arg(long, value_enum, default_value_t = WasteGroupingArg::Kind)]
-    by: WasteGroupingArg,
+    #[arg(long, value_enum, default_value_t = WasteGroupingParam::Kind)]
+    by: WasteGroupingParam,
     #[command(flatten)]
     filter: FilterArgs,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum GroupingArg {
-    /// Days
-    Day,
-    /// Weeks, by their Mondays
-    Week,
-    /// Months
-    Month,
-    /// Hours of the week
-    Hour,
-    /// Sessions, without messages copied from other sessions
-    Session,
-    /// Users
-    User,
-    /// Models
-    Model,
-    /// Tools, with calls and errors, each call counted once
-    Tool,
-    /// Repositories including their worktrees, or folders
-    Project,
-    /// Git branches
-    Branch,
-    /// Pull requests; a message belongs to the one that its session linked next
-    PullRequest,
-    /// Main conversation, sub-agents, and auxiliary requests of the agent
-    Source,
-    /// Types of sub-agents
-    AgentType,
-    /// Skills
-    Skill,
-    /// Plugins
-    Plugin,
-    /// MCP servers
-    McpServer,
-    /// Efforts
-    Effort,
-    /// Entry points: command line, SDK, desktop and others
-    Entrypoint,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ToolGroupingArg {
-    /// Tools
-    Tool,
-    /// MCP servers, without other tools
-    McpServer,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum WasteGroupingArg {
-    /// Nothing else
-    Kind,
-    /// Sessions
-    Session,
-    /// Users
-    User,
-    /// Repositories including their worktrees, or folders
-    Project,
 }
 
 /// The value of a query parameter: the name of the argument.
@@ -212,28 +152,17 @@ pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exi
         is_csv: filter.csv,
     };
     match command {
-        ReportCommand::Usage(UsageArgs {
-            by: GroupingArg::Tool,
-            ..
-        }) => output.print_text::<ToolCalls>(&text, "tool"),
-        ReportCommand::Usage(arguments) => {
-            let by = parameter(arguments.by).replace('-', "_");
-            let by = ReportGrouping::ALL
-                .into_iter()
-                .find(|known| known.key() == by);
-            output.print_text::<UsageTotals>(&text, by.unwrap_or(ReportGrouping::Day).key())
-        }
+        ReportCommand::Usage(arguments) => match arguments.by.of_messages() {
+            Some(by) => output.print_text::<UsageTotals>(&text, by.key()),
+            None => output.print_text::<ToolCalls>(&text, ToolGrouping::Tool.key()),
+        },
         ReportCommand::Tools(arguments) => {
-            let by = match arguments.by {
-                ToolGroupingArg::Tool => ToolGrouping::Tool,
-                ToolGroupingArg::McpServer => ToolGrouping::McpServer,
-            };
-            output.print_text::<ToolCalls>(&text, by.key())
+            output.print_text::<ToolCalls>(&text, ToolGrouping::from(arguments.by).key())
         }
         ReportCommand::Skills(_) => skills::print(&output, &text),
         ReportCommand::Waste(arguments) => {
             let key = match arguments.by {
-                WasteGroupingArg::Kind => None,
+                WasteGroupingParam::Kind => None,
                 by => Some(parameter(by)),
             };
             waste::print(&output, &text, key.as_deref())

@@ -10,17 +10,18 @@ use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, ReportFilter, ReportGrouping, SkillsReport, ToolGrouping,
-    UsageReport, WasteGrouping, WasteReport,
+    self, DayRange, PriceTable, ReportFilter, SkillsReport, ToolGrouping, UsageReport,
+    WasteGrouping, WasteReport,
 };
 use session_pipeline_store::{Store, StoreError};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::ServiceState;
 use super::caller::Analyst;
 use super::local::LocalReport;
 use super::params::ValidQuery;
 use super::problem::{ApiError, AuthenticatedResponses};
+use crate::body::grouping::{GroupingParam, ToolGroupingParam, WasteGroupingParam};
 use crate::body::usage::UsageReportBody;
 
 /// Maximum value of `top`.
@@ -85,75 +86,6 @@ macro_rules! report_query {
     };
 }
 
-/// The grouping of a usage report.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum GroupingParam {
-    /// Days.
-    #[default]
-    Day,
-    /// Weeks, by their Mondays.
-    Week,
-    /// Months.
-    Month,
-    /// Hours of the week.
-    Hour,
-    /// Sessions.
-    Session,
-    /// Users.
-    User,
-    /// Models.
-    Model,
-    /// Tools. Rows contain calls instead of tokens, like the report on tools.
-    Tool,
-    /// Repositories, or working directories.
-    Project,
-    /// Git branches.
-    Branch,
-    /// Pull requests.
-    PullRequest,
-    /// The main conversation, sub-agents, or auxiliary requests.
-    Source,
-    /// Types of sub-agents.
-    AgentType,
-    /// Skills.
-    Skill,
-    /// Plugins.
-    Plugin,
-    /// MCP servers.
-    McpServer,
-    /// Efforts.
-    Effort,
-    /// Entry points.
-    Entrypoint,
-}
-
-impl GroupingParam {
-    /// The grouping of messages. `None`: the report is about calls.
-    fn of_messages(self) -> Option<ReportGrouping> {
-        Some(match self {
-            Self::Day => ReportGrouping::Day,
-            Self::Week => ReportGrouping::Week,
-            Self::Month => ReportGrouping::Month,
-            Self::Hour => ReportGrouping::Hour,
-            Self::Session => ReportGrouping::Session,
-            Self::User => ReportGrouping::User,
-            Self::Model => ReportGrouping::Model,
-            Self::Project => ReportGrouping::Project,
-            Self::Branch => ReportGrouping::Branch,
-            Self::PullRequest => ReportGrouping::PullRequest,
-            Self::Source => ReportGrouping::Source,
-            Self::AgentType => ReportGrouping::AgentType,
-            Self::Skill => ReportGrouping::Skill,
-            Self::Plugin => ReportGrouping::Plugin,
-            Self::McpServer => ReportGrouping::McpServer,
-            Self::Effort => ReportGrouping::Effort,
-            Self::Entrypoint => ReportGrouping::Entrypoint,
-            Self::Tool => return None,
-        })
-    }
-}
-
 report_query!(UsageQuery {
     /// The grouping of the rows.
     #[serde(default)]
@@ -182,17 +114,6 @@ pub(super) async fn usage(
     .await
 }
 
-/// The grouping of a report on calls.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ToolGroupingParam {
-    /// Tools.
-    #[default]
-    Tool,
-    /// MCP servers. Other tools are excluded.
-    McpServer,
-}
-
 report_query!(ToolsQuery {
     /// The grouping of the rows.
     #[serde(default)]
@@ -208,11 +129,8 @@ pub(super) async fn tools(
     analyst: Analyst,
     ValidQuery(query): ValidQuery<ToolsQuery>,
 ) -> Result<Response, ApiError> {
-    let by = match query.by {
-        ToolGroupingParam::Tool => ToolGrouping::Tool,
-        ToolGroupingParam::McpServer => ToolGrouping::McpServer,
-    };
-    calls(&service, analyst, by, query.filter()?).await
+    let filter = query.filter()?;
+    calls(&service, analyst, query.by.into(), filter).await
 }
 
 async fn calls(
@@ -248,21 +166,6 @@ pub(super) async fn skills(
     respond(&service, analyst, read, SkillsReport::empty).await
 }
 
-/// What a row of the report on waste stands for, in addition to a kind.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum WasteGroupingParam {
-    /// Nothing else.
-    #[default]
-    Kind,
-    /// Sessions.
-    Session,
-    /// Users.
-    User,
-    /// Repositories, or working directories.
-    Project,
-}
-
 report_query!(WasteQuery {
     /// The grouping of the rows, in addition to the kind.
     #[serde(default)]
@@ -279,12 +182,7 @@ pub(super) async fn waste(
     ValidQuery(query): ValidQuery<WasteQuery>,
 ) -> Result<Response, ApiError> {
     let filter = query.filter()?;
-    let by = match query.by {
-        WasteGroupingParam::Kind => WasteGrouping::Kind,
-        WasteGroupingParam::Session => WasteGrouping::Session,
-        WasteGroupingParam::User => WasteGrouping::User,
-        WasteGroupingParam::Project => WasteGrouping::Project,
-    };
+    let by = WasteGrouping::from(query.by);
     let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
         report::waste(store, prices, by, &filter, clock)
     };

@@ -1,0 +1,121 @@
+//! What a row of a report stands for, as a query parameter and as an argument of the command line.
+
+use clap::ValueEnum;
+use serde::Deserialize;
+use session_pipeline_pipeline::report::{ReportGrouping, ToolGrouping, WasteGrouping};
+use utoipa::ToSchema;
+
+/// The grouping of a report on usage.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupingParam {
+    /// Days
+    #[default]
+    Day,
+    /// Weeks, by their Mondays
+    Week,
+    /// Months
+    Month,
+    /// Hours of the week
+    Hour,
+    /// Sessions, without messages copied from other sessions
+    Session,
+    /// Users
+    User,
+    /// Models
+    Model,
+    /// Tools, with calls and errors, each call counted once
+    Tool,
+    /// Repositories including their worktrees, or folders
+    Project,
+    /// Git branches
+    Branch,
+    /// Pull requests; a message belongs to the one that its session linked next
+    PullRequest,
+    /// Main conversation, sub-agents, and auxiliary requests of the agent
+    Source,
+    /// Types of sub-agents
+    AgentType,
+    /// Skills
+    Skill,
+    /// Plugins
+    Plugin,
+    /// MCP servers
+    McpServer,
+    /// Efforts
+    Effort,
+    /// Entry points: command line, SDK, desktop and others
+    Entrypoint,
+}
+
+impl GroupingParam {
+    /// The grouping of messages. `None`: the report is about calls.
+    pub fn of_messages(self) -> Option<ReportGrouping> {
+        Some(match self {
+            Self::Day => ReportGrouping::Day,
+            Self::Week => ReportGrouping::Week,
+            Self::Month => ReportGrouping::Month,
+            Self::Hour => ReportGrouping::Hour,
+            Self::Session => ReportGrouping::Session,
+            Self::User => ReportGrouping::User,
+            Self::Model => ReportGrouping::Model,
+            Self::Project => ReportGrouping::Project,
+            Self::Branch => ReportGrouping::Branch,
+            Self::PullRequest => ReportGrouping::PullRequest,
+            Self::Source => ReportGrouping::Source,
+            Self::AgentType => ReportGrouping::AgentType,
+            Self::Skill => ReportGrouping::Skill,
+            Self::Plugin => ReportGrouping::Plugin,
+            Self::McpServer => ReportGrouping::McpServer,
+            Self::Effort => ReportGrouping::Effort,
+            Self::Entrypoint => ReportGrouping::Entrypoint,
+            Self::Tool => return None,
+        })
+    }
+}
+
+/// The grouping of a report on calls.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToolGroupingParam {
+    /// Tools
+    #[default]
+    Tool,
+    /// MCP servers, without other tools
+    McpServer,
+}
+
+impl From<ToolGroupingParam> for ToolGrouping {
+    fn from(by: ToolGroupingParam) -> Self {
+        match by {
+            ToolGroupingParam::Tool => Self::Tool,
+            ToolGroupingParam::McpServer => Self::McpServer,
+        }
+    }
+}
+
+/// The grouping of a report on waste, in addition to the kind.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum WasteGroupingParam {
+    /// Nothing else
+    #[default]
+    Kind,
+    /// Sessions
+    Session,
+    /// Users
+    User,
+    /// Repositories including their worktrees, or folders
+    Project,
+}
+
+impl From<WasteGroupingParam> for WasteGrouping {
+    fn from(by: WasteGroupingParam) -> Self {
+        match by {
+            WasteGroupingParam::Kind => Self::Kind,
+            WasteGroupingParam::Session => Self::Session,
+            WasteGroupingParam::User => Self::User,
+            WasteGroupingParam::Project => Self::Project,
+        }
+    }
+}
