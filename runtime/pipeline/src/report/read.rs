@@ -121,13 +121,7 @@ fn totals_sql(key: &Key, conditions: &Conditions, top: Option<u32>) -> String {
         conditions.joins(key),
         conditions.sql
     );
-    let order = match top {
-        Some(top) => format!(
-            "is_total DESC, cost_usd DESC NULLS LAST, key NULLS LAST LIMIT {}",
-            u64::from(top) + 1
-        ),
-        None => "is_total, key NULLS LAST".to_owned(),
-    };
+    let order = row_order(top, "cost_usd", "key");
     format!(
         "SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, CAST({} AS VARCHAR), * EXCLUDE (key, is_total)
             REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
@@ -143,13 +137,7 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         ToolGrouping::Tool => ("tool_name", ""),
         ToolGrouping::McpServer => ("mcp_server", "AND mcp_server IS NOT NULL"),
     };
-    let order = match top {
-        Some(top) => format!(
-            "is_total DESC, calls DESC, key NULLS LAST LIMIT {}",
-            u64::from(top) + 1
-        ),
-        None => "is_total, key NULLS LAST".to_owned(),
-    };
+    let order = row_order(top, "calls", "counted.key");
     let key = Key {
         column: column.to_owned(),
         text: "key".to_owned(),
@@ -212,8 +200,19 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         .join(", "),
         half = bucket_middle("half"),
         nearly_all = bucket_middle("nearly_all"),
-        order = order.replace("key", "counted.key"),
     )
+}
+
+/// SQL that orders rows by key, or puts the total and the largest rows first if their number is
+/// limited.
+fn row_order(top: Option<u32>, largest: &str, key: &str) -> String {
+    match top {
+        Some(top) => format!(
+            "is_total DESC, {largest} DESC NULLS LAST, {key} NULLS LAST LIMIT {}",
+            u64::from(top) + 1
+        ),
+        None => format!("is_total, {key} NULLS LAST"),
+    }
 }
 
 /// The key of a report's groups.
@@ -365,6 +364,29 @@ pub(super) struct ReadSnapshot {
 }
 
 impl ReadSnapshot {
+    /// Reads rows whose first column is the number of rows before the limit. Returns them with the
+    /// number of omitted rows.
+    pub(super) fn limited_rows<T>(
+        &self,
+        sql: &str,
+        conditions: &Conditions,
+        row: impl Fn(&SqlRow<'_>) -> duckdb::Result<T>,
+    ) -> Result<(Vec<T>, u64), StoreError> {
+        let rows = || -> duckdb::Result<(Vec<T>, u64)> {
+            let mut statement = self.connection.prepare(sql)?;
+            let mut row_count = 0;
+            let rows =
+                statement.query_map(params_from_iter(&conditions.parameters), |sql_row| {
+                    row_count = sql_row.get(0)?;
+                    row(sql_row)
+                })?;
+            let rows: Vec<T> = rows.collect::<duckdb::Result<_>>()?;
+            let omitted = u64::saturating_sub(row_count, rows.len() as u64);
+            Ok((rows, omitted))
+        };
+        rows().map_err(StoreError::database("run the report"))
+    }
+
     /// SQL for the local time of a column of the rollups.
     fn local_time(&self, column: &str, zone: &TimeZone) -> Result<String, StoreError> {
         let sql =

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use duckdb::Row as SqlRow;
 use duckdb::types::Value;
-use duckdb::{Row as SqlRow, params_from_iter};
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::{Store, StoreError};
@@ -115,29 +115,22 @@ pub fn skills(
         ORDER BY uses DESC, kind, name, plugin NULLS FIRST {limit}",
         condition = conditions.sql,
     );
-    let rows = || -> duckdb::Result<Vec<(u64, SkillUse)>> {
-        let mut statement = snapshot.connection.prepare(&sql)?;
-        let rows = statement.query_map(params_from_iter(&conditions.parameters), skill_use)?;
-        rows.collect()
-    };
-    let rows = rows().map_err(StoreError::database("run the report"))?;
-    let row_count = rows.first().map_or(0, |(row_count, _)| *row_count);
+    let (rows, omitted_rows) = snapshot.limited_rows(&sql, &conditions, skill_use)?;
     Ok(Some(SkillsReport {
         as_of: snapshot.as_of.to_string(),
-        omitted_rows: row_count.saturating_sub(rows.len() as u64),
-        rows: rows.into_iter().map(|(_, row)| row).collect(),
+        rows,
+        omitted_rows,
     }))
 }
 
-fn skill_use(row: &SqlRow<'_>) -> duckdb::Result<(u64, SkillUse)> {
+fn skill_use(row: &SqlRow<'_>) -> duckdb::Result<SkillUse> {
     let kind: String = row.get(1)?;
     let time = |index| -> duckdb::Result<Option<String>> {
         let micros: Option<i64> = row.get(index)?;
         Ok(micros.map(|micros| UtcMicros(micros).to_string()))
     };
     let users: Value = row.get(8)?;
-    let row_count = row.get(0)?;
-    let skill_use = SkillUse {
+    Ok(SkillUse {
         kind: match kind.as_str() {
             "skill" => SkillKind::Skill,
             "command" => SkillKind::Command,
@@ -152,6 +145,5 @@ fn skill_use(row: &SqlRow<'_>) -> duckdb::Result<(u64, SkillUse)> {
         users: texts(users),
         first_used: time(9)?,
         last_used: time(10)?,
-    };
-    Ok((row_count, skill_use))
+    })
 }

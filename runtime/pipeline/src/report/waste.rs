@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use duckdb::{Row as SqlRow, params_from_iter};
+use duckdb::Row as SqlRow;
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::money::Usd;
@@ -115,17 +115,11 @@ pub fn waste(
     };
     let conditions = Conditions::of(filter);
     let sql = sql(by, &conditions, filter.top);
-    let rows = || -> duckdb::Result<Vec<(u64, WasteRow)>> {
-        let mut statement = snapshot.connection.prepare(&sql)?;
-        let rows = statement.query_map(params_from_iter(&conditions.parameters), waste_row)?;
-        rows.collect()
-    };
-    let rows = rows().map_err(StoreError::database("run the report"))?;
-    let row_count = rows.first().map_or(0, |(row_count, _)| *row_count);
+    let (rows, omitted_rows) = snapshot.limited_rows(&sql, &conditions, waste_row)?;
     Ok(Some(WasteReport {
         as_of: snapshot.as_of.to_string(),
-        omitted_rows: row_count.saturating_sub(rows.len() as u64),
-        rows: rows.into_iter().map(|(_, row)| row).collect(),
+        rows,
+        omitted_rows,
     }))
 }
 
@@ -186,9 +180,9 @@ fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u32>) -> String {
     )
 }
 
-fn waste_row(row: &SqlRow<'_>) -> duckdb::Result<(u64, WasteRow)> {
+fn waste_row(row: &SqlRow<'_>) -> duckdb::Result<WasteRow> {
     let kind: String = row.get(1)?;
-    let waste = WasteRow {
+    Ok(WasteRow {
         advice: advice(&kind).to_owned(),
         kind,
         key: row.get(2)?,
@@ -197,6 +191,5 @@ fn waste_row(row: &SqlRow<'_>) -> duckdb::Result<(u64, WasteRow)> {
         tokens: row.get(5)?,
         cost_usd: usd(row, 6)?,
         cost_is_lower_bound: row.get(7)?,
-    };
-    Ok((row.get(0)?, waste))
+    })
 }

@@ -80,24 +80,29 @@ fn unrecorded(
     key: &Key,
     conditions: &Conditions,
 ) -> Result<Vec<Runs>, StoreError> {
-    let (column, sets) = match by {
+    // A run has no model, skill or branch.
+    let has_key = matches!(
+        by,
         ReportGrouping::Day
-        | ReportGrouping::Week
-        | ReportGrouping::Month
-        | ReportGrouping::Hour
-        | ReportGrouping::Session
-        | ReportGrouping::User
-        | ReportGrouping::Project
-        | ReportGrouping::Source
-        | ReportGrouping::AgentType => (key.column.as_str(), "GROUPING SETS ((key), ())"),
-        // A run has no model, skill or branch.
-        _ => ("CAST(NULL AS VARCHAR)", "()"),
-    };
-    let grouping = if sets == "()" { "1" } else { "GROUPING(key)" };
-    let shown = if sets == "()" {
-        "NULL"
+            | ReportGrouping::Week
+            | ReportGrouping::Month
+            | ReportGrouping::Hour
+            | ReportGrouping::Session
+            | ReportGrouping::User
+            | ReportGrouping::Project
+            | ReportGrouping::Source
+            | ReportGrouping::AgentType
+    );
+    let (column, shown, grouping, group) = if has_key {
+        let (column, text) = (key.column.as_str(), key.text.as_str());
+        (
+            column,
+            text,
+            "GROUPING(key)",
+            "GROUP BY GROUPING SETS ((key), ())",
+        )
     } else {
-        key.text.as_str()
+        ("CAST(NULL AS VARCHAR)", "NULL", "1", "")
     };
     let sql = format!(
         "WITH missing AS ({missing}),
@@ -118,7 +123,6 @@ fn unrecorded(
         directory = DIRECTORY,
         joins = conditions.joins(key),
         condition = conditions.sql,
-        group = if sets == "()" { String::new() } else { format!("GROUP BY {sets}") },
     );
     let rows = || -> duckdb::Result<Vec<_>> {
         let mut statement = connection.prepare(&sql)?;
