@@ -43,6 +43,7 @@ CREATE OR REPLACE TABLE usage.message_rollups (
     cache_creation_5m_tokens BIGINT NOT NULL, cache_creation_1h_tokens BIGINT NOT NULL, web_searches BIGINT NOT NULL,
     cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, open_count BIGINT NOT NULL
 );
+CREATE OR REPLACE TABLE usage.recorded_agents (slot UBIGINT NOT NULL, session_id VARCHAR, agent_id VARCHAR NOT NULL);
 CREATE OR REPLACE TABLE usage.call_rollups (
     slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
     tool_name VARCHAR, command_name VARCHAR, skill_name VARCHAR, agent_type VARCHAR, plugin VARCHAR,
@@ -463,6 +464,7 @@ impl Round {
             .execute_batch(
                 "DELETE FROM usage.rollup_items WHERE slot IN (FROM temp.slots);
                  DELETE FROM usage.message_rollups WHERE slot IN (FROM temp.slots);
+                 DELETE FROM usage.recorded_agents WHERE slot IN (FROM temp.slots);
                  DELETE FROM usage.call_rollups WHERE slot IN (FROM temp.slots);
                  DROP TABLE temp.slots;",
             )
@@ -606,6 +608,7 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
                 SELECT slot, quarter, session_id, directory, model, {PROJECT}, {CAUSES}, {}, cost_usd,
                     message_count, open_count
                 FROM ({});
+             INSERT INTO usage.recorded_agents SELECT DISTINCT slot, session_id, agent_id FROM {} WHERE agent_id IS NOT NULL;
              DROP TABLE temp.slice_messages;
              CREATE OR REPLACE TEMP TABLE slice_events AS {};
              INSERT INTO usage.call_rollups
@@ -624,6 +627,8 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
                 &format!("slot, {QUARTER} AS quarter, {DIRECTORY} AS directory, cwd, project, {CAUSES}"),
                 &with_slot(&distinct_messages("temp.slice_messages"), &MESSAGE_ID)
             ),
+            // Of all copies: the copy that counts can be that of another agent.
+            with_slot("FROM temp.slice_messages", &MESSAGE_ID),
             rows("usage.events", &CALL_ID),
             DIRECTORY,
             with_slot(&distinct_events("temp.slice_events"), &CALL_ID),

@@ -64,9 +64,7 @@ pub(super) fn unrecorded_runs() -> String {
             min(occurred_at) AS occurred_at, min(agent_type) AS agent_type, count(*) AS run_count,
             max(total_tokens) AS total_tokens
         FROM runs
-        ANTI JOIN (
-            SELECT DISTINCT agent_id, session_id FROM usage.message_rollups WHERE agent_id IS NOT NULL
-        ) USING (agent_id, session_id)
+        ANTI JOIN usage.recorded_agents USING (agent_id, session_id)
         WHERE agent_id IS NOT NULL GROUP BY agent_id, session_id",
         copies = with_copies("usage.agent_runs", "coalesce(event_key, tool_id)"),
     )
