@@ -8,6 +8,7 @@
 mod audit;
 mod caller;
 mod connections;
+mod csv;
 mod denials;
 mod first_token;
 mod guard;
@@ -231,6 +232,7 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(reports::tools))
         .routes(routes!(reports::skills))
         .routes(routes!(reports::waste))
+        .routes(routes!(reports::quality))
         .routes(routes!(prices::list))
         .routes(routes!(prices::update))
         .routes(routes!(usage::reprocess))

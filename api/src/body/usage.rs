@@ -80,6 +80,9 @@ pub struct UsageTotalsBody {
     /// The tokens of these runs, as their results report them.
     #[serde(default)]
     pub unrecorded_tokens: i64,
+    /// The number of prompts of people. Only in the totals, and not with `model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<i64>,
     /// The cost as the agent itself reports it. Only in a report by session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_cost_usd: Option<f64>,
@@ -88,8 +91,8 @@ pub struct UsageTotalsBody {
     pub agent_output_tokens: Option<i64>,
 }
 
-/// The sums of one group. Exactly one of the fields before the sums is present: the one that `by`
-/// selects. It is null if the transcript does not contain it.
+/// The sums of one group. Exactly those of the fields before the sums are present that `by` and
+/// `split` select. A field is null if the transcript does not contain it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageMessageRow {
     /// The day.

@@ -255,7 +255,7 @@ fn comma_separated<F: RowColumns>(report: &UsageReport<F>) -> String {
     let mut out = String::new();
     let header = std::iter::once(report.key).chain(F::FIELDS.iter().copied());
     csv::line(&mut out, header.map(CsvCell::Text));
-    for ReportRow { key, totals } in &report.rows {
+    for ReportRow { key, totals, .. } in &report.rows {
         let fields = totals.fields();
         let fields = F::FIELDS.iter().zip(&fields);
         let fields = fields.map(|(name, field)| match F::TEXTS.contains(name) {
@@ -274,7 +274,7 @@ fn render<F: RowColumns>(report: &UsageReport<F>) -> String {
         .collect();
     let mut table = table(&header);
     let row = |name: String, cells: Vec<String>| std::iter::once(name).chain(cells);
-    for ReportRow { key, totals } in &report.rows {
+    for ReportRow { key, totals, .. } in &report.rows {
         let name = key
             .as_deref()
             .map_or_else(|| missing_key(report.key).to_owned(), printable);

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
+use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 
 use super::problem::ApiError;
@@ -52,6 +53,16 @@ impl<S: Send + Sync> FromRequestParts<S> for ValidName {
             })?;
         Ok(Self(name))
     }
+}
+
+/// Parses the name of a time zone.
+pub(super) fn zone(name: &str) -> Result<TimeZone, ApiError> {
+    TimeZone::get(name).map_err(|_| {
+        ApiError::unprocessable(format!(
+            "unknown time zone `{}`; use a name such as `Europe/Berlin` or `UTC`",
+            session_pipeline_host::fault::printable(name)
+        ))
+    })
 }
 
 /// The innermost cause of a rejection, which names the field and its error.

@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, ReportFilter, SkillsReport, ToolGrouping, UsageReport,
-    WasteGrouping, WasteReport,
+    self, DayRange, PriceTable, QualityReport, ReportFilter, SkillsReport, ToolGrouping,
+    UsageGrouping, UsageReport, WasteGrouping, WasteReport,
 };
 use session_pipeline_store::{Store, StoreError};
 use utoipa::IntoParams;
 
 use super::ServiceState;
 use super::caller::Analyst;
+use super::csv::FormatParam;
 use super::local::LocalReport;
-use super::params::ValidQuery;
+use super::params::{self, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::grouping::{GroupingParam, ToolGroupingParam, WasteGroupingParam};
 use crate::body::usage::UsageReportBody;
@@ -50,9 +50,15 @@ macro_rules! report_query {
             project: Option<String>,
             /// Only this model, by its id.
             model: Option<String>,
+            /// Only the session with this id.
+            session: Option<String>,
             /// Maximum number of rows. The most expensive rows come first.
             #[param(minimum = 1, maximum = 1_000_000)]
             top: Option<u32>,
+            /// The format of the response. CSV has the rows only.
+            #[serde(default)]
+            #[param(inline)]
+            format: FormatParam,
         }
 
         impl $name {
@@ -69,18 +75,17 @@ macro_rules! report_query {
                     user: self.user.clone(),
                     project: self.project.clone(),
                     model: self.model.clone(),
+                    session: self.session.clone(),
                     top: self.top,
                     ..ReportFilter::from(days)
                 };
-                match &self.tz {
-                    None => Ok(filter),
-                    Some(name) => filter.in_zone(name).ok_or_else(|| {
-                        ApiError::unprocessable(format!(
-                            "unknown time zone `{}`; use a name such as `Europe/Berlin` or `UTC`",
-                            printable(name)
-                        ))
-                    }),
-                }
+                Ok(match &self.tz {
+                    None => filter,
+                    Some(name) => ReportFilter {
+                        zone: params::zone(name)?,
+                        ..filter
+                    },
+                })
             }
         }
     };
@@ -91,6 +96,9 @@ report_query!(UsageQuery {
     #[serde(default)]
     #[param(inline)]
     by: GroupingParam,
+    /// Splits each row by a second grouping. Not with `tool`.
+    #[param(inline)]
+    split: Option<GroupingParam>,
 });
 
 /// Returns tokens, cost and messages. Each message counts once over all files.
@@ -103,12 +111,28 @@ pub(super) async fn usage(
 ) -> Result<Response, ApiError> {
     let filter = query.filter()?;
     let Some(by) = query.by.of_messages() else {
-        return calls(&service, analyst, ToolGrouping::Tool, filter).await;
+        if query.split.is_some() {
+            let detail = "`split` does not apply to `by=tool`; omit it";
+            return Err(ApiError::unprocessable(detail));
+        }
+        return calls(&service, analyst, ToolGrouping::Tool, filter, query.format).await;
     };
+    let split = match query.split.map(GroupingParam::of_messages) {
+        Some(None) => {
+            let detail = "invalid value `tool` for `split`: a message has no tool";
+            return Err(ApiError::unprocessable(detail));
+        }
+        Some(Some(split)) if split == by => {
+            let detail = "`split` is the same as `by`; use another grouping";
+            return Err(ApiError::unprocessable(detail));
+        }
+        split => split.flatten(),
+    };
+    let grouping = UsageGrouping { by, split };
     let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::usage(store, prices, by, filter, clock)
+        report::usage(store, prices, grouping, filter, clock)
     };
-    respond(&service, analyst, read, move |now| {
+    respond(&service, analyst, query.format, read, move |now| {
         UsageReport::<report::UsageTotals>::empty(by.key(), now)
     })
     .await
@@ -130,7 +154,7 @@ pub(super) async fn tools(
     ValidQuery(query): ValidQuery<ToolsQuery>,
 ) -> Result<Response, ApiError> {
     let filter = query.filter()?;
-    calls(&service, analyst, query.by.into(), filter).await
+    calls(&service, analyst, query.by.into(), filter, query.format).await
 }
 
 async fn calls(
@@ -138,11 +162,12 @@ async fn calls(
     analyst: Analyst,
     by: ToolGrouping,
     filter: ReportFilter,
+    format: FormatParam,
 ) -> Result<Response, ApiError> {
     let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
         report::tools(store, prices, by, filter, clock)
     };
-    respond(service, analyst, read, move |now| {
+    respond(service, analyst, format, read, move |now| {
         UsageReport::<report::ToolCalls>::empty(by.key(), now)
     })
     .await
@@ -163,7 +188,7 @@ pub(super) async fn skills(
     let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
         report::skills(store, prices, &filter, clock)
     };
-    respond(&service, analyst, read, SkillsReport::empty).await
+    respond(&service, analyst, query.format, read, SkillsReport::empty).await
 }
 
 report_query!(WasteQuery {
@@ -186,13 +211,29 @@ pub(super) async fn waste(
     let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
         report::waste(store, prices, by, &filter, clock)
     };
-    respond(&service, analyst, read, WasteReport::empty).await
+    respond(&service, analyst, query.format, read, WasteReport::empty).await
 }
 
-/// Reads a report and returns it as JSON. If nothing was processed yet, returns an empty one.
+/// Returns why figures are lower bounds, which lines are in no figure, and how far figures differ
+/// from those that the agent itself reports.
+#[utoipa::path(get, path = "/api/usage/quality", operation_id = "report_quality", tag = "usage", security(("bearer" = ["analyst"])),
+    responses((status = 200, body = QualityReport), AuthenticatedResponses))]
+pub(super) async fn quality(
+    State(service): State<Arc<ServiceState>>,
+    analyst: Analyst,
+) -> Result<Response, ApiError> {
+    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
+        report::quality(store, prices, clock)
+    };
+    let format = FormatParam::Json;
+    respond(&service, analyst, format, read, QualityReport::empty).await
+}
+
+/// Reads a report and returns it. If nothing was processed yet, returns an empty one.
 async fn respond<R: Serialize>(
     service: &Arc<ServiceState>,
     analyst: Analyst,
+    format: FormatParam,
     read: impl FnOnce(&Store, &PriceTable, &Arc<dyn Clock>) -> Result<Option<R>, StoreError>
     + Send
     + 'static,
@@ -216,8 +257,7 @@ async fn respond<R: Serialize>(
         });
         serde_json::to_vec(&report).map_err(|error| ApiError::internal(&error))
     });
-    let kind = [(header::CONTENT_TYPE, "application/json")];
-    Ok((kind, body.await?).into_response())
+    format.response(body.await?, "rows", "report")
 }
 
 fn days(since: Option<&str>, until: Option<&str>) -> Result<DayRange, ApiError> {

@@ -4,8 +4,8 @@ mod query;
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use session_pipeline_pipeline::listing::overview::{
     self, OverviewPages, SessionOverview, SessionQuery, SessionSource, SortPosition,
 };
@@ -34,9 +34,9 @@ pub(super) async fn list(
     State(service): State<Arc<ServiceState>>,
     Admin(admin): Admin,
     ValidQuery(query): ValidQuery<SessionsQuery>,
-) -> Result<Json<SessionsOrDetails>, ApiError> {
+) -> Result<Response, ApiError> {
     let limit = params::limit(query.limit)?;
-    let wanted = query.listing()?;
+    let (wanted, format) = (query.listing()?, query.format);
     let sessions = service.read(Role::Admin, move |service| {
         let prices = prices(service, &wanted)?;
         let source = SessionSource {
@@ -68,7 +68,9 @@ pub(super) async fn list(
             }
         })
     });
-    Ok(Json(sessions.await?))
+    let body = serde_json::to_vec(&sessions.await?);
+    let body = body.map_err(|error| ApiError::internal(&error))?;
+    format.response(body, "sessions", "sessions")
 }
 
 /// The prices. A list without costs is better than none, unless it is sorted by cost.

@@ -9,6 +9,7 @@ pub mod activity;
 mod call;
 pub mod export;
 mod prices;
+mod quality;
 mod read;
 mod rollups;
 mod skills;
@@ -31,6 +32,9 @@ pub use prices::{
     Decimal, ListedPrice, LongContextPrice, ModelPrice, PriceAge, PriceChange, PriceFetchError,
     PriceList, PriceMatch, PriceOrigin, PriceScope, PriceSource, PriceTable, PriceTableError,
     PriceUpdate, PriceUpdateError, PriceUpdateReport, fetch_prices, list_prices, models_in_use,
+};
+pub use quality::{
+    LineCounts, QualityReport, SessionDrift, UnpricedModel, UnreadLines, VersionQuality, quality,
 };
 pub use read::{sessions, tools, usage};
 pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
@@ -122,6 +126,21 @@ impl ReportGrouping {
     }
 }
 
+/// What the rows of a report on usage stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageGrouping {
+    /// The grouping.
+    pub by: ReportGrouping,
+    /// Splits each row by a second grouping.
+    pub split: Option<ReportGrouping>,
+}
+
+impl From<ReportGrouping> for UsageGrouping {
+    fn from(by: ReportGrouping) -> Self {
+        Self { by, split: None }
+    }
+}
+
 /// The grouping of a report on calls of tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToolGrouping {
@@ -165,6 +184,8 @@ pub struct ReportFilter {
     pub project: Option<String>,
     /// Only this model.
     pub model: Option<String>,
+    /// Only the session with this id.
+    pub session: Option<String>,
     /// Maximum number of rows. The most expensive come first.
     pub top: Option<u32>,
 }
@@ -186,6 +207,7 @@ impl From<DayRange> for ReportFilter {
             user: None,
             project: None,
             model: None,
+            session: None,
             top: None,
         }
     }
@@ -239,6 +261,9 @@ pub struct UsageTotals {
     /// The tokens of these runs as their results report them.
     #[serde(default)]
     pub unrecorded_tokens: i64,
+    /// In the totals of a report on all models: the prompts that people typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<i64>,
     /// In a report by session: the cost as the agent itself reports it. It includes requests that
     /// are in no transcript.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -303,6 +328,8 @@ pub struct ToolCalls {
 pub struct ReportRow<Figures = UsageTotals> {
     /// The value of the grouping. `None` if the transcript does not contain it.
     pub key: Option<String>,
+    /// The value of the second grouping. `None` if there is none as well.
+    pub split: Option<String>,
     /// The sums.
     pub totals: Figures,
 }
@@ -313,6 +340,8 @@ pub struct ReportRow<Figures = UsageTotals> {
 pub struct UsageReport<Figures = UsageTotals> {
     /// The name of the key field.
     pub key: &'static str,
+    /// The name of the second key field, if there is one.
+    pub split_key: Option<&'static str>,
     /// Every session that was committed before this time is included.
     pub as_of: UtcMicros,
     /// Sums over all messages of these days, independent of the grouping.
@@ -338,6 +367,7 @@ impl<Figures> UsageReport<Figures> {
         };
         Self {
             key,
+            split_key: None,
             as_of,
             totals,
             rows: Vec::new(),
@@ -372,11 +402,13 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             let name = fields.get(key).map(|raw| serde_json::from_str(raw.get()));
             Ok(ReportRow {
                 key: name.transpose()?.flatten(),
+                split: None,
                 totals: serde_json::from_str(raw.get())?,
             })
         };
         Ok(Self {
             key,
+            split_key: None,
             as_of: raw.as_of.parse().map_err(serde::de::Error::custom)?,
             totals: serde_json::from_str(raw.totals.get())?,
             rows: raw.rows.into_iter().map(row).collect::<Result<_, _>>()?,
@@ -400,7 +432,9 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
             .rows
             .iter()
             .map(|row| Keyed {
-                key: std::iter::once((self.key, row.key.as_deref())).collect(),
+                key: std::iter::once((self.key, row.key.as_deref()))
+                    .chain(self.split_key.map(|split| (split, row.split.as_deref())))
+                    .collect(),
                 figures: &row.totals,
             })
             .collect();

@@ -18,6 +18,11 @@ pub struct Usd {
 }
 
 impl Usd {
+    /// The amount in dollars, rounded to a float.
+    pub fn dollars(self) -> f64 {
+        self.pico_dollars as f64 / PICO as f64
+    }
+
     /// Dollars and cents, rounded half up.
     pub fn cents(self) -> (i128, i128) {
         let cents = (self.pico_dollars + PICO / 200).div_euclid(PICO / 100);

@@ -51,6 +51,21 @@ pub struct SessionSummaryBody {
     /// Whether programs began all of its turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_automated: Option<bool>,
+    /// The seconds in which something happened in its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_seconds: Option<i64>,
+    /// The number of prompts in its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<i64>,
+    /// The number of calls of tools in its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<i64>,
+    /// The number of failed calls in its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_errors: Option<i64>,
+    /// The tokens of all classes, each message counted once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<i64>,
     /// Whether it is the file of a sub-agent. Its cost is in the session that started it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_subagent: bool,
@@ -162,6 +177,11 @@ impl From<&SessionOverview> for SessionSummaryBody {
             messages: summary.messages(),
             cost_is_lower_bound: summary.figures.map(|figures| figures.cost_is_lower_bound),
             is_automated: summary.is_automated,
+            active_seconds: summary.active_seconds,
+            prompts: summary.prompts,
+            tool_calls: summary.tool_calls,
+            tool_errors: summary.tool_errors,
+            tokens: summary.figures.map(|figures| figures.tokens()),
             ..body
         }
     }

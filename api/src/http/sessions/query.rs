@@ -9,6 +9,8 @@ use session_pipeline_pipeline::report::DayRange;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::body::session::SessionState;
+use crate::http::csv::FormatParam;
+use crate::http::params::zone;
 use crate::http::problem::ApiError;
 
 /// The order of a list.
@@ -23,6 +25,22 @@ pub(in crate::http) enum SessionSortParam {
     Messages,
     /// By title.
     Title,
+    /// By user.
+    User,
+    /// By project.
+    Project,
+    /// By Git branch.
+    Branch,
+    /// By active time, longest first.
+    Active,
+    /// By number of prompts, highest first.
+    Prompts,
+    /// By number of calls of tools, highest first.
+    Tools,
+    /// By number of failed calls, highest first.
+    Errors,
+    /// By number of tokens, highest first.
+    Tokens,
     /// By key.
     #[default]
     Key,
@@ -63,14 +81,20 @@ pub(in crate::http) struct SessionsQuery {
     /// Only sessions that programs began (`yes`), or only those of people (`no`).
     #[param(inline)]
     automated: Option<AutomatedParam>,
-    /// The first day of the last activity, in UTC.
+    /// The first day of the last activity.
     #[param(format = Date)]
     since: Option<String>,
-    /// The last day of the last activity, in UTC, inclusive.
+    /// The last day of the last activity, inclusive.
     #[param(format = Date)]
     until: Option<String>,
-    /// Only sessions whose title contains this text, in upper or lower case.
+    /// The time zone of the days, such as `Europe/Berlin`. Default: UTC.
+    tz: Option<String>,
+    /// Only sessions whose title, project, key or id contains this text, in upper or lower case.
     search: Option<String>,
+    /// The format of the response.
+    #[serde(default)]
+    #[param(inline)]
+    pub(in crate::http) format: FormatParam,
     /// At most this many on one page.
     #[serde(default = "crate::http::params::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -106,6 +130,7 @@ impl SessionsQuery {
                     .automated
                     .map(|automated| matches!(automated, AutomatedParam::Yes)),
                 days,
+                zone: self.tz.as_deref().map(zone).transpose()?,
                 search: self.search.clone(),
             },
             sort: match self.sort {
@@ -113,6 +138,14 @@ impl SessionsQuery {
                 SessionSortParam::Cost => SessionSort::Cost,
                 SessionSortParam::Messages => SessionSort::Messages,
                 SessionSortParam::Title => SessionSort::Title,
+                SessionSortParam::User => SessionSort::User,
+                SessionSortParam::Project => SessionSort::Project,
+                SessionSortParam::Branch => SessionSort::Branch,
+                SessionSortParam::Active => SessionSort::Active,
+                SessionSortParam::Prompts => SessionSort::Prompts,
+                SessionSortParam::Tools => SessionSort::Tools,
+                SessionSortParam::Errors => SessionSort::Errors,
+                SessionSortParam::Tokens => SessionSort::Tokens,
                 SessionSortParam::Key => SessionSort::Key,
             },
             is_reversed: self.reverse,

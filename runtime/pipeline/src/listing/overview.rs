@@ -39,6 +39,22 @@ pub enum SessionSort {
     Messages,
     /// By title.
     Title,
+    /// By user.
+    User,
+    /// By project.
+    Project,
+    /// By Git branch.
+    Branch,
+    /// By active time, longest first.
+    Active,
+    /// By number of prompts, highest first.
+    Prompts,
+    /// By number of calls of tools, highest first.
+    Tools,
+    /// By number of failed calls, highest first.
+    Errors,
+    /// By number of tokens, highest first.
+    Tokens,
 }
 
 /// The sessions that a list includes.
@@ -55,9 +71,11 @@ pub struct SessionFilter {
     /// Only sessions whose turns all were begun by programs, or only others. Sessions of which this
     /// is not known are in neither.
     pub is_automated: Option<bool>,
-    /// Only sessions with their last activity on these days, in UTC.
+    /// Only sessions with their last activity on these days.
     pub days: DayRange,
-    /// Only sessions whose title contains this text, in upper or lower case.
+    /// The time zone of the days. `None`: UTC.
+    pub zone: Option<TimeZone>,
+    /// Only sessions whose title, project, key or id contains this text, in upper or lower case.
     pub search: Option<String>,
 }
 
@@ -173,16 +191,29 @@ impl SortPosition {
             true => SortRank::ReversedText(Reverse(value)),
             false => SortRank::Text(value),
         };
+        let words = |of: fn(&SessionSummary) -> Option<&String>| {
+            summary.and_then(of).map(|words| text(words.to_lowercase()))
+        };
+        let count = |of: fn(&SessionSummary) -> Option<i64>| summary.and_then(of).map(number);
         let rank = match query.sort {
             SessionSort::Key => Some(text(session.listed.key.clone())),
             SessionSort::Recent => session.last_activity().map(|at| number(at.0)),
             SessionSort::Cost => summary
                 .and_then(|summary| summary.figures?.cost_usd)
                 .map(|cost| number(i64::try_from(cost.pico_dollars).unwrap_or(i64::MAX))),
-            SessionSort::Messages => summary.and_then(SessionSummary::messages).map(number),
-            SessionSort::Title => summary
-                .and_then(|summary| summary.title.as_ref())
-                .map(|title| text(title.to_lowercase())),
+            SessionSort::Messages => count(SessionSummary::messages),
+            SessionSort::Title => words(|summary| summary.title.as_ref()),
+            SessionSort::User => {
+                let user = session.user_email.as_deref().unwrap_or(session.directory());
+                Some(text(user.to_lowercase()))
+            }
+            SessionSort::Project => words(|summary| summary.project.as_ref()),
+            SessionSort::Branch => words(|summary| summary.branch.as_ref()),
+            SessionSort::Active => count(|summary| summary.active_seconds),
+            SessionSort::Prompts => count(|summary| summary.prompts),
+            SessionSort::Tools => count(|summary| summary.tool_calls),
+            SessionSort::Errors => count(|summary| summary.tool_errors),
+            SessionSort::Tokens => count(|summary| Some(summary.figures?.tokens())),
         };
         Self(rank.unwrap_or(SortRank::Absent), session.listed.key.clone())
     }
@@ -362,8 +393,9 @@ struct FilterMatcher<'a> {
 
 impl<'a> FilterMatcher<'a> {
     fn new(filter: &'a SessionFilter) -> Self {
+        let zone = filter.zone.clone().unwrap_or(TimeZone::UTC);
         let start = |day: Date| {
-            let start = day.to_zoned_datetime(TimeZone::UTC).ok()?;
+            let start = day.to_zoned_datetime(zone.clone()).ok()?;
             Some(UtcMicros(start.timestamp().as_microsecond()))
         };
         let DayRange { since, until } = filter.days;
@@ -399,8 +431,15 @@ impl<'a> FilterMatcher<'a> {
             project.is_some_and(|project| project == wanted || last_part(project) == wanted)
         };
         let is_found = |search: &String| {
-            let title = summary.and_then(|summary| summary.title.as_ref());
-            title.is_some_and(|title| title.to_lowercase().contains(search.as_str()))
+            let texts = |summary: &SessionSummary| {
+                let (title, project) = (summary.title.as_ref(), summary.project.as_ref());
+                [title, project, Some(&summary.session_id)]
+                    .into_iter()
+                    .flatten()
+                    .any(|text| text.to_lowercase().contains(search.as_str()))
+            };
+            session.listed.key.to_lowercase().contains(search.as_str())
+                || summary.is_some_and(texts)
         };
         let is_automated = summary.and_then(|summary| summary.is_automated);
         let at = session.last_activity();

@@ -17,12 +17,16 @@ use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
 use crate::report::rollups::{bucket_middle, fingerprint, is_current, update, update_alone};
-use crate::report::views::{register, sums};
+use crate::report::views::{DIRECTORY, PROJECT, register, sums};
 use crate::report::zone::local_time;
 use crate::report::{
     DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ToolCalls, ToolGrouping,
-    UsageReport, UsageTotals,
+    UsageGrouping, UsageReport, UsageTotals,
 };
+
+pub(super) use drift::agent_totals;
+pub(super) use kinds::unknown_kinds;
+pub(super) use runs::unrecorded_total;
 
 /// Maximum number of updates per report before commits are blocked during the next one.
 const UPDATES_MAX: u32 = 3;
@@ -34,19 +38,22 @@ const UPDATES_MAX: u32 = 3;
 pub fn usage(
     store: &Store,
     prices: &PriceTable,
-    by: ReportGrouping,
+    grouping: impl Into<UsageGrouping>,
     filter: impl Into<ReportFilter>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<UsageReport>, StoreError> {
-    let filter = filter.into();
+    let (UsageGrouping { by, split }, filter) = (grouping.into(), filter.into());
     let Some(snapshot) = ReadSnapshot::open(store, prices, clock)? else {
         return Ok(None);
     };
     let connection = &snapshot.connection;
-    let key = Key::of(by, &snapshot.local_time("quarter", &filter.zone)?);
+    let local_time = snapshot.local_time("quarter", &filter.zone)?;
+    let key = Key::of(by, &local_time);
+    let split_key = split.map(|split| Key::of(split, &local_time));
     let conditions = Conditions::of(&filter);
     let mut report = UsageReport::empty(by.key(), snapshot.as_of);
-    let sql = totals_sql(&key, &conditions, filter.top);
+    report.split_key = split.map(ReportGrouping::key);
+    let sql = totals_sql(&key, split_key.as_ref(), &conditions, filter.top);
     let mut row_count = 0;
     for (place, row) in read(connection, &sql, &conditions.parameters, totals)? {
         match place {
@@ -57,11 +64,13 @@ pub fn usage(
     report.omitted_rows = row_count.saturating_sub(report.rows.len() as u64);
     runs::add_unrecorded(connection, &mut report, by, &key, &conditions)?;
     // The agent's totals are about whole sessions.
-    let has_whole_sessions = filter.days == DayRange::default() && filter.model.is_none();
+    let has_whole_sessions =
+        filter.days == DayRange::default() && filter.model.is_none() && split.is_none();
     if by == ReportGrouping::Session && has_whole_sessions {
         drift::add_agent_totals(connection, &mut report)?;
     }
-    report.unknown_kinds = kinds::unknown_kinds(connection)?;
+    report.totals.prompts = prompts(connection, &filter, &conditions)?;
+    report.unknown_kinds = unknown_kinds(connection)?;
     report.outdated_sessions = outdated_sessions(connection)?;
     Ok(Some(report))
 }
@@ -84,7 +93,8 @@ pub fn tools(
     let connection = &snapshot.connection;
     let conditions = Conditions::of(&filter);
     let mut report = UsageReport::empty(by.key(), snapshot.as_of);
-    let of_messages = totals_sql(&Key::of(ReportGrouping::Source, ""), &conditions, Some(0));
+    let source = Key::of(ReportGrouping::Source, "");
+    let of_messages = totals_sql(&source, None, &conditions, Some(0));
     if let Some((_, row)) = read(connection, &of_messages, &conditions.parameters, totals)?.pop() {
         report.totals = row.totals;
     }
@@ -98,6 +108,34 @@ pub fn tools(
     }
     report.omitted_rows = row_count.saturating_sub(report.rows.len() as u64);
     Ok(Some(report))
+}
+
+/// The number of prompts that people typed, by the time at which their session began. Forks repeat
+/// the prompts of their original, and begin with the same line. `None` for one model: a prompt has
+/// none.
+fn prompts(
+    connection: &Connection,
+    filter: &ReportFilter,
+    conditions: &Conditions,
+) -> Result<Option<i64>, StoreError> {
+    if filter.model.is_some() {
+        return Ok(None);
+    }
+    let sql = format!(
+        "SELECT CAST(coalesce(sum(prompts), 0) AS BIGINT) FROM (
+            SELECT max(prompts) AS prompts FROM (
+                SELECT session_file, session_id, prompts, first_uuid, {DIRECTORY} AS directory, {PROJECT} AS project,
+                    time_bucket(INTERVAL 15 MINUTES, started_at) AS quarter
+                FROM usage.sessions WHERE NOT is_sidechain AND NOT coalesce(is_automated, false) AND prompts > 0
+            ) {} WHERE {} GROUP BY coalesce(first_uuid, session_file)
+        )",
+        conditions.joins([]),
+        conditions.sql
+    );
+    connection
+        .query_row(&sql, params_from_iter(&conditions.parameters), |row| row.get(0))
+        .map(Some)
+        .map_err(StoreError::database("run the report"))
 }
 
 /// The number of sessions that cannot be processed again because their files are gone, and which an
@@ -114,20 +152,32 @@ fn outdated_sessions(connection: &Connection) -> Result<u64, StoreError> {
 
 /// SQL for rows that [`totals`] reads: the total and the groups. Costs are texts with twelve
 /// decimals.
-fn totals_sql(key: &Key, conditions: &Conditions, top: Option<u32>) -> String {
+fn totals_sql(key: &Key, split: Option<&Key>, conditions: &Conditions, top: Option<u32>) -> String {
+    let (split_column, split_text) = match split {
+        Some(split) => (split.column.as_str(), split.text.replace("key", "split")),
+        None => ("CAST(NULL AS VARCHAR)", "split".to_owned()),
+    };
     let rows = format!(
-        "SELECT {} AS key, * FROM usage.message_rollups {} WHERE {}",
+        "SELECT {} AS key, {split_column} AS split, * FROM usage.message_rollups {} WHERE {}",
         key.column,
-        conditions.joins(key),
+        conditions.joins(std::iter::once(key).chain(split)),
         conditions.sql
     );
-    let order = row_order(top, "cost_usd", "key");
+    let order = row_order(top, "cost_usd", "key, split");
     format!(
-        "SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, CAST({} AS VARCHAR), * EXCLUDE (key, is_total)
+        "SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, CAST({} AS VARCHAR),
+            CAST({split_text} AS VARCHAR), * EXCLUDE (key, split, is_total)
             REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
          FROM ({}) ORDER BY {order}",
         key.text,
-        sums(&rows, "GROUPING SETS ((key), ())")
+        match split {
+            Some(_) => sums(&rows, "key, split", "GROUPING SETS ((key, split), ())"),
+            None => sums(
+                &rows,
+                "key, CAST(NULL AS VARCHAR) AS split",
+                "GROUPING SETS ((key), ())"
+            ),
+        }
     )
 }
 
@@ -149,14 +199,14 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
             WHERE tool_name IS NOT NULL {only} AND {condition}
         ),
         grouped AS MATERIALIZED (
-            SELECT key, is_error, error_class, duration_bucket, sum(calls) AS calls FROM chosen GROUP BY ALL
+            SELECT key, is_error, error_class, sum(calls) AS calls FROM chosen GROUP BY ALL
         ),
         buckets AS (
             SELECT key, duration_bucket, sum(calls) OVER (PARTITION BY key ORDER BY duration_bucket) AS calls_up_to,
                 sum(calls) OVER (PARTITION BY key) AS all_calls
             FROM (
-                SELECT key, duration_bucket, sum(calls) AS calls FROM grouped
-                WHERE duration_bucket IS NOT NULL GROUP BY ALL
+                SELECT key, duration_bucket, count(*) AS calls
+                FROM (SELECT key, unnest(duration_buckets) AS duration_bucket FROM chosen) GROUP BY ALL
             )
         ),
         durations AS (
@@ -178,7 +228,7 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
             FROM grouped GROUP BY GROUPING SETS ((key), ())
         ),
         in_sessions AS (SELECT key, count(DISTINCT hash(session_id)) AS sessions FROM chosen GROUP BY key)
-        SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, counted.key, calls, errors,
+        SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, counted.key, NULL, calls, errors,
             tool_errors, exit_codes, rejected, siblings_failed,
             coalesce(classes, []), {half}, {nearly_all}, coalesce(sessions, 0)
         FROM counted
@@ -186,7 +236,7 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         LEFT JOIN durations ON durations.key IS NOT DISTINCT FROM counted.key AND is_total = 0
         LEFT JOIN classes ON classes.key IS NOT DISTINCT FROM counted.key AND is_total = 0
         ORDER BY {order}",
-        joins = conditions.joins(&key),
+        joins = conditions.joins([&key]),
         condition = conditions.sql,
         classes = [
             ("tool_error", "tool_errors"),
@@ -237,16 +287,22 @@ const AGENT_TYPES: &str = "LEFT JOIN (
     WHERE agent_id IS NOT NULL AND agent_type IS NOT NULL GROUP BY agent_id
 ) USING (agent_id)";
 
-/// The pull requests of messages in files without a link, such as those of sub-agents: the one that
-/// the session linked next, or else the last one, like in a file with links.
-const PULL_REQUESTS: &str = "ASOF LEFT JOIN (
-    SELECT session_id AS linked_session, quarter AS linked_at, min(pull_request) AS next_pull_request
-    FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
-) ON session_id = linked_session AND quarter <= linked_at
-LEFT JOIN (
-    SELECT session_id AS last_session, arg_max(pull_request, quarter) AS last_pull_request
-    FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
-) ON session_id = last_session";
+/// The links of sessions to pull requests, ordered by time.
+const PULL_REQUESTS: &str = "LEFT JOIN (
+    SELECT session_id, list(struct_pack(quarter := quarter, pull_request := pull_request) ORDER BY quarter) AS links
+    FROM (
+        SELECT session_id, quarter, min(pull_request) AS pull_request
+        FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
+    ) GROUP BY session_id
+) USING (session_id)";
+
+/// The pull request of a message. In files without a link, such as those of sub-agents: the one
+/// that the session linked next, or else the last one, like in a file with links.
+const PULL_REQUEST: &str = "CASE
+    WHEN pull_request IS NOT NULL OR links IS NULL THEN pull_request
+    WHEN len(links) = 1 THEN links[1].pull_request
+    ELSE coalesce(list_filter(links, lambda link: link.quarter >= quarter)[1].pull_request, links[-1].pull_request)
+    END";
 
 impl Key {
     /// `local` is SQL for the local time of a row.
@@ -272,7 +328,7 @@ impl Key {
             ReportGrouping::Project => ("project".to_owned(), "key", ""),
             ReportGrouping::Branch => ("git_branch".to_owned(), "key", ""),
             ReportGrouping::PullRequest => (
-                "coalesce(pull_request, next_pull_request, last_pull_request)".to_owned(),
+                PULL_REQUEST.to_owned(),
                 "key",
                 PULL_REQUESTS,
             ),
@@ -333,9 +389,14 @@ impl Conditions {
             );
             parameters.extend([project; 3].map(|text| Value::Text(text.to_owned())));
         }
-        if let Some(model) = &filter.model {
-            conditions.push("model = ?");
-            parameters.push(Value::Text(model.clone()));
+        for (condition, value) in [
+            ("model = ?", &filter.model),
+            ("session_id = ?", &filter.session),
+        ] {
+            if let Some(value) = value {
+                conditions.push(condition);
+                parameters.push(Value::Text(value.clone()));
+            }
         }
         Self {
             sql: conditions.join(" AND "),
@@ -344,14 +405,13 @@ impl Conditions {
         }
     }
 
-    /// The tables that the conditions and the key need.
-    fn joins(&self, key: &Key) -> String {
-        let users = if self.needs_users && key.join != USERS {
-            USERS
-        } else {
-            ""
-        };
-        format!("{} {users}", key.join)
+    /// The tables that the conditions and the keys need, each once.
+    fn joins<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> String {
+        let mut joins: Vec<&str> = keys.into_iter().map(|key| key.join).collect();
+        joins.extend(self.needs_users.then_some(USERS));
+        joins.sort_unstable();
+        joins.dedup();
+        joins.join(" ")
     }
 }
 
@@ -479,10 +539,13 @@ fn read<Figures>(
         let mut statement = connection.prepare(sql)?;
         let rows = statement.query_map(params_from_iter(parameters), |row| {
             let row_count: Option<u64> = row.get(0)?;
-            let key = row.get(1)?;
-            let totals = figures(row)?;
+            let row_of_keys = ReportRow {
+                key: row.get(1)?,
+                split: row.get(2)?,
+                totals: figures(row)?,
+            };
             let place = row_count.map_or(RowPlace::Group, RowPlace::Total);
-            Ok((place, ReportRow { key, totals }))
+            Ok((place, row_of_keys))
         })?;
         rows.collect()
     };
@@ -491,43 +554,44 @@ fn read<Figures>(
 
 fn totals(row: &SqlRow<'_>) -> duckdb::Result<UsageTotals> {
     Ok(UsageTotals {
-        input_tokens: row.get(2)?,
-        output_tokens: row.get(3)?,
-        cache_read_tokens: row.get(4)?,
-        cache_creation_tokens: row.get(5)?,
-        cost_usd: usd(row, 6)?,
-        cost_is_lower_bound: row.get(7)?,
-        output_is_lower_bound: row.get(8)?,
-        unknown_models: texts(row.get(9)?),
-        messages: row.get(10)?,
-        sessions: row.get(11)?,
-        web_searches: row.get(12)?,
-        open_messages: row.get(13)?,
-        unpriced_messages: row.get(14)?,
+        input_tokens: row.get(3)?,
+        output_tokens: row.get(4)?,
+        cache_read_tokens: row.get(5)?,
+        cache_creation_tokens: row.get(6)?,
+        cost_usd: usd(row, 7)?,
+        cost_is_lower_bound: row.get(8)?,
+        output_is_lower_bound: row.get(9)?,
+        unknown_models: texts(row.get(10)?),
+        messages: row.get(11)?,
+        sessions: row.get(12)?,
+        web_searches: row.get(13)?,
+        open_messages: row.get(14)?,
+        unpriced_messages: row.get(15)?,
         unrecorded_runs: 0,
         unrecorded_tokens: 0,
+        prompts: None,
         agent_cost_usd: None,
         agent_output_tokens: None,
     })
 }
 
 fn calls(row: &SqlRow<'_>) -> duckdb::Result<ToolCalls> {
-    let classes = texts(row.get(8)?);
+    let classes = texts(row.get(9)?);
     let classes = classes.iter().filter_map(|class| {
         let (class, calls) = class.rsplit_once('=')?;
         Some((class.to_owned(), calls.parse().ok()?))
     });
     Ok(ToolCalls {
-        calls: row.get(2)?,
-        errors: row.get(3)?,
-        tool_errors: row.get(4)?,
-        exit_codes: row.get(5)?,
-        rejected: row.get(6)?,
-        siblings_failed: row.get(7)?,
+        calls: row.get(3)?,
+        errors: row.get(4)?,
+        tool_errors: row.get(5)?,
+        exit_codes: row.get(6)?,
+        rejected: row.get(7)?,
+        siblings_failed: row.get(8)?,
         errors_by_class: classes.collect(),
-        p50_ms: row.get(9)?,
-        p95_ms: row.get(10)?,
-        sessions: row.get(11)?,
+        p50_ms: row.get(10)?,
+        p95_ms: row.get(11)?,
+        sessions: row.get(12)?,
     })
 }
 

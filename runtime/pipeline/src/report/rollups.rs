@@ -2,7 +2,7 @@
 //! granularity of any report, and are updated incrementally.
 //!
 //! Copies of a message are in several files, so the sums of one file depend on others. The unit of
-//! an update is a *slot*: the messages and calls that are in exactly the same set of processings.
+//! an update is a *slot*: the messages, calls and waste that are in exactly the same set of processings.
 //! (A processing is one processed version of a session file, identified by `session_seq`.) Nearly
 //! all rows are in one processing only, and form the slot of that processing. The rows that a fork
 //! shares with its origin form another slot. Slots are computed independently. A new file therefore
@@ -28,7 +28,7 @@ use session_pipeline_store::{
 use crate::report::PriceTable;
 use crate::report::views::{
     self, COUNTS, DIRECTORY, EVENT_KEY, MESSAGE_KEY, MOST, PROJECT, distinct_events,
-    distinct_messages, priced,
+    distinct_messages, distinct_waste, priced, priced_waste,
 };
 
 const TABLES: &str = "
@@ -47,7 +47,11 @@ CREATE OR REPLACE TABLE usage.recorded_agents (slot UBIGINT NOT NULL, session_id
 CREATE OR REPLACE TABLE usage.call_rollups (
     slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
     tool_name VARCHAR, command_name VARCHAR, skill_name VARCHAR, agent_type VARCHAR, plugin VARCHAR,
-    mcp_server VARCHAR, is_error BOOLEAN NOT NULL, error_class VARCHAR, duration_bucket SMALLINT, calls BIGINT NOT NULL
+    mcp_server VARCHAR, is_error BOOLEAN NOT NULL, error_class VARCHAR, duration_buckets SMALLINT[], calls BIGINT NOT NULL
+);
+CREATE OR REPLACE TABLE usage.waste_rollups (
+    slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
+    kind VARCHAR, instances BIGINT NOT NULL, tokens BIGINT NOT NULL, cost_usd DECIMAL(38, 12), has_unpriced BOOLEAN NOT NULL
 );";
 
 /// The quarter of an hour of a row. All time zones in use differ from UTC by whole quarters, so
@@ -95,12 +99,24 @@ static CALL_ID: LazyLock<String> = LazyLock::new(|| {
 const SLOT: &str =
     "CAST(min(session_seq) AS UBIGINT) * 1048576 + bit_xor(hash(session_seq)) % 1048576";
 
-/// SQL for the ids of the messages and calls of some processings.
+/// The id of an instance of waste, over `usage.waste` and [`distinct_waste`].
+const WASTE_ID: &str = "CASE WHEN waste_key IS NULL THEN hash(session_seq, 'waste', line // 4096)
+    ELSE hash(waste_key, 'waste') END";
+
+/// The sums of instances of waste, over [`priced_waste`].
+const WASTE_SUMS: &str = "CAST(sum(instances) AS BIGINT),
+    CAST(sum(greatest(input_tokens, 0) + greatest(output_tokens, 0) + greatest(cache_read_tokens, 0)
+        + cache_creation_5m_tokens + cache_creation_1h_tokens) AS BIGINT),
+    CAST(sum(cost_usd) AS DECIMAL(38, 12)), bool_or(cost_usd IS NULL)";
+
+/// SQL for the ids of the messages, calls and waste of some processings.
 fn ids(of: &str) -> String {
     format!(
         "SELECT session_seq, {} AS item FROM usage.messages {of}
          UNION ALL
-         SELECT session_seq, {} AS item FROM usage.events {of}",
+         SELECT session_seq, {} AS item FROM usage.events {of}
+         UNION ALL
+         SELECT session_seq, {WASTE_ID} AS item FROM usage.waste {of}",
         *MESSAGE_ID, *CALL_ID
     )
 }
@@ -352,7 +368,9 @@ impl Round {
         let of_fresh =
             "SELECT session_seq FROM usage.messages SEMI JOIN temp.fresh USING (session_seq)
             UNION ALL
-            SELECT session_seq FROM usage.events SEMI JOIN temp.fresh USING (session_seq)";
+            SELECT session_seq FROM usage.events SEMI JOIN temp.fresh USING (session_seq)
+            UNION ALL
+            SELECT session_seq FROM usage.waste SEMI JOIN temp.fresh USING (session_seq)";
         // Removals come first, so that new slots do not collide with old ones.
         let budget = if gone_now == gone {
             sizes.round_rows
@@ -466,6 +484,7 @@ impl Round {
                  DELETE FROM usage.message_rollups WHERE slot IN (FROM temp.slots);
                  DELETE FROM usage.recorded_agents WHERE slot IN (FROM temp.slots);
                  DELETE FROM usage.call_rollups WHERE slot IN (FROM temp.slots);
+                 DELETE FROM usage.waste_rollups WHERE slot IN (FROM temp.slots);
                  DROP TABLE temp.slots;",
             )
             .map_err(StoreError::database("delete the changed rollups"))
@@ -613,9 +632,15 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
              CREATE OR REPLACE TEMP TABLE slice_events AS {};
              INSERT INTO usage.call_rollups
                 SELECT slot, {QUARTER}, session_id, {}, model, {PROJECT}, tool_name, command_name, skill_name, subagent_type,
-                    plugin, mcp_server, is_error, error_class, {DURATION_BUCKET}, count(*)
+                    plugin, mcp_server, is_error, error_class,
+                    list({DURATION_BUCKET}) FILTER (duration_ms IS NOT NULL), count(*)
                 FROM {} GROUP BY ALL;
              DROP TABLE temp.slice_events;
+             CREATE OR REPLACE TEMP TABLE slice_waste AS {};
+             INSERT INTO usage.waste_rollups
+                SELECT slot, {QUARTER}, session_id, {}, model, {PROJECT}, kind, {WASTE_SUMS}
+                FROM ({}) GROUP BY ALL;
+             DROP TABLE temp.slice_waste;
              UPDATE usage.rollup_sessions SET is_complete = true WHERE session_seq IN (FROM temp.complete);
              DROP TABLE temp.slice; DROP TABLE temp.complete;",
             rows("usage.messages", &MESSAGE_ID),
@@ -632,6 +657,14 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
             rows("usage.events", &CALL_ID),
             DIRECTORY,
             with_slot(&distinct_events("temp.slice_events"), &CALL_ID),
+            rows("usage.waste", WASTE_ID),
+            DIRECTORY,
+            priced_waste(&format!(
+                "SELECT * FROM {} LEFT JOIN (
+                    SELECT session_seq, cwd, project FROM usage.sessions SEMI JOIN temp.slice USING (session_seq)
+                ) USING (session_seq)",
+                with_slot(&distinct_waste("temp.slice_waste"), WASTE_ID)
+            )),
         ))
         .map_err(refused)
 }

@@ -108,7 +108,7 @@ pub fn skills(
             WHERE (skill_name IS NOT NULL OR command_name IS NOT NULL OR agent_type IS NOT NULL) AND {condition}
         )
         SELECT count(*) OVER (), use.kind AS kind, use.name AS name, plugin, CAST(sum(calls) AS BIGINT) AS uses,
-            CAST(coalesce(sum(calls) FILTER (is_error), 0) AS BIGINT), count(DISTINCT session_id),
+            CAST(coalesce(sum(calls) FILTER (is_error), 0) AS BIGINT), count(DISTINCT hash(session_id)),
             count(DISTINCT directory), list_sort(list(DISTINCT directory))[:{SKILL_USERS_MAX}],
             epoch_us(min(quarter)), epoch_us(max(quarter))
         FROM uses WHERE use.name IS NOT NULL GROUP BY use.kind, use.name, plugin

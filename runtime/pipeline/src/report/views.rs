@@ -274,6 +274,41 @@ const EVENT_COLUMNS: &str = "occurred_at, session_id, username, session_seq, ses
     cwd, CAST(NULL AS VARCHAR) AS project, git_branch, tool_id, tool_name, event_type, source, plugin, mcp_server,
     skill_name, subagent_type, command_name, is_sidechain, model, agent_version, processor_version, recorded_at, event_key";
 
+/// Every instance of waste once over all files.
+pub(super) fn distinct_waste(source: &str) -> String {
+    format!(
+        "WITH {copies},
+ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY key ORDER BY {ORIGINAL_FIRST}) AS appearance
+    FROM owned WHERE folder = owner
+)
+SELECT {WASTE_COLUMNS} FROM {source} AS waste ANTI JOIN copies ON waste.rowid = copy
+UNION ALL
+SELECT {WASTE_COLUMNS} FROM ranked WHERE appearance = 1",
+        copies = with_copies(source, "waste_key"),
+    )
+}
+
+const WASTE_COLUMNS: &str = "occurred_at, session_id, session_seq, session_file, line, kind, model, instances, waste_key,
+    input_tokens, output_tokens, cache_read_tokens, cache_creation_5m_tokens, cache_creation_1h_tokens";
+
+/// Waste with its cost, at the ordinary rates of its model: whether a request was fast or a batch
+/// is a choice, and not a part of the waste.
+pub(super) fn priced_waste(waste: &str) -> String {
+    format!(
+        "SELECT waste.*, CASE
+            WHEN input_tokens = 0 AND output_tokens = 0 AND cache_read_tokens = 0
+                AND cache_creation_5m_tokens = 0 AND cache_creation_1h_tokens = 0 THEN 0
+            ELSE input_tokens * rate.input + output_tokens * rate.output + cache_read_tokens * rate.cache_read
+                + cache_creation_5m_tokens * rate.cache_write_5m + cache_creation_1h_tokens * rate.cache_write_1h
+            END AS cost_usd
+        FROM ({waste}) AS waste LEFT JOIN usage.rates AS rate
+            ON rate.model = waste.model AND NOT (is_fast OR is_us OR is_batch) AND context_above < 0
+            AND coalesce(occurred_at, TIMESTAMP '9999-12-30') >= begins_at
+            AND coalesce(occurred_at, TIMESTAMP '9999-12-30') < ends_at"
+    )
+}
+
 /// The largest number in a report. Only fabricated token counts can reach it.
 pub(super) const MOST: &str = "9223372036854775807";
 
@@ -301,8 +336,9 @@ SELECT spent.*, {} AS cost_usd FROM spent LEFT JOIN rates AS rate ON rate.rate_i
     )
 }
 
-/// The sums of every view and report, over rows of [`priced`] with a column `key`.
-pub(super) fn sums(priced: &str, grouping: &str) -> String {
+/// The sums of every view and report, over rows of [`priced`] with these key columns, of which the
+/// first is `key`.
+pub(super) fn sums(priced: &str, keys: &str, grouping: &str) -> String {
     let sum = |tokens: &str, name: &str| {
         format!("CAST(least(coalesce(sum({tokens}), 0), {MOST}) AS BIGINT) AS {name}")
     };
@@ -329,12 +365,13 @@ pub(super) fn sums(priced: &str, grouping: &str) -> String {
         "CAST(coalesce(sum(message_count) FILTER (cost_usd IS NULL), 0) AS BIGINT) AS unpriced_messages".to_owned(),
     ]
     .join(", ");
-    format!("SELECT GROUPING(key) AS is_total, key, {sums} FROM ({priced}) GROUP BY {grouping}")
+    format!("SELECT GROUPING(key) AS is_total, {keys}, {sums} FROM ({priced}) GROUP BY {grouping}")
 }
 
 fn by_key(key: &str) -> String {
     sums(
         &priced(&format!("{key} AS key"), "usage.distinct_messages"),
+        "key",
         "key",
     )
 }

@@ -12,7 +12,6 @@ use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
 use crate::report::read::{Conditions, ReadSnapshot, USERS, usd};
-use crate::report::views::{DIRECTORY, ORIGINAL_FIRST, PROJECT, with_copies};
 use crate::report::{PriceTable, ReportFilter};
 
 /// What a row stands for, in addition to a kind of waste.
@@ -123,12 +122,6 @@ pub fn waste(
     }))
 }
 
-const COLUMNS: &str =
-    "session_seq, session_file, session_id, kind, occurred_at, model, instances, input_tokens,
-    output_tokens, cache_read_tokens, cache_creation_5m_tokens, cache_creation_1h_tokens";
-
-/// Waste has the ordinary rates of its model: whether a request was fast or a batch is a choice,
-/// and not a part of the waste.
 fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u32>) -> String {
     let key = match by {
         WasteGrouping::Kind => "CAST(NULL AS VARCHAR)",
@@ -138,44 +131,11 @@ fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u32>) -> String {
     };
     let limit = top.map_or_else(String::new, |top| format!("LIMIT {top}"));
     format!(
-        "WITH {copies},
-        ranked AS (
-            SELECT *, row_number() OVER (PARTITION BY key ORDER BY {ORIGINAL_FIRST}) AS place
-            FROM owned WHERE folder = owner
-        ),
-        distinct_waste AS (
-            SELECT {COLUMNS} FROM usage.waste AS waste ANTI JOIN copies ON waste.rowid = copy
-            UNION ALL
-            SELECT {COLUMNS} FROM ranked WHERE place = 1
-        ),
-        placed AS (
-            SELECT waste.kind, waste.session_id, waste.instances, waste.model, waste.occurred_at,
-                {DIRECTORY} AS directory, {PROJECT} AS project,
-                time_bucket(INTERVAL 15 MINUTES, waste.occurred_at) AS quarter,
-                waste.input_tokens, waste.output_tokens, waste.cache_read_tokens, waste.cache_creation_5m_tokens,
-                waste.cache_creation_1h_tokens
-            FROM distinct_waste AS waste
-            LEFT JOIN (SELECT session_seq, cwd, project FROM usage.sessions) AS session USING (session_seq)
-        ),
-        chosen AS (SELECT {key} AS key, * FROM placed {USERS} WHERE {condition}),
-        priced AS (
-            SELECT chosen.*, CASE
-                WHEN input_tokens = 0 AND output_tokens = 0 AND cache_read_tokens = 0
-                    AND cache_creation_5m_tokens = 0 AND cache_creation_1h_tokens = 0 THEN 0
-                ELSE input_tokens * rate.input + output_tokens * rate.output + cache_read_tokens * rate.cache_read
-                    + cache_creation_5m_tokens * rate.cache_write_5m + cache_creation_1h_tokens * rate.cache_write_1h
-                END AS cost_usd
-            FROM chosen LEFT JOIN usage.rates AS rate
-                ON rate.model = chosen.model AND NOT (is_fast OR is_us OR is_batch) AND context_above < 0
-                AND coalesce(occurred_at, TIMESTAMP '9999-12-30') >= begins_at
-                AND coalesce(occurred_at, TIMESTAMP '9999-12-30') < ends_at
-        )
-        SELECT count(*) OVER (), kind, key, count(DISTINCT session_id), CAST(sum(instances) AS BIGINT),
-            CAST(sum(greatest(input_tokens, 0) + greatest(output_tokens, 0) + greatest(cache_read_tokens, 0)
-                + cache_creation_5m_tokens + cache_creation_1h_tokens) AS BIGINT),
-            CAST(CAST(sum(cost_usd) AS DECIMAL(38, 12)) AS VARCHAR) AS cost_text, bool_or(cost_usd IS NULL)
-        FROM priced GROUP BY kind, key ORDER BY sum(cost_usd) DESC NULLS LAST, kind, key NULLS LAST {limit}",
-        copies = with_copies("usage.waste", "waste_key"),
+        "SELECT count(*) OVER (), kind, {key} AS key, count(DISTINCT session_id), CAST(sum(instances) AS BIGINT),
+            CAST(sum(tokens) AS BIGINT), CAST(CAST(sum(cost_usd) AS DECIMAL(38, 12)) AS VARCHAR) AS cost_text,
+            bool_or(has_unpriced)
+        FROM usage.waste_rollups {USERS} WHERE {condition}
+        GROUP BY kind, key ORDER BY sum(cost_usd) DESC NULLS LAST, kind, key NULLS LAST {limit}",
         condition = conditions.sql,
     )
 }

@@ -12,10 +12,10 @@ use session_pipeline_store::money::Usd;
 
 use crate::report::{UsageReport, UsageTotals};
 
-struct AgentTotal {
+pub(in crate::report) struct AgentTotal {
     /// `None` if the agent knew no price for some model.
-    cost: Option<Usd>,
-    output_tokens: i64,
+    pub(in crate::report) cost: Option<Usd>,
+    pub(in crate::report) output_tokens: i64,
 }
 
 /// Adds the agent's totals to the rows of a report by session, and to its totals.
@@ -54,7 +54,9 @@ fn add(sum: &mut Option<Usd>, cost: Option<Usd>) {
 /// The latest totals of each session. A fork repeats those of its original under the same id. Only
 /// files of the user who has the messages of the session count, so that an upload cannot replace the
 /// figure of another user.
-fn agent_totals(connection: &Connection) -> Result<HashMap<String, AgentTotal>, StoreError> {
+pub(in crate::report) fn agent_totals(
+    connection: &Connection,
+) -> Result<HashMap<String, AgentTotal>, StoreError> {
     let sql = "SELECT session_id,
             CAST(CAST(CASE WHEN NOT bool_or(coalesce(has_unknown_model_cost, false)) THEN max(total_cost_usd) END AS DECIMAL(38, 12)) AS VARCHAR),
             CAST(sum(output_tokens) AS BIGINT)

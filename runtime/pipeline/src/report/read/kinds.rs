@@ -11,7 +11,9 @@ use crate::report::UnknownKind;
 const KINDS_MAX: usize = 50;
 
 /// The unknown kinds, the most frequent first.
-pub(super) fn unknown_kinds(connection: &Connection) -> Result<Vec<UnknownKind>, StoreError> {
+pub(in crate::report) fn unknown_kinds(
+    connection: &Connection,
+) -> Result<Vec<UnknownKind>, StoreError> {
     let sql = format!(
         "SELECT kind, count(DISTINCT session_id), CAST(sum(lines) AS BIGINT), epoch_us(min(first_seen)),
             epoch_us(max(last_seen)), max(agent_version)

@@ -17,6 +17,7 @@ pub(super) fn add_unrecorded(
     conditions: &Conditions,
 ) -> Result<(), StoreError> {
     let is_limited = report.omitted_rows > 0;
+    let is_split = report.split_key.is_some();
     for (is_total, key, runs, tokens) in unrecorded(connection, by, key, conditions)? {
         let add = |totals: &mut UsageTotals| {
             totals.unrecorded_runs = runs;
@@ -26,12 +27,18 @@ pub(super) fn add_unrecorded(
         };
         if is_total {
             add(&mut report.totals);
+        } else if is_split {
+            // A run has no second key.
         } else if let Some(row) = report.rows.iter_mut().find(|row| row.key == key) {
             add(&mut row.totals);
         } else if !is_limited {
             let mut totals = UsageReport::<UsageTotals>::empty("", report.as_of).totals;
             add(&mut totals);
-            report.rows.push(ReportRow { key, totals });
+            report.rows.push(ReportRow {
+                key,
+                split: None,
+                totals,
+            });
             report.rows.sort_by(|one, two| {
                 (one.key.is_none(), &one.key).cmp(&(two.key.is_none(), &two.key))
             });
@@ -42,6 +49,17 @@ pub(super) fn add_unrecorded(
 
 const COLUMNS: &str =
     "agent_id, session_id, session_seq, session_file, occurred_at, agent_type, total_tokens";
+
+/// The number of runs without a transcript, and their tokens.
+pub(in crate::report) fn unrecorded_total(
+    connection: &Connection,
+    conditions: &Conditions,
+) -> Result<(i64, i64), StoreError> {
+    let by = ReportGrouping::Model;
+    let runs = unrecorded(connection, by, &Key::of(by, ""), conditions)?;
+    let total = runs.into_iter().find(|(is_total, ..)| *is_total);
+    Ok(total.map_or((0, 0), |(_, _, runs, tokens)| (runs, tokens)))
+}
 
 /// SQL for the sub-agents without a transcript, with the number of their runs.
 ///
@@ -119,7 +137,7 @@ fn unrecorded(
         {group}",
         missing = unrecorded_runs(),
         directory = DIRECTORY,
-        joins = conditions.joins(key),
+        joins = conditions.joins([key]),
         condition = conditions.sql,
     );
     let rows = || -> duckdb::Result<Vec<_>> {

@@ -48,9 +48,27 @@ pub struct SessionSummary {
     pub is_automated: Option<bool>,
     /// Number of messages in the file, copies included.
     pub held_messages: Option<i64>,
+    /// Seconds in which something happened in the file.
+    pub active_seconds: Option<i64>,
+    /// Prompts in the file.
+    pub prompts: Option<i64>,
+    /// Calls of tools in the file.
+    pub tool_calls: Option<i64>,
+    /// Failed calls in the file.
+    pub tool_errors: Option<i64>,
     /// Sums over the messages that first appeared in this session, with those of its sub-agents.
     /// `None`: the file is a sub-agent's, or the reports can't be read.
     pub figures: Option<SessionFigures>,
+}
+
+impl SessionFigures {
+    /// Tokens of all classes.
+    pub fn tokens(&self) -> i64 {
+        self.input_tokens
+            .saturating_add(self.output_tokens)
+            .saturating_add(self.cache_read_tokens)
+            .saturating_add(self.cache_creation_tokens)
+    }
 }
 
 impl SessionSummary {
@@ -231,6 +249,10 @@ impl SessionReader {
             ended_at: row.get::<_, Option<i64>>(7)?.map(UtcMicros),
             is_automated: row.get(8)?,
             held_messages: row.get(9)?,
+            active_seconds: row.get(20)?,
+            prompts: row.get(21)?,
+            tool_calls: row.get(22)?,
+            tool_errors: row.get(23)?,
             figures: has_figures.then(figures).transpose()?,
         })
     }
@@ -249,7 +271,7 @@ impl SessionReader {
                     "SELECT key, CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd, cost_is_lower_bound,
                         messages, input_tokens, output_tokens, output_is_lower_bound, cache_read_tokens,
                         cache_creation_tokens FROM ({})",
-                    sums(rows, "key")
+                    sums(rows, "key", "key")
                 )
             }
             false => "SELECT struct_pack(session_id := session_id, directory := directory) AS key,
@@ -295,7 +317,7 @@ impl SessionReader {
             SELECT session_file, named.session_id, title, project, git_branch, entrypoint, started_at, ended_at,
                 is_automated, named.held_messages, is_subagent, cost_usd, cost_is_lower_bound, figures.messages,
                 input_tokens, output_tokens, output_is_lower_bound, cache_read_tokens, cache_creation_tokens,
-                coalesce(runs, 0)
+                coalesce(runs, 0), active_seconds, prompts, tool_calls, tool_errors
             FROM named
             LEFT JOIN figures ON figures.key =
                 struct_pack(session_id := named.session_id, directory := named.directory)
@@ -320,6 +342,10 @@ impl SessionReader {
             column("messages", "BIGINT"),
             column("parent_session", "VARCHAR"),
             column("first_uuid", "VARCHAR"),
+            column("active_seconds", "BIGINT"),
+            column("prompts", "BIGINT"),
+            column("tool_calls", "BIGINT"),
+            column("tool_errors", "BIGINT"),
         ]
         .join(", ");
         format!(
@@ -327,7 +353,8 @@ impl SessionReader {
                 regexp_extract(session_file, '([^/]*)\.jsonl$', 1) AS own_id,
                 regexp_matches(session_file, '(^|/)agent-[^/]*\.jsonl$') AS is_subagent, title, {PROJECT} AS project,
                 git_branch, entrypoint, epoch_us(started_at) AS started_at, epoch_us(ended_at) AS ended_at,
-                is_automated, messages AS held_messages, parent_session, first_uuid
+                is_automated, messages AS held_messages, parent_session, first_uuid,
+                active_seconds, prompts, tool_calls, tool_errors
             FROM (SELECT session_file, session_id, {columns} FROM usage.sessions)"
         )
     }

@@ -1,0 +1,161 @@
+//! Numbers, amounts and times as pages show them.
+
+use maud::{Markup, html};
+
+/// A count with thousands separators.
+pub(super) fn count(value: i64) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    match value < 0 {
+        true => format!("−{text}"),
+        false => text,
+    }
+}
+
+/// A large count in at most four characters and a unit: `137.4 M`.
+pub(super) fn short_count(value: i64) -> String {
+    const UNITS: [(i64, &str); 4] = [
+        (1_000_000_000_000, "T"),
+        (1_000_000_000, "B"),
+        (1_000_000, "M"),
+        (1_000, "K"),
+    ];
+    match UNITS.iter().find(|(size, _)| value >= *size) {
+        Some((size, unit)) => {
+            let tenths = value / (size / 10);
+            format!("{}.{} {unit}", count(tenths / 10), tenths % 10)
+        }
+        None => count(value),
+    }
+}
+
+/// An amount in US dollars, with cents.
+pub(super) fn dollars(value: f64) -> String {
+    if !value.is_finite() || value.abs() > 1e15 {
+        return "more than $1,000,000,000,000,000".to_owned();
+    }
+    let cents = (value.abs() * 100.0).round() as i64;
+    let sign = if value < 0.0 && cents > 0 { "−" } else { "" };
+    format!("{sign}${}.{:02}", count(cents / 100), cents % 100)
+}
+
+/// A cost, which can be unknown or a lower bound.
+pub(super) fn cost(value: Option<f64>, is_lower_bound: bool) -> Markup {
+    html! {
+        @match value {
+            None => span title="No model has a price." { "no price" },
+            Some(value) if is_lower_bound => {
+                span title="A lower bound: a price or a final count is missing." {
+                    span aria-hidden="true" { "≥ " }
+                    span .visually-hidden { "at least " }
+                    (dollars(value))
+                }
+            }
+            Some(value) => (dollars(value)),
+        }
+    }
+}
+
+/// A share in percent.
+pub(super) fn percent(part: i64, whole: i64) -> String {
+    match whole {
+        0 => "–".to_owned(),
+        whole => format!("{:.1} %", part as f64 * 100.0 / whole as f64),
+    }
+}
+
+/// A duration in its two largest units.
+pub(super) fn duration(milliseconds: f64) -> String {
+    if !milliseconds.is_finite() || milliseconds < 0.0 {
+        return "–".to_owned();
+    }
+    let seconds = milliseconds / 1000.0;
+    match seconds {
+        s if s < 1.0 => format!("{milliseconds:.0} ms"),
+        s if s < 60.0 => format!("{s:.1} s"),
+        s if s < 3600.0 => format!("{:.0} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
+        s if s < 48.0 * 3600.0 => {
+            format!("{:.0} h {:.0} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor())
+        }
+        s => format!("{:.0} d", (s / 86400.0).floor()),
+    }
+}
+
+/// A size in bytes.
+pub(super) fn bytes(value: u64) -> String {
+    match value {
+        0..1_000 => format!("{value} B"),
+        1_000..1_000_000 => format!("{:.1} kB", value as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", value as f64 / 1e6),
+        _ => format!("{:.1} GB", value as f64 / 1e9),
+    }
+}
+
+/// A time, which the page's script shows in the zone of the page.
+pub(super) fn time(timestamp: Option<&str>) -> Markup {
+    html! {
+        @match timestamp {
+            Some(timestamp) => time datetime=(timestamp) { (readable(timestamp)) },
+            None => "–",
+        }
+    }
+}
+
+/// `2026-01-05 09:00 UTC` for `2026-01-05T09:00:00.000000Z`.
+fn readable(timestamp: &str) -> String {
+    match (timestamp.get(..10), timestamp.get(11..16)) {
+        (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
+        _ => timestamp.to_owned(),
+    }
+}
+
+/// Text by anyone, on one line: control characters and marks that change the direction of writing
+/// are shown as symbols.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => ' ',
+            c if c.is_control() || is_invisible(c) => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes, count, dollars, duration, percent, plain, short_count};
+
+    #[test]
+    fn numbers_have_separators_and_units() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(-1_234_567), "−1,234,567");
+        assert_eq!(count(i64::MIN), "−9,223,372,036,854,775,808");
+        assert_eq!(short_count(999), "999");
+        assert_eq!(short_count(137_382_852), "137.3 M");
+        assert_eq!(dollars(1234.567), "$1,234.57");
+        assert_eq!(dollars(-0.001), "$0.00");
+        assert_eq!(dollars(f64::NAN), "more than $1,000,000,000,000,000");
+        assert_eq!(percent(1, 0), "–");
+        assert_eq!(percent(1, 8), "12.5 %");
+        assert_eq!(duration(90_000.0), "1 min 30 s");
+        assert_eq!(bytes(1_500_000), "1.5 MB");
+    }
+
+    #[test]
+    fn text_cannot_change_the_direction_or_the_line() {
+        assert_eq!(plain("a\u{202e}b\nc\u{1b}[31m"), "a\u{fffd}b c\u{fffd}[31m");
+    }
+}

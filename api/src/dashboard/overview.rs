@@ -1,0 +1,360 @@
+//! The first page: what was spent, by whom, on what, and how exact the figures are.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::filters::Filters;
+use super::format::{cost, count, dollars, percent, plain, short_count};
+use super::page::{Reader, Section, empty};
+use super::parts::{ChartRow, Ranked, bar_chart, data_links, ranked, reasons};
+use crate::body::session::SessionsBody;
+use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
+
+/// Maximum number of models in the chart. The rest are one series.
+const MODELS_MAX: usize = 7;
+
+/// The data of the page.
+pub(super) struct Overview {
+    /// By day and model.
+    pub(super) days: UsageReportBody,
+    /// The period before. `None`: the period is open.
+    pub(super) previous: Option<UsageReportBody>,
+    /// `None`: the reader's role does not include other users.
+    pub(super) users: Option<UsageReportBody>,
+    pub(super) users_before: Option<UsageReportBody>,
+    pub(super) projects: UsageReportBody,
+    pub(super) sessions: SessionsBody,
+    pub(super) hours: UsageReportBody,
+    pub(super) tools: UsageReportBody,
+    pub(super) tools_before: Option<UsageReportBody>,
+}
+
+/// The groups of a report on messages.
+pub(super) fn message_rows(report: &UsageReportBody) -> impl Iterator<Item = &UsageMessageRow> {
+    report.rows.iter().filter_map(|row| match row {
+        UsageRow::Messages(row) => Some(row.as_ref()),
+        UsageRow::Tool(_) => None,
+    })
+}
+
+pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Markup {
+    let totals = &data.days.totals;
+    html! {
+        h1 .visually-hidden { "Overview" }
+        @if totals.messages == 0 {
+            (nothing(reader))
+        } @else {
+            (cards(data, filters))
+            (quality_line(totals, filters, reader))
+            section .panel aria-labelledby="by-day" {
+                div .head { h2 #by-day { "Cost by day and model" }
+                    (data_links(&data_address("/data/api/usage/summary", filters, &[("by", "day"), ("split", "model")]))) }
+                (by_day(data, filters))
+            }
+            div .columns {
+                @if let Some(users) = &data.users {
+                    section .panel aria-labelledby="top-users" {
+                        h2 #top-users { "Top users" }
+                        (top(users, "User", |row| row.user.as_deref(), |name| filters.link("/", &[("user", name)])))
+                    }
+                }
+                section .panel aria-labelledby="top-projects" {
+                    h2 #top-projects { "Top projects" }
+                    (top(&data.projects, "Project", |row| row.project.as_deref(), |name| filters.link("/", &[("project", name)])))
+                }
+                section .panel aria-labelledby="top-sessions" {
+                    div .head { h2 #top-sessions { "Most expensive sessions" }
+                        p .links { a href=(filters.link("/sessions", &[("sort", "cost")])) { "All" } } }
+                    (sessions(&data.sessions, totals))
+                }
+            }
+            section .panel aria-labelledby="hours" {
+                h2 #hours { "Cost by weekday and hour" }
+                (hours(&data.hours))
+            }
+        }
+    }
+}
+
+/// The address of a route with the filters of a page.
+pub(super) fn data_address(
+    path: &str,
+    filters: &Filters,
+    own: &[(&'static str, &str)],
+) -> String {
+    let mut parameters = filters.report();
+    parameters.extend(own.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    super::filters::address(path, &parameters)
+}
+
+fn nothing(reader: &Reader) -> Markup {
+    html! {
+        section .panel {
+            h2 { "No usage in this period" }
+            p { "Choose a longer period or remove a filter. If the server is new, it has no sessions yet:" }
+            ol {
+                li { "Copy transcripts to " code { "user_sessions/<user>/" } " in the data directory, or upload them to " code { "/api/upload-session" } "." }
+                @if reader.role == "admin" {
+                    li { "Process them: " a href=(Section::Operations.path()) { "Operations" } " has a button for each processor, and the scheduler runs them by itself." }
+                } @else {
+                    li { "Ask an administrator to run the processor " code { "usage" } "." }
+                }
+            }
+        }
+    }
+}
+
+struct Card {
+    name: &'static str,
+    value: Markup,
+    now: f64,
+    before: Option<f64>,
+    link: Option<String>,
+}
+
+fn cards(data: &Overview, filters: &Filters) -> Markup {
+    let totals = &data.days.totals;
+    let before = data.previous.as_ref().map(|report| &report.totals);
+    let number = |name, of: fn(&UsageTotalsBody) -> i64, link| Card {
+        name,
+        value: html! { span title=(count(of(totals))) { (short_count(of(totals))) } },
+        now: of(totals) as f64,
+        before: before.map(|totals| of(totals) as f64),
+        link,
+    };
+    let mut cards = vec![
+        Card {
+            name: "Cost",
+            value: cost(totals.cost_usd, totals.cost_is_lower_bound),
+            now: totals.cost_usd.unwrap_or(0.0),
+            before: before.map(|totals| totals.cost_usd.unwrap_or(0.0)),
+            link: Some(filters.link("/causes", &[])),
+        },
+        number("Tokens", tokens, Some(filters.link("/causes", &[]))),
+        number("Sessions", |totals| totals.sessions, Some(filters.link("/sessions", &[]))),
+    ];
+    if let Some(users) = &data.users {
+        let people = |report: &UsageReportBody| report.rows.len() as i64 + report.omitted_rows as i64;
+        cards.push(Card {
+            name: "People",
+            value: html! { (count(people(users))) },
+            now: people(users) as f64,
+            before: data.users_before.as_ref().map(|report| people(report) as f64),
+            link: Some("#top-users".to_owned()),
+        });
+    }
+    if let Some(prompts) = totals.prompts {
+        cards.push(Card {
+            name: "Prompts",
+            value: html! { (count(prompts)) },
+            now: prompts as f64,
+            before: before.and_then(|totals| totals.prompts).map(|prompts| prompts as f64),
+            link: Some(filters.link("/sessions", &[])),
+        });
+    }
+    let (failed, calls) = failures(&data.tools);
+    cards.push(Card {
+        name: "Failed tool calls",
+        value: html! { span title=(format!("{} of {} calls", count(failed), count(calls))) { (percent(failed, calls)) } },
+        now: failed as f64 / calls.max(1) as f64,
+        before: data.tools_before.as_ref().map(failures).map(|(failed, calls)| failed as f64 / calls.max(1) as f64),
+        link: Some(filters.link("/causes", &[]) + "#tools"),
+    });
+    cards.push(Card {
+        name: "Input from cache",
+        value: html! { (percent(totals.cache_read_tokens, input(totals))) },
+        now: totals.cache_read_tokens as f64 / input(totals).max(1) as f64,
+        before: before.map(|totals| totals.cache_read_tokens as f64 / input(totals).max(1) as f64),
+        link: None,
+    });
+    html! {
+        dl .cards aria-label="Figures of the period" {
+            @for card in cards { div .card {
+                dt { (card.name) }
+                dd {
+                    div .value { @match card.link { Some(link) => a href=(link) { (card.value) }, None => (card.value) } }
+                    @if let Some(before) = card.before { div .change { (change(card.now, before)) } }
+                }
+            } }
+        }
+    }
+}
+
+fn tokens(totals: &UsageTotalsBody) -> i64 {
+    input(totals).saturating_add(totals.output_tokens)
+}
+
+fn input(totals: &UsageTotalsBody) -> i64 {
+    totals
+        .input_tokens
+        .saturating_add(totals.cache_read_tokens)
+        .saturating_add(totals.cache_creation_tokens)
+}
+
+/// The failed and all calls of a report on tools.
+fn failures(report: &UsageReportBody) -> (i64, i64) {
+    report.rows.iter().fold((0, 0), |(failed, calls), row| match row {
+        UsageRow::Tool(row) => (failed + row.errors, calls + row.calls),
+        UsageRow::Messages(_) => (failed, calls),
+    })
+}
+
+fn change(now: f64, before: f64) -> String {
+    if before == 0.0 {
+        return match now == 0.0 {
+            true => "as in the period before".to_owned(),
+            false => "none in the period before".to_owned(),
+        };
+    }
+    let change = (now - before) / before * 100.0;
+    let sign = if change < 0.0 { "−" } else { "+" };
+    match change.abs() {
+        small if small < 0.5 => "as in the period before".to_owned(),
+        large if large > 999.0 => format!("{:.0} × the period before", now / before),
+        size => format!("{sign}{size:.0} % to the period before"),
+    }
+}
+
+fn quality_line(totals: &UsageTotalsBody, filters: &Filters, reader: &Reader) -> Markup {
+    let reasons = reasons(totals);
+    html! {
+        @if reasons.is_empty() {
+            p .notice .ok { "The cost is exact for everything that the transcripts contain." }
+        } @else {
+            p .notice .warning {
+                "The cost is a lower bound: " (reasons.join(", ")) ". "
+                @if reader.sections.contains(&Section::Quality) { a href=(filters.link("/quality", &[])) { "Data quality" } }
+            }
+        }
+    }
+}
+
+fn by_day(data: &Overview, filters: &Filters) -> Markup {
+    let mut by_model: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut days: BTreeMap<&str, BTreeMap<&str, f64>> = BTreeMap::new();
+    for row in message_rows(&data.days) {
+        let (day, model) = (row.day.as_deref(), row.model.as_deref().unwrap_or("(no model)"));
+        let cost = row.totals.cost_usd.unwrap_or(0.0);
+        *by_model.entry(model).or_default() += cost;
+        *days.entry(day.unwrap_or("(no time)")).or_default().entry(model).or_default() += cost;
+    }
+    let mut models: Vec<(&str, f64)> = by_model.into_iter().filter(|(_, cost)| *cost > 0.0).collect();
+    models.sort_by(|one, two| two.1.total_cmp(&one.1).then(one.0.cmp(two.0)));
+    let rest = models.split_off(models.len().min(MODELS_MAX));
+    let mut series: Vec<String> = models.iter().map(|(model, _)| (*model).to_owned()).collect();
+    if !rest.is_empty() {
+        series.push("Other models".to_owned());
+    }
+    let rows: Vec<ChartRow> = days
+        .iter()
+        .map(|(day, costs)| {
+            let of = |model: &&str| costs.get(*model).copied().unwrap_or(0.0);
+            let mut values: Vec<f64> = models.iter().map(|(model, _)| of(model)).collect();
+            if !rest.is_empty() {
+                values.push(rest.iter().map(|(model, _)| of(model)).sum());
+            }
+            let link = day.parse::<jiff::civil::Date>().is_ok().then(|| {
+                filters.link("/sessions", &[("range", "days"), ("since", day), ("until", day)])
+            });
+            ChartRow { label: (*day).to_owned(), link, values }
+        })
+        .collect();
+    html! {
+        @if rows.is_empty() { (empty("No message has a time.")) }
+        @else { (bar_chart("Cost by day and model in US dollars", "Day", &series, &rows)) }
+    }
+}
+
+fn top(
+    report: &UsageReportBody,
+    head: &str,
+    name: impl Fn(&UsageMessageRow) -> Option<&str>,
+    link: impl Fn(&str) -> String,
+) -> Markup {
+    let total = report.totals.cost_usd.unwrap_or(0.0);
+    let rows: Vec<Ranked> = message_rows(report)
+        .map(|row| Ranked {
+            name: html! {
+                @match name(row) {
+                    Some(name) => a href=(link(name)) { (plain(name)) },
+                    None => span .empty { "not recorded" },
+                }
+            },
+            note: Some(format!(
+                "{} {}",
+                count(row.totals.sessions),
+                if row.totals.sessions == 1 { "session" } else { "sessions" }
+            )),
+            cost: row.totals.cost_usd,
+            is_lower_bound: row.totals.cost_is_lower_bound,
+        })
+        .collect();
+    html! {
+        (ranked(head, &rows, total))
+        @if report.omitted_rows > 0 { p .links { (count(report.omitted_rows as i64)) " more" } }
+    }
+}
+
+fn sessions(sessions: &SessionsBody, totals: &UsageTotalsBody) -> Markup {
+    let total = totals.cost_usd.unwrap_or(0.0);
+    let rows: Vec<Ranked> = sessions
+        .sessions
+        .iter()
+        .map(|session| Ranked {
+            name: html! { a href=(super::sessions::link(&session.key)) { (super::sessions::title(session)) } },
+            note: Some(session.summary.user_email.clone().unwrap_or_else(|| session.user.clone())),
+            cost: session.cost_usd.map(|cost| cost.dollars()),
+            is_lower_bound: session.summary.cost_is_lower_bound.unwrap_or(false),
+        })
+        .collect();
+    html! {
+        @if rows.is_empty() { (empty("No session was active in this period.")) }
+        @else { (ranked("Session", &rows, total)) }
+    }
+}
+
+/// The cost of each hour of the week, as a table whose cells are darker for larger costs.
+fn hours(report: &UsageReportBody) -> Markup {
+    const DAYS: [(&str, &str); 7] = [
+        ("Mon", "Monday"),
+        ("Tue", "Tuesday"),
+        ("Wed", "Wednesday"),
+        ("Thu", "Thursday"),
+        ("Fri", "Friday"),
+        ("Sat", "Saturday"),
+        ("Sun", "Sunday"),
+    ];
+    let costs: BTreeMap<&str, f64> = message_rows(report)
+        .filter_map(|row| Some((row.hour.as_deref()?, row.totals.cost_usd.unwrap_or(0.0))))
+        .collect();
+    let largest = costs.values().copied().fold(0.0, f64::max);
+    let level = |cost: f64| match (cost > 0.0, cost / largest) {
+        (false, _) => "",
+        (true, share) if share <= 0.2 => "l1",
+        (true, share) if share <= 0.4 => "l2",
+        (true, share) if share <= 0.6 => "l3",
+        (true, share) if share <= 0.8 => "l4",
+        (true, _) => "l5",
+    };
+    html! {
+        div .scroll tabindex="0" role="region" aria-label="Cost by weekday and hour" {
+            table .heat {
+                caption .visually-hidden { "Cost in US dollars by weekday and hour" }
+                thead { tr {
+                    th scope="col" { span .visually-hidden { "Day" } }
+                    @for hour in 0..24 { th scope="col" { (format!("{hour:02}")) } }
+                } }
+                tbody { @for (short, long) in DAYS { tr {
+                    th scope="row" { abbr title=(long) { (short) } }
+                    @for hour in 0..24 {
+                        @let cost = costs.get(format!("{short} {hour:02}:00").as_str()).copied().unwrap_or(0.0);
+                        td class=(level(cost)) title=(format!("{long} {hour:02}:00: {}", dollars(cost))) {
+                            span .visually-hidden { (dollars(cost)) }
+                        }
+                    }
+                } } }
+            }
+        }
+    }
+}

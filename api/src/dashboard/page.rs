@@ -1,0 +1,213 @@
+//! The frame of every page: head, navigation, filters and footer.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets::{APP_SCRIPT, APP_STYLE, CHART, HTMX, ICON, TRANSCRIPT_STYLE};
+use super::filters::{Filters, Range};
+use super::format::plain;
+
+/// A part of the dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    Overview,
+    Sessions,
+    Causes,
+    Knowledge,
+    Quality,
+    Operations,
+}
+
+impl Section {
+    const ALL: [Self; 6] = [
+        Self::Overview,
+        Self::Sessions,
+        Self::Causes,
+        Self::Knowledge,
+        Self::Quality,
+        Self::Operations,
+    ];
+
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "/",
+            Self::Sessions => "/sessions",
+            Self::Causes => "/causes",
+            Self::Knowledge => "/knowledge",
+            Self::Quality => "/quality",
+            Self::Operations => "/operations",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Sessions => "Sessions",
+            Self::Causes => "Causes",
+            Self::Knowledge => "Knowledge",
+            Self::Quality => "Quality",
+            Self::Operations => "Operations",
+        }
+    }
+}
+
+/// Who looks at a page.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    /// The e-mail address, or what the visitor signed in with.
+    pub(super) name: String,
+    /// `member`, `analyst` or `admin`.
+    pub(super) role: &'static str,
+    /// The token that changes must carry.
+    pub(super) csrf: String,
+    /// The pages that the role can open.
+    pub(super) sections: Vec<Section>,
+    /// Whether the visitor can sign out. Behind a proxy, the proxy does that.
+    pub(super) can_sign_out: bool,
+}
+
+impl Section {
+    /// The pages of a role.
+    pub(super) fn of_role(role: &str) -> Vec<Self> {
+        let can_open = |section: &Self| match section {
+            Self::Overview | Self::Sessions | Self::Causes => true,
+            Self::Knowledge | Self::Quality => role != "member",
+            Self::Operations => role == "admin",
+        };
+        Self::ALL.into_iter().filter(can_open).collect()
+    }
+}
+
+/// A page.
+pub(super) struct Page<'a> {
+    pub(super) title: &'a str,
+    pub(super) section: Option<Section>,
+    /// `None`: nobody is signed in.
+    pub(super) reader: Option<&'a Reader>,
+    /// The zone of days and times. `None`: the page has none.
+    pub(super) filters: Option<&'a Filters>,
+    pub(super) has_charts: bool,
+}
+
+impl Page<'_> {
+    /// The whole document.
+    pub(super) fn render(&self, main: &Markup) -> Markup {
+        let filters = self.filters;
+        let zone = filters.map_or("UTC", |filters| filters.zone.as_str());
+        let zoned = filters.is_none_or(|filters| filters.is_zoned);
+        html! {
+            (DOCTYPE)
+            html lang="en" data-zone=(zone) data-zoned=(if zoned { "yes" } else { "no" }) {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta name="htmx-config" content=r#"{"includeIndicatorStyles":false,"allowEval":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
+                    @if let Some(reader) = self.reader { meta name="csrf" content=(reader.csrf); }
+                    title { (plain(self.title)) " – Session Pipeline" }
+                    link rel="icon" type="image/svg+xml" href=(ICON.url());
+                    link rel="stylesheet" href=(APP_STYLE.url());
+                    link rel="stylesheet" href=(TRANSCRIPT_STYLE.url());
+                    script defer src=(HTMX.url()) {}
+                    @if self.has_charts { script defer src=(CHART.url()) {} }
+                    script defer src=(APP_SCRIPT.url()) {}
+                }
+                body {
+                    a .skip href="#main" { "Skip to the content" }
+                    @if let Some(reader) = self.reader { (self.header(reader)) }
+                    main #main tabindex="-1" { (main) }
+                    div #announcements .visually-hidden role="status" aria-live="polite" {}
+                    @if self.reader.is_some() {
+                        footer { p {
+                            "Times are in the zone " (zone) ". Session Pipeline " (env!("CARGO_PKG_VERSION")) "."
+                        } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn header(&self, reader: &Reader) -> Markup {
+        let link = |section: Section| match self.filters {
+            Some(filters) => filters.link(section.path(), &[]),
+            None => section.path().to_owned(),
+        };
+        html! {
+            header .top {
+                a .brand href="/" { "Session Pipeline" }
+                nav aria-label="Pages" {
+                    ul { @for section in &reader.sections {
+                        li { a href=(link(*section)) aria-current=[(Some(*section) == self.section).then_some("page")] { (section.name()) } }
+                    } }
+                }
+                div .who {
+                    span { (plain(&reader.name)) " (" (reader.role) ")" }
+                    @if reader.can_sign_out {
+                        form method="post" action="/sign-out" {
+                            input type="hidden" name="csrf" value=(reader.csrf);
+                            button .plain { "Sign out" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The form with the filters of a page, and the fields of the page's own.
+pub(super) fn filter_form(path: &str, filters: &Filters, own: &Markup) -> Markup {
+    let text = |name: &str, label: &str, value: &Option<String>, hint: &str| {
+        html! {
+            label .grow { (label)
+                input name=(name) value=(value.as_deref().unwrap_or_default()) placeholder=(hint) autocomplete="off";
+            }
+        }
+    };
+    html! {
+        form .filters method="get" action=(path) data-filters role="search" aria-label="Filters" {
+            label { "Period"
+                select name="range" {
+                    @for (range, short, name) in Range::ALL {
+                        option value=(short) selected[range == filters.range] { (name) }
+                    }
+                }
+            }
+            label { "From" input type="date" name="since" value=[filters.since.filter(|_| filters.range == Range::Days)]; }
+            label { "To" input type="date" name="until" value=[filters.until.filter(|_| filters.range == Range::Days)]; }
+            (text("user", "User", &filters.user, "E-mail or folder"))
+            (text("project", "Project", &filters.project, "Folder or its last part"))
+            (text("model", "Model", &filters.model, "Exact id"))
+            (own)
+            @if filters.is_zoned { input type="hidden" name="tz" value=(filters.zone); }
+            button .primary { "Apply" }
+        }
+        @for error in &filters.errors { p .notice .warning { (error) } }
+        (active(path, filters))
+    }
+}
+
+fn active(path: &str, filters: &Filters) -> Markup {
+    let set: Vec<_> = [
+        ("user", "User", &filters.user),
+        ("project", "Project", &filters.project),
+        ("model", "Model", &filters.model),
+    ]
+    .into_iter()
+    .filter_map(|(name, label, value)| Some((name, label, value.as_ref()?)))
+    .collect();
+    html! {
+        @if !set.is_empty() {
+            ul .active-filters aria-label="Active filters" {
+                @for (name, label, value) in set {
+                    li { a href=(filters.link(path, &[(name, "")])) title="Remove this filter" {
+                        (label) ": " (plain(value)) " " span aria-hidden="true" { "×" } span .visually-hidden { "(remove)" }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+/// A notice for an empty part of a page, with what to do next.
+pub(super) fn empty(text: &str) -> Markup {
+    html! { p .empty { (text) } }
+}

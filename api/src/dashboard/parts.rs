@@ -1,0 +1,137 @@
+//! Parts of pages: charts with the table behind them, ranked lists, and the links to data.
+
+use maud::{Markup, html};
+
+use super::format::{cost, count, dollars, plain};
+use crate::body::usage::UsageTotalsBody;
+
+/// The values of a chart, row by row.
+pub(super) struct ChartRow {
+    pub(super) label: String,
+    /// The page that a click on the row opens.
+    pub(super) link: Option<String>,
+    pub(super) values: Vec<f64>,
+}
+
+/// A chart of stacked bars. The page's script draws it from the table, which everybody can read.
+pub(super) fn bar_chart(title: &str, first: &str, series: &[String], rows: &[ChartRow]) -> Markup {
+    html! {
+        figure data-chart="bars" data-unit="$" {
+            div .canvas { canvas role="img" aria-label=(format!("{title}. The table below has the same figures.")) {} }
+            details {
+                summary { "Show as a table" }
+                div .scroll tabindex="0" role="region" aria-label=(title) {
+                    table {
+                        caption { (title) }
+                        thead { tr {
+                            th scope="col" { (first) }
+                            @for name in series { th scope="col" .number { (plain(name)) } }
+                        } }
+                        tbody { @for row in rows { tr {
+                            th scope="row" {
+                                @match &row.link { Some(link) => a href=(link) { (row.label) }, None => (row.label) }
+                            }
+                            @for value in &row.values { td .number data-value=(value) { (dollars(*value)) } }
+                        } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A row of a ranked list.
+pub(super) struct Ranked {
+    pub(super) name: Markup,
+    /// A second line.
+    pub(super) note: Option<String>,
+    pub(super) cost: Option<f64>,
+    pub(super) is_lower_bound: bool,
+}
+
+/// A list with the largest cost first, and each row's share of the total as a bar.
+pub(super) fn ranked(head: &str, rows: &[Ranked], total: f64) -> Markup {
+    html! {
+        div .scroll {
+            table {
+                thead { tr {
+                    th scope="col" { (head) }
+                    th scope="col" .number { "Cost" }
+                    th scope="col" .number { "Share" }
+                } }
+                tbody { @for row in rows {
+                    @let share = share(row.cost, total);
+                    tr {
+                        th scope="row" .text {
+                            (row.name)
+                            @if let Some(note) = &row.note { span .sub { (plain(note)) } }
+                        }
+                        td .number { (cost(row.cost, row.is_lower_bound)) }
+                        td .number title=(format!("{share:.1} %")) {
+                            meter min="0" max="100" value=(format!("{share:.1}")) aria-label="Share of the cost" { (format!("{share:.0} %")) }
+                        }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+fn share(cost: Option<f64>, total: f64) -> f64 {
+    match cost {
+        Some(cost) if total > 0.0 => (cost * 100.0 / total).clamp(0.0, 100.0),
+        _ => 0.0,
+    }
+}
+
+/// Why the figures are lower bounds, in one sentence per reason.
+pub(super) fn reasons(totals: &UsageTotalsBody) -> Vec<String> {
+    let plural = |number: i64, one: &str, many: &str| match number {
+        1 => format!("1 {one}"),
+        number => format!("{} {many}", count(number)),
+    };
+    let mut reasons = Vec::new();
+    if totals.unpriced_messages > 0 {
+        let models = totals.unknown_models.len() as i64;
+        let of = match models {
+            0 => "no model".to_owned(),
+            models => plural(models, "model without a price", "models without a price"),
+        };
+        reasons.push(format!(
+            "{of} ({})",
+            plural(totals.unpriced_messages, "message", "messages")
+        ));
+    }
+    if totals.open_messages > 0 {
+        reasons.push(plural(
+            totals.open_messages,
+            "message without a final count",
+            "messages without a final count",
+        ));
+    }
+    if totals.unrecorded_runs > 0 {
+        reasons.push(plural(
+            totals.unrecorded_runs,
+            "sub-agent run without a transcript",
+            "sub-agent runs without a transcript",
+        ));
+    }
+    reasons
+}
+
+/// Links to the data of a part as JSON.
+pub(super) fn data_links(json: &str) -> Markup {
+    html! { p .links { a href=(json) { "JSON" } a href=(format!("{json}{}format=csv", if json.contains('?') { "&" } else { "?" })) { "CSV" } } }
+}
+
+/// The next page of a list.
+pub(super) fn pager(first: Option<&str>, next: Option<&str>) -> Markup {
+    html! {
+        @if first.is_some() || next.is_some() {
+            nav .pages aria-label="Pages of the list" {
+                span { @if let Some(first) = first { a .button href=(first) { "First page" } } }
+                span { @if let Some(next) = next { a .button rel="next" href=(next) { "Next page" } } }
+            }
+        }
+    }
+}

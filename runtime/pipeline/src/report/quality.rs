@@ -1,0 +1,310 @@
+//! The report on data quality: why figures are lower bounds, which lines are in no figure, and how
+//! far our figures differ from those that the agent itself reports.
+
+use std::sync::Arc;
+
+use duckdb::{Connection, Row as SqlRow};
+use serde::{Deserialize, Serialize};
+use session_pipeline_host::clock::{Clock, UtcMicros};
+use session_pipeline_store::money::Usd;
+use session_pipeline_store::{Store, StoreError};
+
+use crate::report::read::{
+    Conditions, ReadSnapshot, agent_totals, unknown_kinds, unrecorded_total, usd,
+};
+use crate::report::{PriceTable, ReportFilter, UnknownKind};
+
+/// Maximum number of rows in each list.
+const ROWS_MAX: usize = 100;
+
+/// Messages of one version of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct VersionQuality {
+    /// The version. `None` if the transcript does not contain it.
+    pub agent_version: Option<String>,
+    /// Number of messages.
+    pub messages: i64,
+    /// Messages whose final output count was never written.
+    pub open_messages: i64,
+    /// Messages without a price.
+    pub unpriced_messages: i64,
+    /// Number of distinct session ids.
+    pub sessions: i64,
+}
+
+/// A model without a price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct UnpricedModel {
+    /// The model. `None` if the transcript does not contain it.
+    pub model: Option<String>,
+    /// Number of messages without a price.
+    pub messages: i64,
+    /// Their tokens of all classes.
+    pub tokens: i64,
+    /// Number of distinct session ids.
+    pub sessions: i64,
+    /// The quarter of an hour of the first of these messages.
+    pub first_seen: Option<String>,
+    /// The quarter of an hour of the last of these messages.
+    pub last_seen: Option<String>,
+}
+
+/// The lines of all session files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct LineCounts {
+    /// Number of files.
+    pub files: i64,
+    /// Number of lines.
+    pub lines: i64,
+    /// Lines that are not valid JSON objects.
+    pub bad_lines: i64,
+    /// Lines of a type that this version does not know.
+    pub unknown_lines: i64,
+    /// Lines that were not read because they are too long.
+    pub skipped_lines: i64,
+    /// Files that end within a line.
+    pub incomplete_files: i64,
+}
+
+/// A session file with lines that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct UnreadLines {
+    /// The key of the session.
+    pub session: String,
+    /// The title, if there is one.
+    pub title: Option<String>,
+    /// Lines that are not valid JSON objects.
+    pub bad_lines: i64,
+    /// Lines that were not read because they are too long.
+    pub skipped_lines: i64,
+}
+
+/// A session whose own total differs from ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SessionDrift {
+    /// The id of the session.
+    pub session_id: String,
+    /// The key of its file.
+    pub session: Option<String>,
+    /// The title, if there is one.
+    pub title: Option<String>,
+    /// Our cost in US dollars. `None` if no model has a price.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<f64>))]
+    pub cost_usd: Option<Usd>,
+    /// The cost as the agent itself reports it.
+    #[cfg_attr(feature = "schema", schema(value_type = f64))]
+    pub agent_cost_usd: Usd,
+    /// Our output tokens.
+    pub output_tokens: i64,
+    /// The output tokens as the agent itself reports them.
+    pub agent_output_tokens: i64,
+}
+
+/// The report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct QualityReport {
+    /// Every session that was committed before this time is included.
+    pub as_of: String,
+    /// By version of the agent, the latest first. At most 100.
+    pub versions: Vec<VersionQuality>,
+    /// Models without a price, those with the most tokens first. At most 100.
+    pub unpriced_models: Vec<UnpricedModel>,
+    /// Sub-agent runs without a transcript. Their tokens are in no figure.
+    pub unrecorded_runs: i64,
+    /// The tokens of these runs, as their results report them.
+    pub unrecorded_tokens: i64,
+    /// Types of lines that this version does not know.
+    pub unknown_kinds: Vec<UnknownKind>,
+    /// The lines of all session files.
+    pub lines: LineCounts,
+    /// The session files with the most lines that could not be read. At most 100.
+    pub unread: Vec<UnreadLines>,
+    /// Number of sessions with totals of the agent.
+    pub sessions_with_agent_totals: u64,
+    /// The sessions that differ most from the agent's own totals. At most 100.
+    pub drift: Vec<SessionDrift>,
+}
+
+impl QualityReport {
+    /// A report without figures.
+    pub fn empty(as_of: UtcMicros) -> Self {
+        Self {
+            as_of: as_of.to_string(),
+            versions: Vec::new(),
+            unpriced_models: Vec::new(),
+            unrecorded_runs: 0,
+            unrecorded_tokens: 0,
+            unknown_kinds: Vec::new(),
+            lines: LineCounts::default(),
+            unread: Vec::new(),
+            sessions_with_agent_totals: 0,
+            drift: Vec::new(),
+        }
+    }
+}
+
+/// The report on data quality. `None`: `usage` never ran.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn quality(
+    store: &Store,
+    prices: &PriceTable,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<QualityReport>, StoreError> {
+    let Some(snapshot) = ReadSnapshot::open(store, prices, clock)? else {
+        return Ok(None);
+    };
+    let connection = &snapshot.connection;
+    let (unrecorded_runs, unrecorded_tokens) =
+        unrecorded_total(connection, &Conditions::of(&ReportFilter::default()))?;
+    let (sessions_with_agent_totals, drift) = drift(connection)?;
+    let lines = rows(connection, LINES, |row| {
+        Ok(LineCounts {
+            files: row.get(0)?,
+            lines: row.get(1)?,
+            bad_lines: row.get(2)?,
+            unknown_lines: row.get(3)?,
+            skipped_lines: row.get(4)?,
+            incomplete_files: row.get(5)?,
+        })
+    })?;
+    Ok(Some(QualityReport {
+        as_of: snapshot.as_of.to_string(),
+        versions: rows(connection, &versions_sql(), |row| {
+            Ok(VersionQuality {
+                agent_version: row.get(0)?,
+                messages: row.get(1)?,
+                open_messages: row.get(2)?,
+                unpriced_messages: row.get(3)?,
+                sessions: row.get(4)?,
+            })
+        })?,
+        unpriced_models: rows(connection, &unpriced_sql(), |row| {
+            Ok(UnpricedModel {
+                model: row.get(0)?,
+                messages: row.get(1)?,
+                tokens: row.get(2)?,
+                sessions: row.get(3)?,
+                first_seen: time(row, 4)?,
+                last_seen: time(row, 5)?,
+            })
+        })?,
+        unrecorded_runs,
+        unrecorded_tokens,
+        unknown_kinds: unknown_kinds(connection)?,
+        lines: lines.first().copied().unwrap_or_default(),
+        unread: rows(connection, &unread_sql(), |row| {
+            Ok(UnreadLines {
+                session: row.get(0)?,
+                title: row.get(1)?,
+                bad_lines: row.get(2)?,
+                skipped_lines: row.get(3)?,
+            })
+        })?,
+        sessions_with_agent_totals,
+        drift,
+    }))
+}
+
+fn versions_sql() -> String {
+    // Versions are compared number by number.
+    format!(
+        "SELECT agent_version, CAST(sum(message_count) AS BIGINT), CAST(sum(open_count) AS BIGINT),
+            CAST(coalesce(sum(message_count) FILTER (cost_usd IS NULL), 0) AS BIGINT), count(DISTINCT session_id)
+        FROM usage.message_rollups LEFT JOIN (
+            SELECT session_id, max(agent_version) AS agent_version FROM usage.sessions GROUP BY ALL
+        ) USING (session_id)
+        GROUP BY agent_version
+        ORDER BY list_transform(string_split(agent_version, '.'), lambda part: try_cast(part AS INTEGER)) DESC NULLS LAST,
+            agent_version DESC LIMIT {ROWS_MAX}"
+    )
+}
+
+fn unpriced_sql() -> String {
+    format!(
+        "SELECT model, CAST(sum(message_count) AS BIGINT) AS messages,
+            CAST(least(sum(CAST(input_tokens AS HUGEINT) + output_tokens + cache_read_tokens + cache_creation_5m_tokens
+                + cache_creation_1h_tokens), 9223372036854775807) AS BIGINT) AS tokens,
+            count(DISTINCT session_id), epoch_us(min(quarter)), epoch_us(max(quarter))
+        FROM usage.message_rollups WHERE cost_usd IS NULL GROUP BY model HAVING messages > 0 OR tokens > 0
+        ORDER BY tokens DESC, model LIMIT {ROWS_MAX}"
+    )
+}
+
+const LINES: &str = "SELECT count(*), CAST(coalesce(sum(lines), 0) AS BIGINT), CAST(coalesce(sum(bad_lines), 0) AS BIGINT),
+        CAST(coalesce(sum(unknown_types), 0) AS BIGINT), CAST(coalesce(sum(passed_over_lines), 0) AS BIGINT),
+        count(*) FILTER (torn_tail)
+    FROM usage.sessions";
+
+fn unread_sql() -> String {
+    format!(
+        "SELECT session_file, title, CAST(bad_lines AS BIGINT), CAST(passed_over_lines AS BIGINT) FROM usage.sessions
+        WHERE bad_lines > 0 OR passed_over_lines > 0
+        ORDER BY bad_lines + passed_over_lines DESC, session_file LIMIT {ROWS_MAX}"
+    )
+}
+
+/// The number of sessions with totals of the agent, and those that differ most.
+fn drift(connection: &Connection) -> Result<(u64, Vec<SessionDrift>), StoreError> {
+    let totals = agent_totals(connection)?;
+    let sql = "SELECT session_id, CAST(CAST(sum(cost_usd) AS DECIMAL(38, 12)) AS VARCHAR),
+            CAST(least(sum(output_tokens), 9223372036854775807) AS BIGINT),
+            (SELECT min(session_file) FROM usage.sessions WHERE sessions.session_id = ours.session_id AND NOT is_sidechain),
+            (SELECT min(title) FROM usage.sessions WHERE sessions.session_id = ours.session_id)
+        FROM usage.message_rollups AS ours SEMI JOIN usage.agent_totals USING (session_id)
+        GROUP BY session_id";
+    let ours = rows(connection, sql, |row| {
+        let session_id: String = row.get(0)?;
+        let Some((agent_cost, agent_output_tokens)) = totals
+            .get(&session_id)
+            .and_then(|agent| Some((agent.cost?, agent.output_tokens)))
+        else {
+            return Ok(None);
+        };
+        Ok(Some(SessionDrift {
+            cost_usd: usd(row, 1)?,
+            output_tokens: row.get(2)?,
+            session: row.get(3)?,
+            title: row.get(4)?,
+            session_id,
+            agent_cost_usd: agent_cost,
+            agent_output_tokens,
+        }))
+    })?;
+    let mut drift: Vec<SessionDrift> = ours.into_iter().flatten().collect();
+    let count = drift.len() as u64;
+    let difference = |drift: &SessionDrift| {
+        let ours = drift.cost_usd.map_or(0, |cost| cost.pico_dollars);
+        ours.abs_diff(drift.agent_cost_usd.pico_dollars)
+    };
+    drift.retain(|drift| difference(drift) > 0);
+    drift.sort_by(|one, two| {
+        (difference(two), &one.session_id).cmp(&(difference(one), &two.session_id))
+    });
+    drift.truncate(ROWS_MAX);
+    Ok((count, drift))
+}
+
+fn time(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<String>> {
+    let micros: Option<i64> = row.get(index)?;
+    Ok(micros.map(|micros| UtcMicros(micros).to_string()))
+}
+
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    row: impl FnMut(&SqlRow<'_>) -> duckdb::Result<T>,
+) -> Result<Vec<T>, StoreError> {
+    let rows = || -> duckdb::Result<Vec<T>> {
+        let mut statement = connection.prepare(sql)?;
+        statement.query_map([], row)?.collect()
+    };
+    rows().map_err(StoreError::database("run the report"))
+}
