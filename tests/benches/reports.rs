@@ -26,7 +26,8 @@ use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, ReportFilter, ReportGrouping, ToolGrouping, WasteGrouping,
+    self, DayRange, PriceTable, ReportFilter, ReportGrouping, ToolGrouping, UsageGrouping,
+    WasteGrouping,
 };
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::shipped::ShippedProcessor;
@@ -39,13 +40,15 @@ const MESSAGES: usize = 100;
 /// Bytes per message, including tool results. Real transcripts have about as many.
 const MESSAGE_BYTES: usize = 15_000;
 
-/// 100 messages per session with one tool call each, three models, 1,000 users and one year. Every
+/// 100 messages per session with one tool call each, of 40 tools of which the first half makes seven
+/// of ten calls, and whose durations differ by a factor of five, three models, 1,000 users and one year. Every
 /// 50th session is a fork that repeats the messages of another session.
 const NUMBERS: &str = "
     SELECT number, number // 100 AS session, number % 100 AS line, 'user' || session % 1000 AS user_name,
         user_name || '/' || md5(CAST(session AS VARCHAR)) || '.jsonl' AS file,
         CASE WHEN session % 50 = 49 THEN number - 4900 ELSE number END AS message,
-        TIMESTAMP '2026-01-01' + to_seconds((message // 100) * 300 + line * 7) AS occurred_at
+        TIMESTAMP '2026-01-01' + to_seconds((message // 100) * 300 + line * 7) AS occurred_at,
+        CAST(40 * pow(hash(message) % 1000 / 1000.0, 2) AS INTEGER) AS tool
     FROM range(CAST(? AS BIGINT)) AS numbers(number)
     ORDER BY session, line";
 const MESSAGE_ROWS: &str = "
@@ -71,11 +74,10 @@ SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' 
 const EVENT_ROWS: &str = "
 SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
     md5(file) AS session_id, user_name AS username, line * 3 AS line, 'tool_use' AS event_type,
-    'toolu_01' || left(md5('t' || message), 22) AS tool_id, 'Tool' || hash(message) % 40 AS tool_name,
-    CASE WHEN hash(message) % 40 < 10 THEN 'server-' || hash(message) % 5 END AS mcp_server,
-    CASE WHEN hash(message) % 40 = 39 THEN 'skill-' || session % 20 END AS skill_name,
+    'toolu_01' || left(md5('t' || message), 22) AS tool_id, 'Tool' || tool AS tool_name, CASE WHEN tool >= 30 THEN 'server-' || tool % 5 END AS mcp_server,
+    CASE WHEN tool = 29 THEN 'skill-' || session % 20 END AS skill_name,
     'builtin' AS source, message % 20 = 0 AS is_error, CASE WHEN message % 20 = 0 THEN 'exit_code' END AS error_class,
-    CAST(pow(2, hash(message + 5) % 16) AS BIGINT) + hash(message + 6) % 1000 AS duration_ms, occurred_at,
+    CAST(pow(2, tool % 12) * (1 + hash(message + 5) % 400 / 100.0) AS BIGINT) AS duration_ms, occurred_at,
     4 AS processor_version, TIMESTAMP '2026-01-01' + to_seconds(session * 300) AS file_started_at,
     true AS is_own_session, 1 AS first_run, false AS is_superseded";
 /// Every twentieth message wasted something.
@@ -208,6 +210,23 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     println!("by hour, Berlin {zone} s");
     println!("skills          {skills} s");
     println!("waste           {waste} s");
+    let mut split = Measurement::default();
+    let mut quality = Measurement::default();
+    for _ in 0..ROUNDS {
+        let (store, clock) = (pipeline.store(), pipeline.clock());
+        let grouping = UsageGrouping {
+            by: ReportGrouping::Day,
+            split: Some(ReportGrouping::Model),
+        };
+        let started = Instant::now();
+        report::usage(store, &prices, grouping, filter.clone(), clock)?;
+        split.add(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        report::quality(store, &prices, clock)?;
+        quality.add(started.elapsed().as_secs_f64());
+    }
+    println!("by day, model   {split} s");
+    println!("quality         {quality} s");
     drop(pipeline);
     let mut command = Command::new(program::path());
     command

@@ -82,9 +82,19 @@ impl DataDir {
     ///
     /// The database of `other` must be closed.
     pub fn with_state_of(other: &Self) -> Self {
+        Self::with_state_in(&other.path().join("state"))
+    }
+
+    /// Creates a data directory without sessions and with a copy of this state folder.
+    pub fn with_state_in(state: &Path) -> Self {
         let dir = Self::new();
-        copy_folder(&other.path().join("state"), &dir.path().join("state"));
+        copy_folder(state, &dir.path().join("state"));
         dir
+    }
+
+    /// Copies the state folder. The database must be closed.
+    pub fn copy_state_to(&self, folder: &Path) {
+        copy_folder(&self.path().join("state"), folder);
     }
 
     /// The path of the data directory.

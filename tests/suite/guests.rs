@@ -1,5 +1,9 @@
 //! The guests that tests of the pipeline use, and queries for their rows.
 
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::UNIX_EPOCH;
+
 use session_pipeline::shipped::SHIPPED;
 use session_pipeline_bundle::{USAGE, VERIFICATION, faulty};
 use session_pipeline_harness::{DataDir, TestPipeline};
@@ -22,20 +26,43 @@ pub fn panics() -> (&'static str, &'static [u8]) {
     (PANICS, faulty("panics").unwrap())
 }
 
-/// A data directory in which both guests are registered. Properties use it, because they need many
-/// data directories.
+/// A data directory in which both guests are registered.
 pub fn prepared_dir() -> DataDir {
-    thread_local! {
-        static PREPARED: DataDir = {
-            let dir = DataDir::new();
-            let pipeline = TestPipeline::open(&dir, &[well_behaved(), panics()]);
-            for name in [WELL_BEHAVED, PANICS] {
-                pipeline.pipeline().processor(name).unwrap();
-            }
-            dir
-        };
+    static STATE: LazyLock<PathBuf> =
+        LazyLock::new(|| prepared_state("two", &[well_behaved(), panics()]));
+    DataDir::with_state_in(&STATE)
+}
+
+/// The state of a data directory in which these guests are registered. It is created once per build
+/// of this program, because most tests need it, and nextest starts each test as a process.
+pub fn prepared_state(name: &str, guests: &[(&'static str, &'static [u8])]) -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    let built = program.metadata().unwrap().modified().unwrap();
+    let built = built.duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let state = folder.join(format!("prepared-{name}-{built}"));
+    if state.exists() {
+        return state;
     }
-    PREPARED.with(DataDir::with_state_of)
+    for other in folder.read_dir().unwrap().flatten() {
+        let name = other.file_name().to_string_lossy().into_owned();
+        if name.starts_with("prepared-") && !name.ends_with(&built.to_string()) {
+            // Another process could have removed it first.
+            let _ = std::fs::remove_dir_all(other.path());
+        }
+    }
+    let dir = DataDir::new();
+    let pipeline = TestPipeline::open(&dir, guests);
+    for (name, _) in guests {
+        pipeline.pipeline().processor(name).unwrap();
+    }
+    drop(pipeline);
+    let scratch = tempfile::tempdir_in(folder).unwrap();
+    let own = scratch.path().join("state");
+    dir.copy_state_to(&own);
+    // The process that was first provides the state of all.
+    let _ = std::fs::rename(&own, &state);
+    state
 }
 
 /// The name and component of a faulty guest.
@@ -65,17 +92,10 @@ pub fn verification() -> (&'static str, &'static [u8]) {
     ("verification", VERIFICATION)
 }
 
-/// A data directory in which `usage` is registered, for properties.
+/// A data directory in which `usage` is registered.
 pub fn usage_dir() -> DataDir {
-    thread_local! {
-        static PREPARED: DataDir = {
-            let dir = DataDir::new();
-            let pipeline = TestPipeline::open(&dir, &[usage()]);
-            pipeline.pipeline().processor("usage").unwrap();
-            dir
-        };
-    }
-    PREPARED.with(DataDir::with_state_of)
+    static STATE: LazyLock<PathBuf> = LazyLock::new(|| prepared_state("usage", &[usage()]));
+    DataDir::with_state_in(&STATE)
 }
 
 /// A query for the rows of a guest, in the order of the transcripts.

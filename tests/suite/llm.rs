@@ -2,7 +2,8 @@
 //!
 //! The guest sends the requests in the lines of a transcript, and stores each answer.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use session_pipeline_pipeline::config::{Config, ProcessorConfig};
 use session_pipeline_pipeline::run::{RunError, RunRequest};
 
 use crate::database;
-use crate::guests::{WELL_BEHAVED, misbehaving, well_behaved};
+use crate::guests::{WELL_BEHAVED, misbehaving, prepared_state, well_behaved};
 
 const PROCESSOR: &str = "faulty-asks-model";
 const ANSWERS: &str = "SELECT line, text, class, reason FROM \"faulty-asks-model\".answers ORDER BY session_file, line";
@@ -28,17 +29,8 @@ fn components() -> [(&'static str, &'static [u8]); 2] {
 
 /// Returns a data directory in which the guests are compiled.
 fn new_dir() -> DataDir {
-    thread_local! {
-        static PREPARED: DataDir = {
-            let dir = DataDir::new();
-            let pipeline = TestPipeline::open(&dir, &components());
-            for (name, _) in components() {
-                pipeline.pipeline().processor(name).unwrap();
-            }
-            dir
-        };
-    }
-    PREPARED.with(DataDir::with_state_of)
+    static STATE: LazyLock<PathBuf> = LazyLock::new(|| prepared_state("llm", &components()));
+    DataDir::with_state_in(&STATE)
 }
 
 fn transcript(lines: &[Value]) -> String {

@@ -6,6 +6,8 @@
 mod memory;
 mod model;
 
+use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,7 +20,7 @@ use session_pipeline_pipeline::run::RunRequest;
 use session_pipeline_store::{Actor, AuditedAction};
 
 use crate::database;
-use crate::guests::misbehaving;
+use crate::guests::{misbehaving, prepared_state};
 
 const REMEMBERS: &str = "faulty-remembers";
 const WORDS: &str = "SELECT word, number, note FROM \"faulty-remembers\".words ORDER BY word";
@@ -30,15 +32,8 @@ fn components() -> [(&'static str, &'static [u8]); 1] {
 
 /// A data directory in which the guest is already registered.
 fn new_dir() -> DataDir {
-    thread_local! {
-        static PREPARED: DataDir = {
-            let dir = DataDir::new();
-            let pipeline = TestPipeline::open(&dir, &components());
-            pipeline.pipeline().processor(REMEMBERS).unwrap();
-            dir
-        };
-    }
-    PREPARED.with(DataDir::with_state_of)
+    static STATE: LazyLock<PathBuf> = LazyLock::new(|| prepared_state("records", &components()));
+    DataDir::with_state_in(&STATE)
 }
 
 fn transcript(actions: &[Value]) -> String {

@@ -8,7 +8,8 @@ mod phrases;
 mod provider;
 mod secrets;
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use session_pipeline_harness::{DataDir, FinishedRun, ScriptedModel, TestPipeline
 use session_pipeline_host::model::LanguageModel;
 use session_pipeline_pipeline::config::Config;
 
-use crate::guests;
+use crate::guests::{self, prepared_state};
 
 const VERIFICATION: &str = "verification";
 
@@ -27,15 +28,9 @@ const EVIDENCE: &str = "SELECT session_file, line, user_quote, detection_type, d
 
 /// A data directory in which the processor is registered, for properties.
 fn prepared_dir() -> DataDir {
-    thread_local! {
-        static PREPARED: DataDir = {
-            let dir = DataDir::new();
-            let pipeline = TestPipeline::open(&dir, &[guests::verification()]);
-            pipeline.pipeline().processor(VERIFICATION).unwrap();
-            dir
-        };
-    }
-    PREPARED.with(DataDir::with_state_of)
+    static STATE: LazyLock<PathBuf> =
+        LazyLock::new(|| prepared_state("verification", &[guests::verification()]));
+    DataDir::with_state_in(&STATE)
 }
 
 /// A pipeline with the detector `phrases`.

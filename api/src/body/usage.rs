@@ -22,6 +22,10 @@ pub struct UsageReportBody {
     /// The number of rows beyond the limit.
     #[serde(default)]
     pub omitted_rows: u64,
+    /// The number of prompts that people typed, in sessions that began on these days. Null in
+    /// reports on one model and on tools.
+    #[serde(default)]
+    pub prompts: Option<i64>,
     /// Types of lines that are in no count, because this version does not know them. At most 50.
     #[serde(default)]
     pub unknown_kinds: Vec<UnknownKind>,
@@ -80,9 +84,6 @@ pub struct UsageTotalsBody {
     /// The tokens of these runs, as their results report them.
     #[serde(default)]
     pub unrecorded_tokens: i64,
-    /// The number of prompts of people. Only in the totals, and not with `model`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompts: Option<i64>,
     /// The cost as the agent itself reports it. Only in a report by session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_cost_usd: Option<f64>,

@@ -7,7 +7,7 @@ use session_pipeline_pipeline::report::{SkillKind, SkillsReport, WasteReport};
 use super::filters::Filters;
 use super::format::{cost, count, duration, percent, plain, short_count, time};
 use super::overview::{data_address, message_rows};
-use super::page::{empty, filter_form};
+use super::frame::{empty, filter_form};
 use super::parts::{Ranked, data_links, ranked};
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow};
 

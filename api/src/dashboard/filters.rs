@@ -160,6 +160,13 @@ impl Filters {
             .collect()
     }
 
+    /// The parameters of a list of sessions of the API.
+    pub(super) fn sessions(&self) -> Vec<(&'static str, String)> {
+        let mut parameters = self.report();
+        parameters.retain(|(name, _)| *name != "model");
+        parameters
+    }
+
     fn named(&self) -> Vec<(&'static str, String)> {
         [("user", &self.user), ("project", &self.project), ("model", &self.model)]
             .into_iter()

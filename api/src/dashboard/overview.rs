@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::filters::Filters;
 use super::format::{cost, count, dollars, percent, plain, short_count};
-use super::page::{Reader, Section, empty};
+use super::frame::{Reader, Section, empty};
 use super::parts::{ChartRow, Ranked, bar_chart, data_links, ranked, reasons};
 use crate::body::session::SessionsBody;
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
@@ -24,7 +24,7 @@ pub(super) struct Overview {
     pub(super) users: Option<UsageReportBody>,
     pub(super) users_before: Option<UsageReportBody>,
     pub(super) projects: UsageReportBody,
-    pub(super) sessions: SessionsBody,
+    pub(super) sessions: Option<SessionsBody>,
     pub(super) hours: UsageReportBody,
     pub(super) tools: UsageReportBody,
     pub(super) tools_before: Option<UsageReportBody>,
@@ -63,10 +63,12 @@ pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Marku
                     h2 #top-projects { "Top projects" }
                     (top(&data.projects, "Project", |row| row.project.as_deref(), |name| filters.link("/", &[("project", name)])))
                 }
-                section .panel aria-labelledby="top-sessions" {
-                    div .head { h2 #top-sessions { "Most expensive sessions" }
-                        p .links { a href=(filters.link("/sessions", &[("sort", "cost")])) { "All" } } }
-                    (sessions(&data.sessions, totals))
+                @if let Some(list) = &data.sessions {
+                    section .panel aria-labelledby="top-sessions" {
+                        div .head { h2 #top-sessions { "Most expensive sessions" }
+                            p .links { a href=(filters.link("/sessions", &[("sort", "cost")])) { "All" } } }
+                        (sessions(list, totals))
+                    }
                 }
             }
             section .panel aria-labelledby="hours" {
@@ -144,12 +146,12 @@ fn cards(data: &Overview, filters: &Filters) -> Markup {
             link: Some("#top-users".to_owned()),
         });
     }
-    if let Some(prompts) = totals.prompts {
+    if let Some(prompts) = data.days.prompts {
         cards.push(Card {
             name: "Prompts",
             value: html! { (count(prompts)) },
             now: prompts as f64,
-            before: before.and_then(|totals| totals.prompts).map(|prompts| prompts as f64),
+            before: data.previous.as_ref().and_then(|report| report.prompts).map(|prompts| prompts as f64),
             link: Some(filters.link("/sessions", &[])),
         });
     }

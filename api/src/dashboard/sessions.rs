@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::filters::{Filters, address};
 use super::format::{cost, count, duration, plain, short_count, time};
-use super::page::{empty, filter_form};
+use super::frame::{empty, filter_form};
 use super::parts::pager;
 use crate::body::session::{SessionBody, SessionState, SessionsBody};
 use crate::percent::encode;
@@ -65,11 +65,7 @@ impl ListQuery {
 
     /// The request to the API.
     pub(super) fn request(&self, filters: &Filters) -> String {
-        let mut parameters = filters.days();
-        parameters.push(("tz", filters.zone.clone()));
-        for (name, value) in [("user", &filters.user), ("project", &filters.project)] {
-            parameters.extend(value.clone().map(|value| (name, value)));
-        }
+        let mut parameters = filters.sessions();
         parameters.extend(self.own().into_iter().map(|(name, value)| (name, value.to_owned())));
         parameters.push(("sort", self.sort().to_owned()));
         parameters.push(("reverse", self.is_reversed().to_string()));

@@ -261,9 +261,6 @@ pub struct UsageTotals {
     /// The tokens of these runs as their results report them.
     #[serde(default)]
     pub unrecorded_tokens: i64,
-    /// In the totals of a report on all models: the prompts that people typed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompts: Option<i64>,
     /// In a report by session: the cost as the agent itself reports it. It includes requests that
     /// are in no transcript.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -350,6 +347,8 @@ pub struct UsageReport<Figures = UsageTotals> {
     pub rows: Vec<ReportRow<Figures>>,
     /// Number of rows beyond the limit.
     pub omitted_rows: u64,
+    /// Number of prompts that people typed. `None` in reports on one model and on tools.
+    pub prompts: Option<i64>,
     /// Types of lines that are in no figure because this version does not know them.
     pub unknown_kinds: Vec<UnknownKind>,
     /// Number of sessions whose files are gone, and which an earlier version of `usage` processed.
@@ -372,6 +371,7 @@ impl<Figures> UsageReport<Figures> {
             totals,
             rows: Vec::new(),
             omitted_rows: 0,
+            prompts: None,
             unknown_kinds: Vec::new(),
             outdated_sessions: 0,
         }
@@ -391,6 +391,7 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             rows: Vec<Box<RawValue>>,
             #[serde(default)]
             omitted_rows: u64,
+            prompts: Option<i64>,
             #[serde(default)]
             unknown_kinds: Vec<UnknownKind>,
             #[serde(default)]
@@ -413,6 +414,7 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             totals: serde_json::from_str(raw.totals.get())?,
             rows: raw.rows.into_iter().map(row).collect::<Result<_, _>>()?,
             omitted_rows: raw.omitted_rows,
+            prompts: raw.prompts,
             unknown_kinds: raw.unknown_kinds,
             outdated_sessions: raw.outdated_sessions,
         })
@@ -438,11 +440,12 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
                 figures: &row.totals,
             })
             .collect();
-        let mut report = serializer.serialize_struct("Report", 6)?;
+        let mut report = serializer.serialize_struct("Report", 7)?;
         report.serialize_field("as_of", &self.as_of.to_string())?;
         report.serialize_field("totals", &self.totals)?;
         report.serialize_field("rows", &rows)?;
         report.serialize_field("omitted_rows", &self.omitted_rows)?;
+        report.serialize_field("prompts", &self.prompts)?;
         report.serialize_field("unknown_kinds", &self.unknown_kinds)?;
         report.serialize_field("outdated_sessions", &self.outdated_sessions)?;
         report.end()

@@ -69,7 +69,7 @@ pub fn usage(
     if by == ReportGrouping::Session && has_whole_sessions {
         drift::add_agent_totals(connection, &mut report)?;
     }
-    report.totals.prompts = prompts(connection, &filter, &conditions)?;
+    report.prompts = prompts(connection, &filter, &conditions)?;
     report.unknown_kinds = unknown_kinds(connection)?;
     report.outdated_sessions = outdated_sessions(connection)?;
     Ok(Some(report))
@@ -133,7 +133,9 @@ fn prompts(
         conditions.sql
     );
     connection
-        .query_row(&sql, params_from_iter(&conditions.parameters), |row| row.get(0))
+        .query_row(&sql, params_from_iter(&conditions.parameters), |row| {
+            row.get(0)
+        })
         .map(Some)
         .map_err(StoreError::database("run the report"))
 }
@@ -569,7 +571,6 @@ fn totals(row: &SqlRow<'_>) -> duckdb::Result<UsageTotals> {
         unpriced_messages: row.get(15)?,
         unrecorded_runs: 0,
         unrecorded_tokens: 0,
-        prompts: None,
         agent_cost_usd: None,
         agent_output_tokens: None,
     })

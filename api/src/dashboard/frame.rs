@@ -65,11 +65,19 @@ pub(super) struct Reader {
     pub(super) can_sign_out: bool,
 }
 
+impl Reader {
+    /// Whether the role can list sessions. Analysts see figures, and no sessions.
+    pub(super) fn can_list_sessions(&self) -> bool {
+        self.sections.contains(&Section::Sessions)
+    }
+}
+
 impl Section {
     /// The pages of a role.
     pub(super) fn of_role(role: &str) -> Vec<Self> {
         let can_open = |section: &Self| match section {
-            Self::Overview | Self::Sessions | Self::Causes => true,
+            Self::Overview | Self::Causes => true,
+            Self::Sessions => role != "analyst",
             Self::Knowledge | Self::Quality => role != "member",
             Self::Operations => role == "admin",
         };
@@ -77,8 +85,8 @@ impl Section {
     }
 }
 
-/// A page.
-pub(super) struct Page<'a> {
+/// The frame of a page.
+pub(super) struct Frame<'a> {
     pub(super) title: &'a str,
     pub(super) section: Option<Section>,
     /// `None`: nobody is signed in.
@@ -88,7 +96,7 @@ pub(super) struct Page<'a> {
     pub(super) has_charts: bool,
 }
 
-impl Page<'_> {
+impl Frame<'_> {
     /// The whole document.
     pub(super) fn render(&self, main: &Markup) -> Markup {
         let filters = self.filters;

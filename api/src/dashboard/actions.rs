@@ -1,0 +1,162 @@
+//! The changes that pages make: each is a request to the API as the visitor.
+
+use std::sync::Arc;
+
+use axum::extract::{Form, Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::{Extension, http::HeaderMap};
+use maud::Markup;
+use serde::Deserialize;
+
+use super::filters::{FilterQuery, address};
+use super::pages::{View, operations_page};
+use super::visitor::Visitor;
+use super::{DashboardState, call, knowledge, sessions};
+use crate::body::knowledge::KnowledgeDetailsBody;
+use crate::body::quarantine::ReleaseBody;
+use crate::body::admin::ReprocessBody;
+use crate::body::token::{CreatedTokenBody, TokenBody};
+use crate::http::ApiError;
+use crate::percent::encode;
+use crate::problem::ProblemClass;
+
+type Dashboard = State<Arc<DashboardState>>;
+
+/// What the page says after a change that it was redirected from.
+pub(super) fn done_text(done: &str) -> Option<String> {
+    Some(match done {
+        "run" => "The run has started. The table below shows its progress.".to_owned(),
+        "released" => "The session was released. The next run tries it again.".to_owned(),
+        "revoked" => "The token was revoked. It and its sign-ins are no longer valid.".to_owned(),
+        _ => return None,
+    })
+}
+
+/// A processor and a session.
+#[derive(Deserialize)]
+pub(super) struct SessionForm {
+    processor: String,
+    session: String,
+}
+
+/// Marks a session for the next run to process again.
+pub(super) async fn reprocess(
+    State(state): Dashboard,
+    Extension(visitor): Extension<Visitor>,
+    Form(form): Form<SessionForm>,
+) -> Result<Response, ApiError> {
+    let query = [("processor", &form.processor), ("session", &form.session)];
+    let path = address("/api/admin/reprocess", &query);
+    let _: ReprocessBody = call::post(&state.api, &visitor, &path, None::<&()>).await?;
+    Ok(Redirect::to(&sessions::link(&form.session)).into_response())
+}
+
+/// Releases a session from quarantine.
+pub(super) async fn release(
+    State(state): Dashboard,
+    Extension(visitor): Extension<Visitor>,
+    Form(form): Form<SessionForm>,
+) -> Result<Response, ApiError> {
+    let query = [("processor", &form.processor), ("session", &form.session)];
+    let path = address("/api/admin/quarantine/release", &query);
+    let _: ReleaseBody = call::post(&state.api, &visitor, &path, None::<&()>).await?;
+    Ok(Redirect::to("/operations?done=released").into_response())
+}
+
+/// A processor.
+#[derive(Deserialize)]
+pub(super) struct RunForm {
+    processor: String,
+}
+
+/// Starts a run. It goes on when the visitor leaves the page.
+pub(super) async fn run(
+    State(state): Dashboard,
+    Extension(visitor): Extension<Visitor>,
+    Form(form): Form<RunForm>,
+) -> Result<Response, ApiError> {
+    let path = address("/api/admin/run-session-processor", &[("processor", &form.processor)]);
+    let started = Arc::clone(&state);
+    let runner = visitor.clone();
+    let mut run = tokio::spawn(async move {
+        call::post::<(), crate::body::run::RunBody>(&started.api, &runner, &path, None).await
+    });
+    // A run that cannot start fails at once, and a short one has ended.
+    let outcome = tokio::time::timeout(std::time::Duration::from_millis(700), &mut run).await;
+    let message = match outcome {
+        Err(_) => return Ok(Redirect::to("/operations?done=run").into_response()),
+        Ok(Err(_)) => return Err(ApiError::new(ProblemClass::Internal, "the run ended without a result")),
+        Ok(Ok(Err(error))) => Err(error.detail),
+        Ok(Ok(Ok(run))) => Ok(format!(
+            "{}: {} sessions processed, {} failed.",
+            form.processor, run.details.processed, run.details.errors
+        )),
+    };
+    let view = View::of(&state, &visitor, &FilterQuery::default());
+    Ok(operations_page(&state, &visitor, &view, None, Some(message)).await?.into_response())
+}
+
+/// A new token. Empty fields have no value.
+#[derive(Deserialize)]
+pub(super) struct TokenForm {
+    role: String,
+    #[serde(default)]
+    user: String,
+    #[serde(default)]
+    label: String,
+}
+
+/// Creates a token and shows it once.
+pub(super) async fn create_token(
+    State(state): Dashboard,
+    Extension(visitor): Extension<Visitor>,
+    Form(form): Form<TokenForm>,
+) -> Result<Response, ApiError> {
+    let value = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let body = serde_json::json!({ "role": form.role, "user": value(&form.user), "label": value(&form.label) });
+    let created: Result<CreatedTokenBody, ApiError> =
+        call::post(&state.api, &visitor, "/api/admin/tokens", Some(&body)).await;
+    let (created, message) = match created {
+        Ok(created) => (Some(created), None),
+        Err(error) => (None, Some(Err(error.detail))),
+    };
+    let view = View::of(&state, &visitor, &FilterQuery::default());
+    Ok(operations_page(&state, &visitor, &view, created, message).await?.into_response())
+}
+
+/// The id of a token.
+#[derive(Deserialize)]
+pub(super) struct RevokeForm {
+    id: String,
+}
+
+/// Revokes a token.
+pub(super) async fn revoke_token(
+    State(state): Dashboard,
+    Extension(visitor): Extension<Visitor>,
+    Form(form): Form<RevokeForm>,
+) -> Result<Response, ApiError> {
+    let path = format!("/api/admin/tokens/{}", encode(&form.id));
+    let _: TokenBody = call::delete(&state.api, &visitor, &path).await?;
+    Ok(Redirect::to("/operations?done=revoked").into_response())
+}
+
+/// Approves or rejects an item. Scripts get the item as it is now, and other clients the list.
+pub(super) async fn decide(
+    State(state): Dashboard,
+    Extension(visitor): Extension<Visitor>,
+    Path((id, decision)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if !matches!(decision.as_str(), "approve" | "reject") {
+        return Err(ApiError::new(ProblemClass::NotFound, "unknown decision"));
+    }
+    let path = format!("/api/knowledge/{}/{decision}", encode(&id));
+    let details: KnowledgeDetailsBody = call::post(&state.api, &visitor, &path, None::<&()>).await?;
+    if !headers.contains_key("hx-request") {
+        return Ok(Redirect::to("/knowledge").into_response());
+    }
+    let view = View::of(&state, &visitor, &FilterQuery::default());
+    let item: Markup = knowledge::item(&details.item, &view.reader);
+    Ok(item.into_response())
+}

@@ -1,0 +1,166 @@
+//! Knowledge to review: items with their evidence, and the decisions on them.
+
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::filters::address;
+use super::format::{count, plain, time};
+use super::frame::{Reader, empty};
+use super::parts::pager;
+use super::session::multiline;
+use super::sessions::link;
+use crate::body::knowledge::{KnowledgeBody, KnowledgeDetailsBody, KnowledgeItemBody};
+
+/// What the address of the list contains.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct KnowledgeListQuery {
+    status: Option<String>,
+    domain: Option<String>,
+    text: Option<String>,
+    cursor: Option<String>,
+    tz: Option<String>,
+}
+
+const STATUSES: [(&str, &str); 4] = [
+    ("pending", "To review"),
+    ("approved", "Approved"),
+    ("rejected", "Rejected"),
+    ("all", "All"),
+];
+
+impl KnowledgeListQuery {
+    fn status(&self) -> &str {
+        self.status.as_deref().filter(|status| !status.is_empty()).unwrap_or("pending")
+    }
+
+    fn own(&self) -> Vec<(&'static str, &str)> {
+        [("domain", &self.domain), ("text", &self.text), ("tz", &self.tz)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref().filter(|value| !value.is_empty())?)))
+            .collect()
+    }
+
+    /// The request to the API.
+    pub(super) fn request(&self) -> String {
+        let mut parameters = self.own();
+        parameters.retain(|(name, _)| *name != "tz");
+        if self.status() != "all" {
+            parameters.push(("status", self.status()));
+        }
+        parameters.push(("limit", "25"));
+        parameters.extend(self.cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        address("/api/knowledge", &parameters)
+    }
+
+    fn link(&self, changes: &[(&'static str, &str)]) -> String {
+        let mut parameters = self.own();
+        parameters.push(("status", self.status()));
+        parameters.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+        parameters.extend_from_slice(changes);
+        address("/knowledge", &parameters)
+    }
+}
+
+pub(super) fn page(list: &KnowledgeBody, query: &KnowledgeListQuery, reader: &Reader) -> Markup {
+    let next = list.next.as_deref().map(|next| query.link(&[("cursor", next)]));
+    let first = query.cursor.as_ref().map(|_| query.link(&[]));
+    let can_decide = reader.role == "admin";
+    html! {
+        h1 { "Knowledge" }
+        p .lead { "What users corrected, confirmed and defined, with the words that show it. "
+            @if can_decide { "Keys: " kbd { "j" } " next, " kbd { "k" } " previous, " kbd { "a" } " approve, " kbd { "r" } " reject, " kbd { "e" } " evidence." }
+        }
+        form .filters method="get" action="/knowledge" data-filters role="search" aria-label="Filters" {
+            label { "Status" select name="status" { @for (value, name) in STATUSES {
+                option value=(value) selected[query.status() == value] { (name) }
+            } } }
+            label .grow { "Domain" input name="domain" value=(query.domain.as_deref().unwrap_or_default()) autocomplete="off"; }
+            label .grow { "Text" input type="search" name="text" value=(query.text.as_deref().unwrap_or_default()) autocomplete="off"; }
+            @if let Some(zone) = &query.tz { input type="hidden" name="tz" value=(zone); }
+            button .primary { "Apply" }
+        }
+        @if list.items.is_empty() {
+            section .panel { (empty(match query.status() {
+                "pending" => "Nothing to review. Items appear here when the processor “verification” finds what users correct, confirm or define.",
+                _ => "No item matches. Choose another status, or remove a filter.",
+            })) }
+        } @else {
+            ol .items data-keys="yes" aria-label="Items" { @for entry in &list.items { (item(entry, reader)) } }
+            (pager(first.as_deref(), next.as_deref()))
+        }
+    }
+}
+
+/// One item of the list.
+pub(super) fn item(item: &KnowledgeItemBody, reader: &Reader) -> Markup {
+    let path = format!("/knowledge/{}", crate::percent::encode(&item.id));
+    html! {
+        li .item data-item="yes" tabindex="0" aria-label=(plain(&item.title)) {
+            div .head {
+                h2 { (plain(&item.title)) }
+                p .links {
+                    span class=(status_class(&item.status)) { (plain(&item.status)) }
+                    @if let Some(domain) = &item.domain { span .tag { (plain(domain)) } }
+                    @if item.contradictions > 0 { span .tag .warning { (count(item.contradictions as i64)) " contradictions" } }
+                }
+            }
+            p { (plain(&item.content)) }
+            p .links {
+                span { "By " (plain(&item.source_user)) ", " (time(Some(&item.created_at))) }
+                span { (count(item.evidence_count as i64)) " quotes from " (count(item.users as i64)) (if item.users == 1 { " user" } else { " users" }) }
+                span { "Confidence " (format!("{:.2}", item.confidence)) }
+            }
+            div .actions {
+                @if reader.role == "admin" {
+                    @for (decision, label, key, status) in [("approve", "Approve", "a", "approved"), ("reject", "Reject", "r", "rejected")] {
+                        @if item.status != status {
+                            button hx-post=(format!("{path}/{decision}")) hx-target="closest li" hx-swap="outerHTML" data-key=(key)
+                                aria-label=(format!("{label}: {}", plain(&item.title))) { (label) }
+                        }
+                    }
+                }
+                details .evidence {
+                    summary data-key="e" hx-get=(path) hx-trigger="click once" hx-target="next .quotes" hx-swap="innerHTML" { "Evidence" }
+                    div .quotes { p .empty { "Loading…" } }
+                }
+            }
+        }
+    }
+}
+
+fn status_class(status: &str) -> &'static str {
+    match status {
+        "approved" => "tag ok",
+        "rejected" => "tag error",
+        _ => "tag",
+    }
+}
+
+/// The evidence of an item, with links to the lines of the transcripts.
+pub(super) fn evidence(details: &KnowledgeDetailsBody, reader: &Reader) -> Markup {
+    html! {
+        @for evidence in &details.evidence {
+            figure {
+                blockquote { (multiline(&evidence.quote)) }
+                figcaption .links {
+                    span { (plain(&evidence.user)) }
+                    span { (time(Some(&evidence.recorded_at))) }
+                    span { (plain(&evidence.detection_type)) " (" (plain(&evidence.detector)) ")" }
+                    @if reader.role == "admin" {
+                        a href=(format!("{}?line={}#L{}", link(&evidence.session), evidence.line, evidence.line)) { "Open the transcript at line " (evidence.line) }
+                    }
+                }
+            }
+        }
+        @if !details.related.is_empty() {
+            h3 { "Related items" }
+            ul { @for relation in &details.related { li {
+                strong { (match relation.kind.as_str() { "contradiction" => "Contradicts", "likely_duplicate" => "Similar to", other => other }) } " "
+                a href=(address("/knowledge", &[("status", "all"), ("text", relation.title.as_str())])) { (plain(&relation.title)) }
+                @if let Some(measure) = &relation.measure { " (" (plain(measure)) ")" }
+                @if let Some(explanation) = &relation.explanation { span .sub { (plain(explanation)) } }
+            } } }
+        }
+    }
+}

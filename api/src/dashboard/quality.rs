@@ -1,0 +1,152 @@
+//! Data quality: why figures are lower bounds, what is in no figure, and how far they differ from
+//! the agent's own totals.
+
+use maud::{Markup, html};
+use session_pipeline_pipeline::report::QualityReport;
+
+use super::filters::Filters;
+use super::format::{count, dollars, percent, plain, short_count, time};
+use super::frame::empty;
+use super::parts::data_links;
+use super::sessions::link;
+
+pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
+    let versions = &report.versions;
+    let messages: i64 = versions.iter().map(|version| version.messages).sum();
+    let open: i64 = versions.iter().map(|version| version.open_messages).sum();
+    let unpriced: i64 = versions.iter().map(|version| version.unpriced_messages).sum();
+    html! {
+        div {
+            h1 { "Data quality" }
+            p .lead { "How exact the figures are, over all time. A total is a lower bound if anything below is missing from it." }
+        }
+        dl .cards aria-label="Summary" {
+            (card("Without a final count", &percent(open, messages), &format!("{} of {} messages", count(open), count(messages))))
+            (card("Without a price", &percent(unpriced, messages), &format!("{} messages, {} models", count(unpriced), report.unpriced_models.len())))
+            (card("Runs without a transcript", &count(report.unrecorded_runs), &format!("{} tokens in no figure", short_count(report.unrecorded_tokens))))
+            (card("Unreadable lines", &count(report.lines.bad_lines + report.lines.skipped_lines), &format!("of {} lines", short_count(report.lines.lines))))
+            (card("Unknown lines", &count(report.lines.unknown_lines), &format!("of {} types", report.unknown_kinds.len())))
+        }
+        (data_links("/data/api/usage/quality"))
+        section .panel aria-labelledby="prices" {
+            h2 #prices { "Models without a price" }
+            @if report.unpriced_models.is_empty() { (empty("Every message has a price.")) } @else {
+                p { "Add their prices to the price file, or run " code { "session-pipeline prices update" } ". All figures follow at once, including those of the past." }
+                (table("Models without a price", &["Model"], &["Messages", "Tokens", "Sessions"], &["First", "Last"],
+                    report.unpriced_models.iter().map(|model| Row {
+                        texts: vec![html! { (model.model.as_deref().map_or_else(|| "(no model)".to_owned(), plain)) }],
+                        numbers: vec![count(model.messages), short_count(model.tokens), count(model.sessions)],
+                        times: vec![time(model.first_seen.as_deref()), time(model.last_seen.as_deref())],
+                    })))
+            }
+        }
+        section .panel aria-labelledby="versions" {
+            h2 #versions { "By version of the agent" }
+            @if versions.is_empty() { (empty("No messages yet.")) } @else {
+                p { "Some versions of an agent do not write the final output count of a response, so its output and cost are lower bounds." }
+                (table("Messages by version of the agent", &["Version"], &["Messages", "Without final count", "Without price", "Sessions"], &[],
+                    versions.iter().map(|version| Row {
+                        texts: vec![html! { (version.agent_version.as_deref().map_or_else(|| "not recorded".to_owned(), plain)) }],
+                        numbers: vec![
+                            count(version.messages),
+                            format!("{} ({})", count(version.open_messages), percent(version.open_messages, version.messages)),
+                            count(version.unpriced_messages),
+                            count(version.sessions),
+                        ],
+                        times: vec![],
+                    })))
+            }
+        }
+        section .panel aria-labelledby="kinds" {
+            h2 #kinds { "Unknown line types" }
+            @if report.unknown_kinds.is_empty() { (empty("Every line has a known type.")) } @else {
+                p { "A newer agent writes them. What they contain is in no figure. Update Session Pipeline, or report the type." }
+                (table("Unknown line types", &["Type"], &["Lines", "Sessions"], &["Since", "Last", "Agent version"],
+                    report.unknown_kinds.iter().map(|kind| Row {
+                        texts: vec![html! { code { (plain(&kind.kind)) } }],
+                        numbers: vec![count(kind.lines), count(kind.sessions)],
+                        times: vec![time(kind.first_seen.as_deref()), time(kind.last_seen.as_deref()),
+                            html! { (kind.agent_version.as_deref().map_or_else(|| "–".to_owned(), plain)) }],
+                    })))
+            }
+        }
+        section .panel aria-labelledby="lines" {
+            h2 #lines { "Unreadable lines" }
+            p { (count(report.lines.files)) " files with " (count(report.lines.lines)) " lines: "
+                (count(report.lines.bad_lines)) " are not valid JSON, " (count(report.lines.skipped_lines)) " are too long, and "
+                (count(report.lines.incomplete_files)) " files end within a line." }
+            @if !report.unread.is_empty() {
+                (table("Sessions with unreadable lines", &["Session"], &["Not JSON", "Too long"], &[],
+                    report.unread.iter().map(|unread| Row {
+                        texts: vec![session(Some(&unread.session), unread.title.as_deref(), &unread.session)],
+                        numbers: vec![count(unread.bad_lines), count(unread.skipped_lines)],
+                        times: vec![],
+                    })))
+            }
+        }
+        section .panel aria-labelledby="drift" {
+            h2 #drift { "Difference to the agent's own totals" }
+            @if report.sessions_with_agent_totals == 0 {
+                (empty("No transcript contains a total of the agent. Versions since 2.1.248 write one into interactive sessions."))
+            } @else {
+                p { (count(report.sessions_with_agent_totals as i64)) " sessions contain a total of the agent. "
+                    @if report.drift.is_empty() { "All of them equal ours." }
+                    @else { "The agent counts requests that are in no transcript, such as those for titles, so its figure is usually a little higher. The largest differences:" } }
+                @if !report.drift.is_empty() {
+                    (table("Sessions that differ", &["Session"], &["Our cost", "Agent's cost", "Difference", "Our output", "Agent's output"], &[],
+                        report.drift.iter().map(|drift| {
+                            let ours = drift.cost_usd.map(|cost| cost.dollars());
+                            let agent = drift.agent_cost_usd.dollars();
+                            Row {
+                                texts: vec![session(drift.session.as_deref(), drift.title.as_deref(), &drift.session_id)],
+                                numbers: vec![
+                                    ours.map_or_else(|| "no price".to_owned(), dollars),
+                                    dollars(agent),
+                                    dollars(agent - ours.unwrap_or(0.0)),
+                                    count(drift.output_tokens),
+                                    count(drift.agent_output_tokens),
+                                ],
+                                times: vec![],
+                            }
+                        })))
+                }
+            }
+        }
+        p .links { a href=(filters.link("/operations", &[])) { "Operations" } }
+    }
+}
+
+fn card(name: &str, value: &str, note: &str) -> Markup {
+    html! { div .card { dt { (name) } dd { div .value { (value) } div .change { (note) } } } }
+}
+
+fn session(key: Option<&str>, title: Option<&str>, id: &str) -> Markup {
+    let name = title.filter(|title| !title.trim().is_empty()).unwrap_or(id);
+    html! { @match key { Some(key) => a href=(link(key)) { (plain(name)) }, None => (plain(name)) } }
+}
+
+struct Row {
+    texts: Vec<Markup>,
+    numbers: Vec<String>,
+    times: Vec<Markup>,
+}
+
+fn table(caption: &str, texts: &[&str], numbers: &[&str], times: &[&str], rows: impl Iterator<Item = Row>) -> Markup {
+    html! {
+        div .scroll tabindex="0" role="region" aria-label=(caption) {
+            table .stack {
+                caption .visually-hidden { (caption) }
+                thead { tr {
+                    @for head in texts { th scope="col" { (head) } }
+                    @for head in numbers { th scope="col" .number { (head) } }
+                    @for head in times { th scope="col" { (head) } }
+                } }
+                tbody { @for row in rows { tr {
+                    @for text in &row.texts { th scope="row" .text { (text) } }
+                    @for (head, number) in numbers.iter().zip(&row.numbers) { td .number data-label=(head) { (number) } }
+                    @for (head, time) in times.iter().zip(&row.times) { td data-label=(head) { (time) } }
+                } } }
+            }
+        }
+    }
+}
