@@ -10,19 +10,20 @@ use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, ReportFilter, SkillsReport, ToolGrouping, UsageReport,
+    self, DayRange, PriceTable, ReportFilter, ReportScope, SkillsReport, ToolGrouping, UsageReport,
     WasteGrouping, WasteReport,
 };
 use session_pipeline_store::{Store, StoreError};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::ServiceState;
-use super::caller::Analyst;
+use super::caller::{CallerScope, Member};
 use super::local::LocalReport;
 use super::params::ValidQuery;
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::grouping::{GroupingParam, ToolGroupingParam, WasteGroupingParam};
 use crate::body::usage::UsageReportBody;
+use crate::problem::ProblemClass;
 
 /// Maximum value of `top`.
 const TOP_MAX: u32 = 1_000_000;
@@ -91,27 +92,66 @@ report_query!(UsageQuery {
     #[serde(default)]
     #[param(inline)]
     by: GroupingParam,
+    /// Whose sessions. Default: all that the caller can see. A member sees the totals of the team only
+    /// by day, week, month, hour, model, source or effort.
+    #[param(inline)]
+    scope: Option<ReportScopeParam>,
 });
 
-/// Returns tokens, cost and messages. Each message counts once over all files.
-#[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["analyst"])),
+/// Whose sessions a report includes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ReportScopeParam {
+    /// Those of the whole team.
+    Team,
+}
+
+impl UsageQuery {
+    /// Whose sessions a caller gets.
+    ///
+    /// # Errors
+    /// The report would contain names that the caller must not see.
+    fn scope(&self, member: &Member) -> Result<RequestedScope, ApiError> {
+        if self.scope.is_none() || member.scope == CallerScope::Everyone {
+            return Ok(RequestedScope::Visible);
+        }
+        if !self.by.is_anonymous() || self.user.is_some() || self.project.is_some() {
+            let detail = "a member can group the totals of the team only by day, week, month, hour, model, source or effort, and cannot filter them by user or project; omit `scope` for a report on your own sessions";
+            return Err(ApiError::new(ProblemClass::Forbidden, detail));
+        }
+        Ok(RequestedScope::Team)
+    }
+}
+
+/// Whose sessions a report includes, before the directories of the caller are known.
+#[derive(Clone, Copy)]
+enum RequestedScope {
+    /// All that the caller can see.
+    Visible,
+    /// Those of the whole team, without names.
+    Team,
+}
+
+/// Returns tokens, cost and messages. Each message counts once over all files. A member sees its own
+/// sessions.
+#[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["member"])),
     params(UsageQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
 pub(super) async fn usage(
     State(service): State<Arc<ServiceState>>,
-    analyst: Analyst,
+    member: Member,
     ValidQuery(query): ValidQuery<UsageQuery>,
 ) -> Result<Response, ApiError> {
+    let scope = query.scope(&member)?;
     let filter = query.filter()?;
     let Some(by) = query.by.of_messages() else {
-        return calls(&service, analyst, ToolGrouping::Tool, filter).await;
+        return calls(&service, member, ToolGrouping::Tool, filter).await;
     };
-    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::usage(store, prices, by, filter, clock)
-    };
-    respond(&service, analyst, read, move |now| {
-        UsageReport::<report::UsageTotals>::empty(by.key(), now)
-    })
-    .await
+    let read =
+        move |store: &Store, prices: &PriceTable, filter: ReportFilter, clock: &Arc<dyn Clock>| {
+            report::usage(store, prices, by, filter, clock)
+        };
+    let empty = move |now| UsageReport::<report::UsageTotals>::empty(by.key(), now);
+    respond(&service, member, scope, filter, read, empty).await
 }
 
 report_query!(ToolsQuery {
@@ -122,29 +162,36 @@ report_query!(ToolsQuery {
 });
 
 /// Returns calls of tools, their failures by class, and how long they took.
-#[utoipa::path(get, path = "/api/usage/tools", operation_id = "report_tools", tag = "usage", security(("bearer" = ["analyst"])),
+#[utoipa::path(get, path = "/api/usage/tools", operation_id = "report_tools", tag = "usage", security(("bearer" = ["member"])),
     params(ToolsQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
 pub(super) async fn tools(
     State(service): State<Arc<ServiceState>>,
-    analyst: Analyst,
+    member: Member,
     ValidQuery(query): ValidQuery<ToolsQuery>,
 ) -> Result<Response, ApiError> {
     let filter = query.filter()?;
-    calls(&service, analyst, query.by.into(), filter).await
+    calls(&service, member, query.by.into(), filter).await
 }
 
 async fn calls(
     service: &Arc<ServiceState>,
-    analyst: Analyst,
+    member: Member,
     by: ToolGrouping,
     filter: ReportFilter,
 ) -> Result<Response, ApiError> {
-    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::tools(store, prices, by, filter, clock)
-    };
-    respond(service, analyst, read, move |now| {
-        UsageReport::<report::ToolCalls>::empty(by.key(), now)
-    })
+    let read =
+        move |store: &Store, prices: &PriceTable, filter: ReportFilter, clock: &Arc<dyn Clock>| {
+            report::tools(store, prices, by, filter, clock)
+        };
+    let empty = move |now| UsageReport::<report::ToolCalls>::empty(by.key(), now);
+    respond(
+        service,
+        member,
+        RequestedScope::Visible,
+        filter,
+        read,
+        empty,
+    )
     .await
 }
 
@@ -152,18 +199,20 @@ report_query!(SkillsQuery {});
 
 /// Returns skills, slash commands and sub-agents: how often they were used, by which users, and
 /// since when.
-#[utoipa::path(get, path = "/api/usage/skills", operation_id = "report_skills", tag = "usage", security(("bearer" = ["analyst"])),
+#[utoipa::path(get, path = "/api/usage/skills", operation_id = "report_skills", tag = "usage", security(("bearer" = ["member"])),
     params(SkillsQuery), responses((status = 200, body = SkillsReport), AuthenticatedResponses))]
 pub(super) async fn skills(
     State(service): State<Arc<ServiceState>>,
-    analyst: Analyst,
+    member: Member,
     ValidQuery(query): ValidQuery<SkillsQuery>,
 ) -> Result<Response, ApiError> {
     let filter = query.filter()?;
-    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::skills(store, prices, &filter, clock)
-    };
-    respond(&service, analyst, read, SkillsReport::empty).await
+    let read =
+        move |store: &Store, prices: &PriceTable, filter: ReportFilter, clock: &Arc<dyn Clock>| {
+            report::skills(store, prices, &filter, clock)
+        };
+    let (scope, empty) = (RequestedScope::Visible, SkillsReport::empty);
+    respond(&service, member, scope, filter, read, empty).await
 }
 
 report_query!(WasteQuery {
@@ -174,39 +223,54 @@ report_query!(WasteQuery {
 });
 
 /// Returns tokens that sessions could have saved, by kind, with their cost.
-#[utoipa::path(get, path = "/api/usage/waste", operation_id = "report_waste", tag = "usage", security(("bearer" = ["analyst"])),
+#[utoipa::path(get, path = "/api/usage/waste", operation_id = "report_waste", tag = "usage", security(("bearer" = ["member"])),
     params(WasteQuery), responses((status = 200, body = WasteReport), AuthenticatedResponses))]
 pub(super) async fn waste(
     State(service): State<Arc<ServiceState>>,
-    analyst: Analyst,
+    member: Member,
     ValidQuery(query): ValidQuery<WasteQuery>,
 ) -> Result<Response, ApiError> {
     let filter = query.filter()?;
     let by = WasteGrouping::from(query.by);
-    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::waste(store, prices, by, &filter, clock)
-    };
-    respond(&service, analyst, read, WasteReport::empty).await
+    let read =
+        move |store: &Store, prices: &PriceTable, filter: ReportFilter, clock: &Arc<dyn Clock>| {
+            report::waste(store, prices, by, &filter, clock)
+        };
+    let (scope, empty) = (RequestedScope::Visible, WasteReport::empty);
+    respond(&service, member, scope, filter, read, empty).await
 }
 
 /// Reads a report and returns it as JSON. If nothing was processed yet, returns an empty one.
 async fn respond<R: Serialize>(
     service: &Arc<ServiceState>,
-    analyst: Analyst,
-    read: impl FnOnce(&Store, &PriceTable, &Arc<dyn Clock>) -> Result<Option<R>, StoreError>
+    member: Member,
+    requested: RequestedScope,
+    filter: ReportFilter,
+    read: impl FnOnce(
+        &Store,
+        &PriceTable,
+        ReportFilter,
+        &Arc<dyn Clock>,
+    ) -> Result<Option<R>, StoreError>
     + Send
     + 'static,
     empty: impl FnOnce(UtcMicros) -> R + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let local = analyst.local;
-    let body = service.read(analyst.role, move |service| {
+    let Member { role, scope, local } = member;
+    let body = service.read(role, move |service| {
+        let scope = match (scope.directories(service)?, requested) {
+            (None, _) => ReportScope::Everyone,
+            (Some(own), RequestedScope::Visible) => ReportScope::Own(own),
+            (Some(own), RequestedScope::Team) => ReportScope::Team(own),
+        };
+        let filter = ReportFilter { scope, ..filter };
         let prices = PriceTable::load(service.config())?;
         let clock = service.clock();
         let now = clock.now();
         let report = service.store().map(|store| -> Result<Option<R>, ApiError> {
             let registry = service.registry();
             registry.upgrade_usage(service.config(), store, now)?;
-            Ok(read(store, &prices, clock)?)
+            Ok(read(store, &prices, filter, clock)?)
         });
         let report = report.transpose()?.flatten().unwrap_or_else(|| {
             if let Some(local) = &local {

@@ -2,6 +2,7 @@
 
 mod drift;
 mod kinds;
+mod names;
 mod runs;
 pub mod sessions;
 
@@ -20,8 +21,8 @@ use crate::report::rollups::{bucket_middle, fingerprint, is_current, update, upd
 use crate::report::views::{register, sums};
 use crate::report::zone::local_time;
 use crate::report::{
-    DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ToolCalls, ToolGrouping,
-    UsageReport, UsageTotals,
+    DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ReportScope, ToolCalls,
+    ToolGrouping, UsageReport, UsageTotals,
 };
 
 /// Maximum number of updates per report before commits are blocked during the next one.
@@ -44,11 +45,13 @@ pub fn usage(
     };
     let connection = &snapshot.connection;
     let key = Key::of(by, &snapshot.local_time("quarter", &filter.zone)?);
+    let key = key.in_scope(by, &filter.scope);
     let conditions = Conditions::of(&filter);
     let mut report = UsageReport::empty(by.key(), snapshot.as_of);
     let sql = totals_sql(&key, &conditions, filter.top);
+    let parameters = [&key.parameters[..], &conditions.parameters].concat();
     let mut row_count = 0;
-    for (place, row) in read(connection, &sql, &conditions.parameters, totals)? {
+    for (place, row) in read(connection, &sql, &parameters, totals)? {
         match place {
             RowPlace::Total(rows) => (row_count, report.totals) = (rows, row.totals),
             RowPlace::Group => report.rows.push(row),
@@ -59,10 +62,11 @@ pub fn usage(
     // The agent's totals are about whole sessions.
     let has_whole_sessions = filter.days == DayRange::default() && filter.model.is_none();
     if by == ReportGrouping::Session && has_whole_sessions {
-        drift::add_agent_totals(connection, &mut report)?;
+        drift::add_agent_totals(connection, &mut report, &filter.scope)?;
     }
-    report.unknown_kinds = kinds::unknown_kinds(connection)?;
-    report.outdated_sessions = outdated_sessions(connection)?;
+    report.unknown_kinds = kinds::unknown_kinds(connection, &filter.scope)?;
+    report.outdated_sessions = outdated_sessions(connection, &filter.scope)?;
+    names::keep_own_models(connection, &mut report, &filter.scope)?;
     Ok(Some(report))
 }
 
@@ -102,13 +106,16 @@ pub fn tools(
 
 /// The number of sessions that cannot be processed again because their files are gone, and which an
 /// earlier version of `usage` processed.
-fn outdated_sessions(connection: &Connection) -> Result<u64, StoreError> {
-    let sql = "SELECT count(*) FROM usage.sessions
+fn outdated_sessions(connection: &Connection, scope: &ReportScope) -> Result<u64, StoreError> {
+    let (is_named, directories) = names::condition("sessions.session_file", scope);
+    let sql = format!(
+        "SELECT count(*) FROM usage.sessions
         JOIN main.session_processor_state AS state
             ON state.session_seq = sessions.session_seq AND state.processor_name = 'usage'
         WHERE state.missing_since IS NOT NULL
-            AND processor_version < (SELECT max(processor_version) FROM usage.sessions)";
-    let count = connection.query_row(sql, [], |row| row.get(0));
+            AND processor_version < (SELECT max(processor_version) FROM usage.sessions) AND {is_named}"
+    );
+    let count = connection.query_row(&sql, params_from_iter(directories), |row| row.get(0));
     count.map_err(StoreError::database("run the report"))
 }
 
@@ -142,6 +149,7 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         column: column.to_owned(),
         text: "key".to_owned(),
         join: "",
+        parameters: Vec::new(),
     };
     format!(
         "WITH chosen AS (
@@ -223,6 +231,8 @@ pub(super) struct Key {
     text: String,
     /// SQL for the tables that the column needs.
     join: &'static str,
+    /// The values of the placeholders in `column`.
+    parameters: Vec<Value>,
 }
 
 /// The current name of the user of a row.
@@ -232,21 +242,25 @@ pub(super) const USERS: &str = "LEFT JOIN usage.directories USING (directory)";
 
 /// The types of sub-agents from the calls that started them. A sub-agent's own file does not
 /// contain its type.
+/// A user's transcripts cannot name the sub-agents of another user.
 const AGENT_TYPES: &str = "LEFT JOIN (
-    SELECT agent_id, min(agent_type) AS started_type FROM usage.agent_runs
-    WHERE agent_id IS NOT NULL AND agent_type IS NOT NULL GROUP BY agent_id
-) USING (agent_id)";
+    SELECT agent_id, split_part(session_file, '/', 1) AS directory, min(agent_type) AS started_type
+    FROM usage.agent_runs WHERE agent_id IS NOT NULL AND agent_type IS NOT NULL GROUP BY ALL
+) USING (agent_id, directory)";
 
 /// The pull requests of messages in files without a link, such as those of sub-agents: the one that
-/// the session linked next, or else the last one, like in a file with links.
+/// the session linked next, or else the last one, like in a file with links. A user's transcripts
+/// cannot link the sessions of another user.
 const PULL_REQUESTS: &str = "ASOF LEFT JOIN (
-    SELECT session_id AS linked_session, quarter AS linked_at, min(pull_request) AS next_pull_request
+    SELECT session_id AS linked_session, directory AS linked_directory, quarter AS linked_at,
+        min(pull_request) AS next_pull_request
     FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
-) ON session_id = linked_session AND quarter <= linked_at
+) ON session_id = linked_session AND directory = linked_directory AND quarter <= linked_at
 LEFT JOIN (
-    SELECT session_id AS last_session, arg_max(pull_request, quarter) AS last_pull_request
+    SELECT session_id AS last_session, directory AS last_directory,
+        arg_max(pull_request, quarter) AS last_pull_request
     FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
-) ON session_id = last_session";
+) ON session_id = last_session AND directory = last_directory";
 
 impl Key {
     /// `local` is SQL for the local time of a row.
@@ -293,6 +307,24 @@ impl Key {
             column,
             text: text.to_owned(),
             join,
+            parameters: Vec::new(),
+        }
+    }
+
+    /// The key without names that the scope excludes. In a report on the team, models without a
+    /// price have no name, unless the scope can name them.
+    fn in_scope(self, by: ReportGrouping, scope: &ReportScope) -> Self {
+        let ReportScope::Team(directories) = scope else {
+            return self;
+        };
+        if by != ReportGrouping::Model {
+            return self;
+        }
+        let (column, parameters) = names::model(directories);
+        Self {
+            column,
+            parameters,
+            ..self
         }
     }
 }
@@ -306,11 +338,11 @@ pub(super) struct Conditions {
 
 impl Conditions {
     pub(super) fn of(filter: &ReportFilter) -> Self {
-        let mut conditions = vec!["true"];
+        let mut conditions = vec!["true".to_owned()];
         let mut parameters = Vec::new();
         let mut bound = |condition, day: Option<Date>| {
             let Some(day) = day else { return };
-            conditions.push(condition);
+            conditions.push(String::from(condition));
             let start = day.to_zoned_datetime(filter.zone.clone());
             // The last day begins after the last instant in some zones.
             let start = start.map_or(i64::MAX, |start| start.timestamp().as_microsecond());
@@ -321,7 +353,7 @@ impl Conditions {
         let end = until.map(|day| day.date().tomorrow().unwrap_or(Date::MAX));
         bound("epoch_us(quarter) < ?", end);
         if let Some(user) = &filter.user {
-            conditions.push("? IN (coalesce(directories.email, directory), directory)");
+            conditions.push("? IN (coalesce(directories.email, directory), directory)".to_owned());
             parameters.push(Value::Text(user.clone()));
         }
         if let Some(project) = &filter.project {
@@ -329,13 +361,24 @@ impl Conditions {
             let trimmed = project.trim_end_matches(separators);
             let project = if trimmed.is_empty() { project } else { trimmed };
             conditions.push(
-                "(project = ? OR ends_with(project, '/' || ?) OR ends_with(project, '\\' || ?))",
+                "(project = ? OR ends_with(project, '/' || ?) OR ends_with(project, '\\' || ?))"
+                    .to_owned(),
             );
             parameters.extend([project; 3].map(|text| Value::Text(text.to_owned())));
         }
         if let Some(model) = &filter.model {
-            conditions.push("model = ?");
+            let (column, own) = match &filter.scope {
+                ReportScope::Team(directories) => names::model(directories),
+                ReportScope::Everyone | ReportScope::Own(_) => ("model".to_owned(), Vec::new()),
+            };
+            conditions.push(format!("{column} = ?"));
+            parameters.extend(own);
             parameters.push(Value::Text(model.clone()));
+        }
+        if let ReportScope::Own(directories) = &filter.scope {
+            let (is_own, own) = names::is_one_of("directory", directories);
+            conditions.push(is_own);
+            parameters.extend(own);
         }
         Self {
             sql: conditions.join(" AND "),

@@ -11,8 +11,8 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::{Actor, NewToken, Role, Store, StoreError, Token, TokenRecord};
 
 use crate::token::{
-    AuthenticatedCaller, CreatedToken, Randomness, SchedulerSecret, TokenError, TokenRejection,
-    create_key, digest, hex, is_same, revoke,
+    AuthenticatedCaller, CreatedToken, Credential, Randomness, SchedulerSecret, TokenError,
+    TokenRejection, create_key, digest, hex, is_same, revoke,
 };
 
 /// How often the last use of a token is written to the database.
@@ -134,34 +134,27 @@ impl Keyring {
         if is_scheduler {
             return Ok(AuthenticatedCaller {
                 role: Role::Admin,
-                token_id: None,
+                credential: Credential::SchedulerSecret,
                 user_id: None,
                 email: None,
                 is_use_due: false,
             });
         }
-        let TokenRecord {
-            token,
-            is_user_active,
-            ..
-        } = key.ok_or(TokenRejection::Unknown)?;
-        if token.revoked_at.is_some() {
-            return Err(TokenRejection::Revoked);
-        }
-        if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Err(TokenRejection::Expired);
-        }
-        if !is_user_active {
-            return Err(TokenRejection::Deactivated);
-        }
-        let is_recent = |used: UtcMicros| now < used.plus(USE_RECORDED_EVERY) && used <= now;
-        Ok(AuthenticatedCaller {
-            role: token.role,
-            token_id: Some(token.id.clone()),
-            user_id: token.user_id.clone(),
-            email: token.email.clone(),
-            is_use_due: !token.last_used_at.is_some_and(is_recent),
-        })
+        caller_of(key.ok_or(TokenRejection::Unknown)?, now)
+    }
+
+    /// The caller of a token by its id.
+    ///
+    /// # Errors
+    /// If the token is not valid.
+    fn caller_by_id(
+        &self,
+        id: &str,
+        now: UtcMicros,
+    ) -> Result<AuthenticatedCaller, TokenRejection> {
+        let keys = self.read();
+        let key = keys.iter().find(|key| key.token.id == id);
+        caller_of(key.ok_or(TokenRejection::Unknown)?, now)
     }
 
     /// Checks again that a caller is still authorized, for long requests.
@@ -173,17 +166,10 @@ impl Keyring {
         caller: &AuthenticatedCaller,
         now: UtcMicros,
     ) -> Result<(), TokenRejection> {
-        let Some(id) = &caller.token_id else {
+        let Some(id) = caller.token_id() else {
             return Ok(());
         };
-        let keys = self.read();
-        let key = keys.iter().find(|key| key.token.id == *id);
-        let token = &key.ok_or(TokenRejection::Unknown)?.token;
-        match (token.revoked_at, token.expires_at) {
-            (Some(_), _) => Err(TokenRejection::Revoked),
-            (None, Some(expires_at)) if expires_at <= now => Err(TokenRejection::Expired),
-            _ => Ok(()),
-        }
+        self.caller_by_id(id, now).map(|_| ())
     }
 
     /// Stores the time of the last use of a token.
@@ -208,6 +194,32 @@ impl Keyring {
     fn write(&self) -> RwLockWriteGuard<'_, Vec<TokenRecord>> {
         self.keys.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The caller of a token, if the token is valid.
+fn caller_of(key: &TokenRecord, now: UtcMicros) -> Result<AuthenticatedCaller, TokenRejection> {
+    let TokenRecord {
+        token,
+        is_user_active,
+        ..
+    } = key;
+    if token.revoked_at.is_some() {
+        return Err(TokenRejection::Revoked);
+    }
+    if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(TokenRejection::Expired);
+    }
+    if !is_user_active {
+        return Err(TokenRejection::Deactivated);
+    }
+    let is_recent = |used: UtcMicros| now < used.plus(USE_RECORDED_EVERY) && used <= now;
+    Ok(AuthenticatedCaller {
+        role: token.role,
+        credential: Credential::Token(token.id.clone()),
+        user_id: token.user_id.clone(),
+        email: token.email.clone(),
+        is_use_due: !token.last_used_at.is_some_and(is_recent),
+    })
 }
 
 impl std::fmt::Debug for Keyring {
