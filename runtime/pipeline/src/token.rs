@@ -5,6 +5,7 @@
 //! only the server changes them.
 
 mod keyring;
+mod sign_ins;
 
 use std::io;
 
@@ -15,6 +16,7 @@ use session_pipeline_store::{
 use sha2::{Digest, Sha256};
 
 pub use keyring::Keyring;
+pub use sign_ins::{CreatedSignIn, SIGN_IN_IDLE_MAX, SIGN_INS_PER_TOKEN_MAX, SignInError};
 
 /// A shorter shared secret is probably a mistake and is rejected.
 pub const SCHEDULER_SECRET_CHARS_MIN: usize = 32;

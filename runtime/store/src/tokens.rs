@@ -7,6 +7,7 @@ use session_pipeline_host::clock::UtcMicros;
 use crate::audit::{Actor, AuditEntry, write_audit};
 use crate::counters::raise_counter;
 use crate::error::StoreError;
+use crate::sign_ins::remove_sign_ins_of_token;
 use crate::sql::{maybe_timestamp, timestamp};
 use crate::store::Store;
 use crate::transaction::in_transaction;
@@ -203,6 +204,7 @@ impl Store {
                         params![timestamp(now), id],
                     )
                     .map_err(StoreError::database("revoke a token"))?;
+                remove_sign_ins_of_token(connection, &id)?;
                 token.revoked_at = Some(now);
                 write_audit(connection, &audit_entry("token.revoke", &token, actor, now))?;
                 Ok(Some(token))

@@ -8,8 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::{Actor, NewToken, Role, Store, StoreError, Token, TokenRecord};
+use session_pipeline_store::{Actor, NewToken, Role, Store, StoreError, Token, TokenRecord, User};
 
+use crate::token::sign_ins::SignIns;
 use crate::token::{
     AuthenticatedCaller, CreatedToken, Credential, Randomness, SchedulerSecret, TokenError,
     TokenRejection, create_key, digest, hex, is_same, revoke,
@@ -25,6 +26,9 @@ pub struct Keyring {
     /// applies changes in commit order.
     changes: Mutex<()>,
     keys: RwLock<Vec<TokenRecord>>,
+    /// The users, for callers that a proxy signed in.
+    users: RwLock<Vec<User>>,
+    pub(super) sign_ins: SignIns,
 }
 
 impl Keyring {
@@ -37,6 +41,8 @@ impl Keyring {
             scheduler,
             changes: Mutex::new(()),
             keys: RwLock::new(store.token_records()?),
+            users: RwLock::new(store.users()?),
+            sign_ins: SignIns::new(store.sign_ins()?),
         })
     }
 
@@ -77,6 +83,19 @@ impl Keyring {
         let (key, text) = create_key(store, new, randomness, actor, now, tell)?;
         let token = key.token.clone();
         self.write().push(key);
+        if let (Some(id), Some(email)) = (&token.user_id, &token.email) {
+            let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
+            if users.iter().all(|user| user.id != *id) {
+                users.push(User {
+                    id: id.clone(),
+                    email: email.clone(),
+                    name: None,
+                    is_active: true,
+                    created_at: now,
+                    updated_at: now,
+                });
+            }
+        }
         Ok(CreatedToken { token, text })
     }
 
@@ -102,6 +121,7 @@ impl Keyring {
         if let Some(key) = self.write().iter_mut().find(|key| key.token.id == id) {
             key.token.revoked_at = revoked.revoked_at;
         }
+        self.sign_ins.remove_of_token(id);
         Ok(revoked)
     }
 
@@ -147,7 +167,7 @@ impl Keyring {
     ///
     /// # Errors
     /// If the token is not valid.
-    fn caller_by_id(
+    pub(super) fn caller_by_id(
         &self,
         id: &str,
         now: UtcMicros,
@@ -155,6 +175,33 @@ impl Keyring {
         let keys = self.read();
         let key = keys.iter().find(|key| key.token.id == id);
         caller_of(key.ok_or(TokenRejection::Unknown)?, now)
+    }
+
+    /// The caller that a trusted proxy signed in, by the e-mail address. A caller whose address
+    /// belongs to no user has no sessions of its own. Never waits for the database.
+    ///
+    /// # Errors
+    /// If the user is deactivated.
+    pub fn caller_of_proxy(
+        &self,
+        email: &str,
+        role: Role,
+    ) -> Result<AuthenticatedCaller, TokenRejection> {
+        let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+        let user = users
+            .iter()
+            .filter(|user| user.email.eq_ignore_ascii_case(email))
+            .min_by_key(|user| (user.email != email, &user.id));
+        if user.is_some_and(|user| !user.is_active) {
+            return Err(TokenRejection::Deactivated);
+        }
+        Ok(AuthenticatedCaller {
+            role,
+            credential: Credential::Proxy,
+            user_id: user.map(|user| user.id.clone()),
+            email: Some(user.map_or(email, |user| &user.email).to_owned()),
+            is_use_due: false,
+        })
     }
 
     /// Checks again that a caller is still authorized, for long requests.
@@ -183,7 +230,7 @@ impl Keyring {
         store.record_token_use(id, now)
     }
 
-    fn order(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn order(&self) -> MutexGuard<'_, ()> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
