@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use session_pipeline::dashboard::Dashboard;
 use session_pipeline::http::{HttpLimits, Server, ServiceState};
 use session_pipeline_harness::DataDir;
 use session_pipeline_host::model::LanguageModel;
@@ -174,7 +175,7 @@ impl TestServer {
         let secret = SchedulerSecret::parse(Some(SECRET)).unwrap();
         let service =
             ServiceState::new(Arc::clone(&pipeline), secret, Box::new(randomness), limits);
-        let mut service = service.unwrap();
+        let mut service = service.unwrap().with_frontend(Dashboard);
         if let Some(scheduler) = &scheduler {
             service = service.with_scheduler(scheduler.watch());
         }
@@ -231,6 +232,19 @@ impl TestServer {
         }
     }
 
+    /// Sends any request, and returns the response without following redirects.
+    pub fn run(&self, request: Request<Vec<u8>>) -> ureq::http::Response<ureq::Body> {
+        let place = format!("{} {}", request.method(), request.uri());
+        let request = self
+            .agent
+            .configure_request(request)
+            .max_redirects(0)
+            .build();
+        self.agent
+            .run(request)
+            .unwrap_or_else(|error| panic!("{place}: {error}"))
+    }
+
     /// Creates a token.
     pub fn token(&self, role: &str, email: &str) -> String {
         let body = serde_json::json!({ "role": role, "user": email });
@@ -275,7 +289,7 @@ impl Drop for TestServer {
 }
 
 /// The operations of the served OpenAPI document, by method and path.
-fn operations(server: &TestServer) -> BTreeMap<String, Value> {
+pub fn operations(server: &TestServer) -> BTreeMap<String, Value> {
     let document = server.send("GET", "/api/openapi.json", "", "", &[]).json();
     let mut operations = BTreeMap::new();
     for (path, item) in document["paths"].as_object().unwrap() {

@@ -73,7 +73,7 @@ impl AnyRole {
 
 /// The result of [`identify`]. The error is the detail of a 401 response.
 #[derive(Clone, Debug)]
-pub(super) struct CallerIdentity(pub(super) Result<AuthenticatedCaller, String>);
+pub(crate) struct CallerIdentity(pub(crate) Result<AuthenticatedCaller, String>);
 
 /// Identifies the caller by the headers, before the body is read.
 ///
@@ -98,7 +98,7 @@ const HOPS_MAX: usize = 32;
 /// The address of the client. Each proxy appends the address of its client to `X-Forwarded-For`, so
 /// the list is read from its end, as long as the addresses belong to trusted proxies. Earlier
 /// entries are controlled by the client.
-pub(super) fn client_address(
+pub(crate) fn client_address(
     headers: &HeaderMap,
     extensions: &Extensions,
     service: &ServiceState,

@@ -59,7 +59,7 @@ impl ServiceState {
     }
 
     /// Runs a token request in the lane of tokens. Other requests do not delay it.
-    pub(super) async fn run_token_request<T: Send + 'static>(
+    pub(crate) async fn run_token_request<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
