@@ -140,6 +140,13 @@ CREATE TABLE session_waits (
     since TIMESTAMP NOT NULL
 );
 
+CREATE TABLE sign_ins (
+    sha256 VARCHAR NOT NULL,
+    token_id VARCHAR NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    last_used_at TIMESTAMP NOT NULL
+);
+
 CREATE TABLE tokens (
     id VARCHAR NOT NULL,
     user_id VARCHAR,

@@ -53,14 +53,26 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use lanes::Lanes;
-use problem::ApiError;
 
 use crate::problem::ProblemClass;
 
+pub(crate) use caller::{CallerIdentity, client_address};
+pub(crate) use connections::Connection;
+pub(crate) use denials::{HiddenDenial, RecognizedCaller, audit_failures};
 pub use limits::HttpLimits;
 pub(crate) use local::{Listener, LocalCaller, LocalReport, local_router};
+pub(crate) use problem::ApiError;
 pub use server::{ServeError, Server, Shutdown};
 pub(crate) use source::{HandlerSource, ReadOnlyDataDir};
+
+/// Pages for people, which a server has next to the API. They are clients of the API.
+pub trait Frontend: Send + Sync {
+    /// The routes of the pages. `api` is the API for calls in this process.
+    fn routes(&self, service: Arc<ServiceState>, api: Router) -> Router;
+
+    /// Wraps all routes of the server, including those of the API.
+    fn wrap(&self, routes: Router) -> Router;
+}
 
 /// The state that all handlers share.
 pub struct ServiceState {
@@ -80,6 +92,7 @@ pub struct ServiceState {
     schema: SchemaCache,
     survey: SurveyCache,
     scheduler: Option<SchedulerHandle>,
+    frontend: Option<Box<dyn Frontend>>,
     /// Set once the cadences of the processors are loaded.
     has_cadences: OnceLock<()>,
     /// Why the process must exit. `None`: it can continue.
@@ -130,6 +143,7 @@ impl ServiceState {
             schema: SchemaCache::default(),
             survey: SurveyCache::default(),
             scheduler: None,
+            frontend: None,
             has_cadences: OnceLock::new(),
             fatal_error: watch::Sender::default(),
             randomness,
@@ -142,6 +156,23 @@ impl ServiceState {
     pub fn with_scheduler(mut self, scheduler: SchedulerHandle) -> Self {
         self.scheduler = Some(scheduler);
         self
+    }
+
+    /// Adds pages for people.
+    #[must_use]
+    pub fn with_frontend(mut self, frontend: impl Frontend + 'static) -> Self {
+        self.frontend = Some(Box::new(frontend));
+        self
+    }
+
+    /// The tokens and sign-ins. `None`: the callers are in this process.
+    pub(crate) fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_ref()
+    }
+
+    /// The source of randomness.
+    pub(crate) fn randomness(&self) -> &dyn Randomness {
+        self.randomness.as_ref()
     }
 
     /// The cadence of each processor. The first call loads all processors, which can take seconds.
@@ -200,8 +231,14 @@ impl std::fmt::Debug for ServiceState {
 fn router(service: Arc<ServiceState>) -> Router {
     let (routes, _) = routes_with_document();
     let audit = middleware::from_fn_with_state(Arc::clone(&service), denials::audit_failures);
-    let routes = routes.layer(audit);
-    guard::with_checks(routes.with_state(Arc::clone(&service)), service)
+    let routes = routes.layer(audit).with_state(Arc::clone(&service));
+    let Some(frontend) = &service.frontend else {
+        return guard::with_checks(routes, service);
+    };
+    let api = guard::for_calls_in_process(routes.clone(), Arc::clone(&service));
+    let pages = frontend.routes(Arc::clone(&service), api);
+    let all = guard::with_checks(routes.merge(pages), Arc::clone(&service));
+    frontend.wrap(all)
 }
 
 /// The routes and their OpenAPI document, both generated from the handlers.

@@ -242,7 +242,9 @@ impl Classify for QuarantineError {
 impl Classify for TokenError {
     fn class(&self) -> ProblemClass {
         match self {
-            Self::Email(_) | Self::Label | Self::Expired(_) => ProblemClass::InvalidParameter,
+            Self::Email(_) | Self::Label | Self::MemberWithoutUser | Self::Expired(_) => {
+                ProblemClass::InvalidParameter
+            }
             Self::Unknown(_) => ProblemClass::NotFound,
             Self::Randomness(_) => ProblemClass::Internal,
             Self::Store(error) => error.class(),

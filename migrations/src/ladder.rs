@@ -125,6 +125,11 @@ pub const LADDER: &[Step] = &[
         name: "session-waits",
         statements: &[sql!("0037-session-waits/01-session-waits.sql")],
     },
+    Step {
+        number: 38,
+        name: "sign-ins",
+        statements: &[sql!("0038-sign-ins/01-sign-ins.sql")],
+    },
     // Add new steps here. Never insert a step between others, and never change a released step.
 ];
 

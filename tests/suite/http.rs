@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use session_pipeline::dashboard::Dashboard;
 use session_pipeline::http::{HttpLimits, Server, ServiceState};
 use session_pipeline_harness::DataDir;
 use session_pipeline_host::model::LanguageModel;
@@ -174,7 +175,7 @@ impl TestServer {
         let secret = SchedulerSecret::parse(Some(SECRET)).unwrap();
         let service =
             ServiceState::new(Arc::clone(&pipeline), secret, Box::new(randomness), limits);
-        let mut service = service.unwrap();
+        let mut service = service.unwrap().with_frontend(Dashboard);
         if let Some(scheduler) = &scheduler {
             service = service.with_scheduler(scheduler.watch());
         }
@@ -231,6 +232,29 @@ impl TestServer {
         }
     }
 
+    /// Sends any request, and returns the response without following redirects.
+    pub fn run(&self, request: Request<Vec<u8>>) -> ureq::http::Response<ureq::Body> {
+        let place = format!("{} {}", request.method(), request.uri());
+        let request = self
+            .agent
+            .configure_request(request)
+            .max_redirects(0)
+            .build();
+        self.agent
+            .run(request)
+            .unwrap_or_else(|error| panic!("{place}: {error}"))
+    }
+
+    /// Creates a token.
+    pub fn token(&self, role: &str, email: &str) -> String {
+        let body = serde_json::json!({ "role": role, "user": email });
+        let created = self.post_json("/api/admin/tokens", &body);
+        created.json()["token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{created:?}"))
+            .to_owned()
+    }
+
     pub fn get(&self, path: &str) -> HttpResponse {
         self.send("GET", path, &self.admin, "", &[])
     }
@@ -265,7 +289,7 @@ impl Drop for TestServer {
 }
 
 /// The operations of the served OpenAPI document, by method and path.
-fn operations(server: &TestServer) -> BTreeMap<String, Value> {
+pub fn operations(server: &TestServer) -> BTreeMap<String, Value> {
     let document = server.send("GET", "/api/openapi.json", "", "", &[]).json();
     let mut operations = BTreeMap::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -287,20 +311,20 @@ const ROLES: &[(&str, &str)] = &[
     ("GET /api/admin/runs", "admin"),
     ("GET /api/admin/runs/{id}", "admin"),
     ("GET /api/admin/scheduler", "admin"),
-    ("GET /api/admin/sessions", "admin"),
+    ("GET /api/admin/sessions", "member"),
     ("GET /api/admin/tokens", "admin"),
     ("GET /api/admin/usage/export", "admin"),
     ("GET /api/admin/usage/summary", "admin"),
     ("GET /api/health", "open"),
-    ("GET /api/health/detailed", "any"),
+    ("GET /api/health/detailed", "analyst"),
     ("GET /api/knowledge", "analyst"),
     ("GET /api/knowledge/{id}", "analyst"),
     ("GET /api/openapi.json", "open"),
     ("GET /api/usage/prices", "analyst"),
-    ("GET /api/usage/skills", "analyst"),
-    ("GET /api/usage/summary", "analyst"),
-    ("GET /api/usage/tools", "analyst"),
-    ("GET /api/usage/waste", "analyst"),
+    ("GET /api/usage/skills", "member"),
+    ("GET /api/usage/summary", "member"),
+    ("GET /api/usage/tools", "member"),
+    ("GET /api/usage/waste", "member"),
     ("GET /api/version", "open"),
     ("POST /api/admin/health/acknowledge", "admin"),
     ("POST /api/admin/prices/update", "admin"),
@@ -319,6 +343,7 @@ const ROLES: &[(&str, &str)] = &[
 fn every_route_accepts_only_its_documented_roles() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
+    let member = server.token("member", "mia@example.com");
     let operations = operations(&server);
     let served: Vec<&str> = operations.keys().map(String::as_str).collect();
     let expected: Vec<&str> = ROLES.iter().map(|(name, _)| *name).collect();
@@ -338,6 +363,7 @@ fn every_route_accepts_only_its_documented_roles() {
         for (caller, token) in [
             ("no token", ""),
             ("an unknown token", "sp_made-up"),
+            ("member", member.as_str()),
             ("analyst", server.analyst.as_str()),
             ("admin", server.admin.as_str()),
             ("scheduler", SECRET),
@@ -346,7 +372,7 @@ fn every_route_accepts_only_its_documented_roles() {
             let expected = match (*role, caller) {
                 ("open", _) => None,
                 (_, "no token" | "an unknown token") => Some(401),
-                ("admin", "analyst") => Some(403),
+                ("admin", "member" | "analyst") | ("analyst", "member") => Some(403),
                 // An upload needs a user, and the secret cannot create tokens.
                 ("any", "scheduler") if *name == "POST /api/upload/sessions" => Some(403),
                 ("admin", "scheduler") if *name == "POST /api/admin/tokens" => {

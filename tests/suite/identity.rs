@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_pipeline::identity::{Identities, Identity, resolve};
+use session_pipeline_pipeline::identity::{Identities, Identity, directories_of, resolve};
 use session_pipeline_store::User;
 
 use crate::database::{execute, rows};
@@ -42,6 +42,28 @@ fn a_directory_named_after_the_local_part_of_an_email_belongs_to_its_user() {
         user("u-2", "bob@example.com", 0),
     ];
     assert_eq!(check(&users, "bob").as_deref(), Some("u-2"));
+}
+
+#[test]
+fn the_directories_of_a_user_are_those_that_resolve_to_it() {
+    let users = [
+        user("u-1", "ada@example.com", 0),
+        user("u-2", "ada@other.example", 1),
+        user("u-3", "u-1@example.com", 2),
+        user("u-4", "Bob@example.com", 0),
+        user("u-5", "nobody", 0),
+    ];
+    let of = |id: &str| directories_of(&users, id).join(" ");
+    // The namesake that was updated last has the folder with the name.
+    assert_eq!(of("u-1"), "u-1");
+    assert_eq!(of("u-2"), "ada u-2");
+    // An address cannot take the folder of another user's id.
+    assert_eq!(of("u-3"), "u-3");
+    assert_eq!(of("u-4"), "Bob u-4");
+    assert_eq!(of("u-5"), "u-5");
+    for unknown in ["ada", "", "ada@example.com", "u-6"] {
+        assert_eq!(of(unknown), "", "{unknown}");
+    }
 }
 
 #[test]

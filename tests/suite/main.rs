@@ -17,6 +17,7 @@ mod conformance;
 mod content;
 mod corruption;
 mod crash;
+mod dashboard;
 mod database;
 mod documents;
 mod executions;

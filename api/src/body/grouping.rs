@@ -49,6 +49,20 @@ pub enum GroupingParam {
 }
 
 impl GroupingParam {
+    /// Whether its rows have no names of people or of their work.
+    pub fn is_anonymous(self) -> bool {
+        matches!(
+            self,
+            Self::Day
+                | Self::Week
+                | Self::Month
+                | Self::Hour
+                | Self::Model
+                | Self::Source
+                | Self::Effort
+        )
+    }
+
     /// The grouping of messages. `None`: the report is about calls.
     pub fn of_messages(self) -> Option<ReportGrouping> {
         Some(match self {

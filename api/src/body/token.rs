@@ -5,10 +5,12 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store as store;
 use utoipa::ToSchema;
 
-/// The role of a token. An admin can do everything that an analyst can.
+/// The role of a token. Each role can do everything that the roles before it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenRole {
+    /// Read reports on the user's own sessions and totals of the team, and upload sessions
+    Member,
     /// Read reports and upload sessions
     Analyst,
     /// Full access
@@ -18,6 +20,7 @@ pub enum TokenRole {
 impl From<store::Role> for TokenRole {
     fn from(role: store::Role) -> Self {
         match role {
+            store::Role::Member => Self::Member,
             store::Role::Analyst => Self::Analyst,
             store::Role::Admin => Self::Admin,
         }
@@ -27,6 +30,7 @@ impl From<store::Role> for TokenRole {
 impl From<TokenRole> for store::Role {
     fn from(role: TokenRole) -> Self {
         match role {
+            TokenRole::Member => Self::Member,
             TokenRole::Analyst => Self::Analyst,
             TokenRole::Admin => Self::Admin,
         }
@@ -39,7 +43,7 @@ impl From<TokenRole> for store::Role {
 pub struct NewTokenBody {
     /// The role of the token.
     pub role: TokenRole,
-    /// The email address of the user. The user is created if it does not exist.
+    /// The email address of the user. The user is created if it does not exist. A member needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 254)]
     pub user: Option<String>,

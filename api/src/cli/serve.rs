@@ -14,6 +14,7 @@ use session_pipeline_store::{Actor, AuditEntry};
 use super::random::SystemRandomness;
 use super::table::field_list;
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use crate::dashboard::Dashboard;
 use crate::http::{HttpLimits, Server, ServiceState};
 
 #[derive(Debug, Args)]
@@ -55,7 +56,8 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
         secret,
         Box::new(SystemRandomness),
         HttpLimits::default(),
-    )?;
+    )?
+    .with_frontend(Dashboard);
     let scheduler = if arguments.no_scheduler {
         None
     } else {

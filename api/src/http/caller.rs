@@ -9,7 +9,8 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
-use session_pipeline_pipeline::token::AuthenticatedCaller;
+use session_pipeline_pipeline::identity::directories_of;
+use session_pipeline_pipeline::token::{AuthenticatedCaller, Credential};
 use session_pipeline_store::{Actor, ClientKind, Role};
 
 use super::ServiceState;
@@ -46,7 +47,7 @@ impl AnyRole {
         Self {
             authenticated: AuthenticatedCaller {
                 role: Role::Admin,
-                token_id: None,
+                credential: Credential::Local,
                 user_id: None,
                 email: None,
                 is_use_due: false,
@@ -72,7 +73,7 @@ impl AnyRole {
 
 /// The result of [`identify`]. The error is the detail of a 401 response.
 #[derive(Clone, Debug)]
-pub(super) struct CallerIdentity(pub(super) Result<AuthenticatedCaller, String>);
+pub(crate) struct CallerIdentity(pub(crate) Result<AuthenticatedCaller, String>);
 
 /// Identifies the caller by the headers, before the body is read.
 ///
@@ -97,7 +98,7 @@ const HOPS_MAX: usize = 32;
 /// The address of the client. Each proxy appends the address of its client to `X-Forwarded-For`, so
 /// the list is read from its end, as long as the addresses belong to trusted proxies. Earlier
 /// entries are controlled by the client.
-pub(super) fn client_address(
+pub(crate) fn client_address(
     headers: &HeaderMap,
     extensions: &Extensions,
     service: &ServiceState,
@@ -132,7 +133,53 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
         .map(|address| address.to_canonical())
 }
 
-/// A caller who can read reports.
+/// Whose sessions a caller can read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CallerScope {
+    /// All sessions.
+    Everyone,
+    /// Only those of the user with this id. `None`: no sessions.
+    Own(Option<String>),
+}
+
+impl CallerScope {
+    /// The directories of these sessions, below the sessions root. `None`: all.
+    ///
+    /// # Errors
+    /// The users cannot be read.
+    pub(super) fn directories(
+        &self,
+        service: &ServiceState,
+    ) -> Result<Option<Vec<String>>, ApiError> {
+        match (self, service.store()) {
+            (Self::Everyone, _) => Ok(None),
+            (Self::Own(Some(user)), Some(store)) => Ok(Some(directories_of(&store.users()?, user))),
+            (Self::Own(_), _) => Ok(Some(Vec::new())),
+        }
+    }
+}
+
+/// A caller of any role, who can read at least figures of the caller's own sessions.
+pub(super) struct Member {
+    /// The role.
+    pub(super) role: Role,
+    /// Whose figures the caller can read.
+    pub(super) scope: CallerScope,
+    /// The caller in this process, for a local command.
+    pub(super) local: Option<LocalCaller>,
+}
+
+/// A caller who can read sessions: an admin all of them, any other caller those of its user.
+pub(super) struct SessionAccess {
+    /// The role.
+    pub(super) role: Role,
+    /// Whose sessions the caller can read.
+    pub(super) scope: CallerScope,
+    /// The caller in this process, for a local command.
+    pub(super) local: Option<LocalCaller>,
+}
+
+/// A caller who can read reports on everyone.
 pub(super) struct Analyst {
     /// The role of the token: analyst or admin.
     pub(super) role: Role,
@@ -159,7 +206,11 @@ impl FromRequestParts<Arc<ServiceState>> for AnyRole {
             .0
             .map_err(|detail| ApiError::new(ProblemClass::Unauthenticated, detail))?;
         let now = service.clock().now();
-        if let Some(id) = caller.token_id.clone().filter(|_| caller.is_use_due) {
+        if let Some(id) = caller
+            .token_id()
+            .filter(|_| caller.is_use_due)
+            .map(str::to_owned)
+        {
             let service = Arc::clone(service);
             // The request does not wait for this. It succeeds even if the use cannot be recorded.
             tokio::task::spawn_blocking(move || {
@@ -181,6 +232,52 @@ impl FromRequestParts<Arc<ServiceState>> for AnyRole {
             let _ = recognized.0.set(any.actor());
         }
         Ok(any)
+    }
+}
+
+impl FromRequestParts<Arc<ServiceState>> for Member {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<ServiceState>,
+    ) -> Result<Self, ApiError> {
+        let any = AnyRole::from_request_parts(parts, service).await?;
+        let role = any.authenticated.role;
+        let scope = match role {
+            Role::Analyst | Role::Admin => CallerScope::Everyone,
+            Role::Member => CallerScope::Own(any.authenticated.user_id),
+        };
+        Ok(Self {
+            role,
+            scope,
+            local: any.local,
+        })
+    }
+}
+
+impl FromRequestParts<Arc<ServiceState>> for SessionAccess {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<ServiceState>,
+    ) -> Result<Self, ApiError> {
+        let any = AnyRole::from_request_parts(parts, service).await?;
+        let role = any.authenticated.role;
+        let scope = match (role, any.authenticated.user_id) {
+            (Role::Admin, _) => CallerScope::Everyone,
+            (Role::Analyst, None) => {
+                let detail = "this token has the role `analyst` and no user, so it has no sessions of its own; the sessions of others require `admin`";
+                return Err(ApiError::new(ProblemClass::Forbidden, detail));
+            }
+            (Role::Member | Role::Analyst, user) => CallerScope::Own(user),
+        };
+        Ok(Self {
+            role,
+            scope,
+            local: any.local,
+        })
     }
 }
 

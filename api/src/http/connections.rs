@@ -38,7 +38,7 @@ pub(super) struct Connections {
 
 /// The state of one connection, shared with the request middleware.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// The address that the server listens on.
     pub(super) listen: IpAddr,
     /// The local address that the client connected to.
@@ -173,7 +173,7 @@ impl Connection {
     }
 
     /// Marks the connection as busy until the response to the current request is sent.
-    pub(super) fn busy(self: &Arc<Self>) -> BusyGuard {
+    pub(crate) fn busy(self: &Arc<Self>) -> BusyGuard {
         *self.idle_since() = None;
         BusyGuard(Arc::clone(self))
     }
@@ -187,7 +187,7 @@ impl Connection {
 
 /// Keeps a connection busy while a request of an authenticated caller runs on it.
 #[derive(Debug)]
-pub(super) struct BusyGuard(Arc<Connection>);
+pub(crate) struct BusyGuard(Arc<Connection>);
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {
@@ -197,7 +197,7 @@ impl Drop for BusyGuard {
 
 impl BusyGuard {
     /// Wraps a response body. The connection is busy until the body is sent.
-    pub(super) fn until_sent(self, body: Body) -> Body {
+    pub(crate) fn until_sent(self, body: Body) -> Body {
         Body::new(BusyBody { body, _busy: self })
     }
 }

@@ -27,7 +27,15 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// The caller of a request. Set after authentication.
 #[derive(Clone, Default)]
-pub(super) struct RecognizedCaller(pub(super) Arc<OnceLock<Actor>>);
+pub(crate) struct RecognizedCaller(pub(crate) Arc<OnceLock<Actor>>);
+
+/// A mark of a response that denies a request, although its status does not show it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HiddenDenial;
+
+/// A mark of a response whose request was recorded.
+#[derive(Clone, Copy, Debug)]
+struct RecordedDenial;
 
 /// The properties by which failed requests are grouped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -133,7 +141,7 @@ impl DenialWindow {
 }
 
 /// Middleware that records denied requests, and failed requests that would change data.
-pub(super) async fn audit_failures(
+pub(crate) async fn audit_failures(
     State(service): State<Arc<ServiceState>>,
     mut request: Request,
     next: Next,
@@ -144,14 +152,23 @@ pub(super) async fn audit_failures(
     // The route, not the path: clients control the path.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let address = client_address(request.headers(), request.extensions(), &service);
-    let response = next.run(request).await;
-    let status = response.status();
+    let mut response = next.run(request).await;
+    let is_hidden = response.extensions_mut().remove::<HiddenDenial>().is_some();
+    let status = match is_hidden {
+        true => StatusCode::UNAUTHORIZED,
+        false => response.status(),
+    };
     let is_denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let changes = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
     let has_failed = status.is_client_error() || status.is_server_error();
     let (Some(route), true) = (route, is_denied || (changes && has_failed)) else {
         return response;
     };
+    // A page that calls the API can return the response of the API.
+    if response.extensions().get::<RecordedDenial>().is_some() {
+        return response;
+    }
+    response.extensions_mut().insert(RecordedDenial);
     let actor = recognized.0.get().cloned().unwrap_or_else(|| Actor {
         user_id: None,
         client_kind: ClientKind::Web,

@@ -58,6 +58,14 @@ pub(super) fn with_checks(routes: Router, service: Arc<ServiceState>) -> Router 
         .layer(middleware::from_fn_with_state(service, catch_panics))
 }
 
+/// Wraps the routes of the API for calls in this process, which need no limits.
+pub(super) fn for_calls_in_process(routes: Router, service: Arc<ServiceState>) -> Router {
+    with_fallbacks(routes)
+        .layer(middleware::from_fn(log_failures))
+        .layer(middleware::from_fn(convert_errors))
+        .layer(middleware::from_fn_with_state(service, catch_panics))
+}
+
 /// Checks the head of a request, identifies the caller, and limits the time for the body. The
 /// response is sent as soon as it is ready, even while the client is still sending. The rest of the
 /// body is then drained for a short time.
@@ -166,7 +174,9 @@ pub(super) async fn convert_errors(request: Request, next: Next) -> Response {
     let is_failure = status.is_client_error() || status.is_server_error();
     let kind = response.headers().get(header::CONTENT_TYPE);
     let is_json = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if !is_failure || is_json {
+    // A page for people has chosen its error itself.
+    let is_page = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if !is_failure || is_json || is_page {
         return response;
     }
     let text = to_bytes(response.into_body(), LIBRARY_ERROR_BYTES_MAX).await;

@@ -16,7 +16,7 @@ use session_pipeline_pipeline::status;
 use session_pipeline_store::AuditedAction;
 use utoipa::IntoParams;
 
-use super::caller::{Admin, AnyRole};
+use super::caller::{Admin, Analyst};
 use super::params::ValidQuery;
 use super::problem::{ApiError, AuthenticatedResponses, CommonResponses};
 use super::{ServiceState, local};
@@ -97,17 +97,17 @@ pub(super) struct DetailedQuery {
 }
 
 /// Returns all health checks. Operator details are for admins only.
-#[utoipa::path(get, path = "/api/health/detailed", operation_id = "detailed_health", tag = "health", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/health/detailed", operation_id = "detailed_health", tag = "health", security(("bearer" = ["analyst"])),
     params(DetailedQuery), responses((status = 200, body = DetailedHealth), AuthenticatedResponses))]
 pub(super) async fn detailed(
     State(service): State<Arc<ServiceState>>,
-    caller: AnyRole,
+    caller: Analyst,
     ValidQuery(query): ValidQuery<DetailedQuery>,
 ) -> Result<Response, ApiError> {
     let includes_schema = query
         .include
         .is_some_and(|include| include.split(',').any(|word| word.trim() == "schema"));
-    let (role, local) = (caller.authenticated.role, caller.local);
+    let Analyst { role, local } = caller;
     let collect = move |service: &ServiceState| {
         if local.is_some() {
             let (store, now) = (service.store(), service.clock().now());

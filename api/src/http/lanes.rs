@@ -20,6 +20,7 @@ const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The semaphores of all requests that use the database.
 pub(super) struct Lanes {
+    members: Arc<Semaphore>,
     analysts: Arc<Semaphore>,
     admins: Arc<Semaphore>,
     tokens: Arc<Semaphore>,
@@ -30,6 +31,7 @@ pub(super) struct Lanes {
 impl Lanes {
     pub(super) fn new(limits: &HttpLimits) -> Self {
         Self {
+            members: Arc::new(Semaphore::new(limits.queries_max)),
             analysts: Arc::new(Semaphore::new(limits.queries_max)),
             admins: Arc::new(Semaphore::new(limits.queries_max)),
             tokens: Arc::new(Semaphore::new(limits.token_requests_max)),
@@ -57,7 +59,7 @@ impl ServiceState {
     }
 
     /// Runs a token request in the lane of tokens. Other requests do not delay it.
-    pub(super) async fn run_token_request<T: Send + 'static>(
+    pub(crate) async fn run_token_request<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
@@ -78,6 +80,7 @@ impl ServiceState {
         let limit = self.config().service.query_time_max;
         let until = Instant::now() + limit;
         let lane = match role {
+            Role::Member => &self.lanes.members,
             Role::Analyst => &self.lanes.analysts,
             Role::Admin => &self.lanes.admins,
         };

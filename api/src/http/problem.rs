@@ -19,16 +19,16 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// The error of a rejected or failed request.
 #[derive(Debug)]
-pub(super) struct ApiError {
-    pub(super) class: ProblemClass,
-    status: StatusCode,
-    pub(super) detail: String,
+pub(crate) struct ApiError {
+    pub(crate) class: ProblemClass,
+    pub(crate) status: StatusCode,
+    pub(crate) detail: String,
     /// Whether this is an internal error that is not logged yet.
     needs_log: bool,
 }
 
 impl ApiError {
-    pub(super) fn new(class: ProblemClass, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(class: ProblemClass, detail: impl Into<String>) -> Self {
         Self {
             class,
             status: class.status(),
@@ -47,7 +47,16 @@ impl ApiError {
         }
     }
 
-    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+    /// The error in a response of the API.
+    pub(crate) fn from_problem(status: StatusCode, problem: Problem) -> Self {
+        let class = problem.class;
+        Self {
+            class: class.unwrap_or_else(|| ProblemClass::from_status(status)),
+            ..Self::from_status(status, problem.detail)
+        }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(ProblemClass::BadRequest, detail)
     }
 
@@ -61,7 +70,7 @@ impl ApiError {
     }
 
     /// An internal error, with all its causes.
-    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
+    pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
         Self::failure(ProblemClass::Internal, error)
     }
 
@@ -103,8 +112,9 @@ struct UnloggedFailure(Arc<str>);
 
 /// Middleware that logs internal errors.
 pub(super) async fn log_failures(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    if let Some(UnloggedFailure(detail)) = response.extensions().get() {
+    let mut response = next.run(request).await;
+    // Removed, because the response to a call in this process can become that to a client.
+    if let Some(UnloggedFailure(detail)) = response.extensions_mut().remove() {
         tracing::error!("{detail}");
     }
     response

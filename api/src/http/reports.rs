@@ -9,20 +9,21 @@ use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::report::{
-    self, DayRange, PriceTable, QualityReport, ReportFilter, SkillsReport, ToolGrouping,
-    UsageGrouping, UsageReport, WasteGrouping, WasteReport,
+    self, DayRange, PriceTable, QualityReport, ReportFilter, ReportScope, SkillsReport,
+    ToolGrouping, UsageGrouping, UsageReport, WasteGrouping, WasteReport,
 };
 use session_pipeline_store::{Store, StoreError};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::ServiceState;
-use super::caller::Analyst;
+use super::caller::{Analyst, CallerScope, Member};
 use super::csv::FormatParam;
 use super::local::LocalReport;
 use super::params::{self, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::grouping::{GroupingParam, ToolGroupingParam, WasteGroupingParam};
 use crate::body::usage::UsageReportBody;
+use crate::problem::ProblemClass;
 
 /// Maximum value of `top`.
 const TOP_MAX: u32 = 1_000_000;
@@ -99,23 +100,86 @@ report_query!(UsageQuery {
     /// Splits each row by a second grouping. Not with `tool`.
     #[param(inline)]
     split: Option<GroupingParam>,
+    /// Whose sessions. Default: all that the caller can see. A member sees the totals of the team only
+    /// by day, week, month, hour, model, source or effort.
+    #[param(inline)]
+    scope: Option<ReportScopeParam>,
 });
 
-/// Returns tokens, cost and messages. Each message counts once over all files.
-#[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["analyst"])),
+/// Whose sessions a report includes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ReportScopeParam {
+    /// Those of the whole team.
+    Team,
+}
+
+impl UsageQuery {
+    /// Whose sessions a caller gets.
+    ///
+    /// # Errors
+    /// The report would contain names that the caller must not see.
+    fn scope(&self, member: &Member) -> Result<RequestedScope, ApiError> {
+        if self.scope.is_none() || member.scope == CallerScope::Everyone {
+            return Ok(RequestedScope::Visible);
+        }
+        let mut groupings = std::iter::once(self.by).chain(self.split);
+        let names_work = [&self.user, &self.project, &self.session];
+        if !groupings.all(GroupingParam::is_anonymous) || names_work.iter().any(|name| name.is_some()) {
+            let detail = "a member can group the totals of the team only by day, week, month, hour, model, source or effort, and cannot filter them by user, project or session; omit `scope` for a report on your own sessions";
+            return Err(ApiError::new(ProblemClass::Forbidden, detail));
+        }
+        Ok(RequestedScope::Team)
+    }
+}
+
+/// A report that a caller requests.
+struct RequestedReport {
+    scope: RequestedScope,
+    filter: ReportFilter,
+    format: FormatParam,
+}
+
+impl RequestedReport {
+    /// A report on all that the caller can see.
+    fn visible(filter: ReportFilter, format: FormatParam) -> Self {
+        Self {
+            scope: RequestedScope::Visible,
+            filter,
+            format,
+        }
+    }
+}
+
+/// Whose sessions a report includes, before the directories of the caller are known.
+#[derive(Clone, Copy)]
+enum RequestedScope {
+    /// All that the caller can see.
+    Visible,
+    /// Those of the whole team, without names.
+    Team,
+}
+
+/// Returns tokens, cost and messages. Each message counts once over all files. A member sees its own
+/// sessions.
+#[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["member"])),
     params(UsageQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
 pub(super) async fn usage(
     State(service): State<Arc<ServiceState>>,
-    analyst: Analyst,
+    member: Member,
     ValidQuery(query): ValidQuery<UsageQuery>,
 ) -> Result<Response, ApiError> {
-    let filter = query.filter()?;
+    let wanted = RequestedReport {
+        scope: query.scope(&member)?,
+        filter: query.filter()?,
+        format: query.format,
+    };
     let Some(by) = query.by.of_messages() else {
         if query.split.is_some() {
             let detail = "`split` does not apply to `by=tool`; omit it";
             return Err(ApiError::unprocessable(detail));
         }
-        return calls(&service, analyst, ToolGrouping::Tool, filter, query.format).await;
+        return calls(&service, member, ToolGrouping::Tool, wanted).await;
     };
     let split = match query.split.map(GroupingParam::of_messages) {
         Some(None) => {
@@ -129,13 +193,12 @@ pub(super) async fn usage(
         split => split.flatten(),
     };
     let grouping = UsageGrouping { by, split };
-    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::usage(store, prices, grouping, filter, clock)
-    };
-    respond(&service, analyst, query.format, read, move |now| {
-        UsageReport::<report::UsageTotals>::empty(by.key(), now)
-    })
-    .await
+    let read =
+        move |store: &Store, prices: &PriceTable, filter: ReportFilter, clock: &Arc<dyn Clock>| {
+            report::usage(store, prices, grouping, filter, clock)
+        };
+    let empty = move |now| UsageReport::<report::UsageTotals>::empty(by.key(), now);
+    respond(&service, member, wanted, read, empty).await
 }
 
 report_query!(ToolsQuery {
@@ -146,30 +209,30 @@ report_query!(ToolsQuery {
 });
 
 /// Returns calls of tools, their failures by class, and how long they took.
-#[utoipa::path(get, path = "/api/usage/tools", operation_id = "report_tools", tag = "usage", security(("bearer" = ["analyst"])),
+#[utoipa::path(get, path = "/api/usage/tools", operation_id = "report_tools", tag = "usage", security(("bearer" = ["member"])),
     params(ToolsQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
 pub(super) async fn tools(
     State(service): State<Arc<ServiceState>>,
-    analyst: Analyst,
+    member: Member,
     ValidQuery(query): ValidQuery<ToolsQuery>,
 ) -> Result<Response, ApiError> {
     let filter = query.filter()?;
-    calls(&service, analyst, query.by.into(), filter, query.format).await
+    let wanted = RequestedReport::visible(filter, query.format);
+    calls(&service, member, query.by.into(), wanted).await
 }
 
 async fn calls(
     service: &Arc<ServiceState>,
-    analyst: Analyst,
+    member: Member,
     by: ToolGrouping,
-    filter: ReportFilter,
-    format: FormatParam,
+    wanted: RequestedReport,
 ) -> Result<Response, ApiError> {
-    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::tools(store, prices, by, filter, clock)
-    };
-    respond(service, analyst, format, read, move |now| {
-        UsageReport::<report::ToolCalls>::empty(by.key(), now)
-    })
+    let read =
+        move |store: &Store, prices: &PriceTable, filter: ReportFilter, clock: &Arc<dyn Clock>| {
+            report::tools(store, prices, by, filter, clock)
+        };
+    let empty = move |now| UsageReport::<report::ToolCalls>::empty(by.key(), now);
+    respond(service, member, wanted, read, empty)
     .await
 }
 
@@ -177,18 +240,20 @@ report_query!(SkillsQuery {});
 
 /// Returns skills, slash commands and sub-agents: how often they were used, by which users, and
 /// since when.
-#[utoipa::path(get, path = "/api/usage/skills", operation_id = "report_skills", tag = "usage", security(("bearer" = ["analyst"])),
+#[utoipa::path(get, path = "/api/usage/skills", operation_id = "report_skills", tag = "usage", security(("bearer" = ["member"])),
     params(SkillsQuery), responses((status = 200, body = SkillsReport), AuthenticatedResponses))]
 pub(super) async fn skills(
     State(service): State<Arc<ServiceState>>,
-    analyst: Analyst,
+    member: Member,
     ValidQuery(query): ValidQuery<SkillsQuery>,
 ) -> Result<Response, ApiError> {
     let filter = query.filter()?;
-    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::skills(store, prices, &filter, clock)
-    };
-    respond(&service, analyst, query.format, read, SkillsReport::empty).await
+    let read =
+        move |store: &Store, prices: &PriceTable, filter: ReportFilter, clock: &Arc<dyn Clock>| {
+            report::skills(store, prices, &filter, clock)
+        };
+    let wanted = RequestedReport::visible(filter, query.format);
+    respond(&service, member, wanted, read, SkillsReport::empty).await
 }
 
 report_query!(WasteQuery {
@@ -199,19 +264,21 @@ report_query!(WasteQuery {
 });
 
 /// Returns tokens that sessions could have saved, by kind, with their cost.
-#[utoipa::path(get, path = "/api/usage/waste", operation_id = "report_waste", tag = "usage", security(("bearer" = ["analyst"])),
+#[utoipa::path(get, path = "/api/usage/waste", operation_id = "report_waste", tag = "usage", security(("bearer" = ["member"])),
     params(WasteQuery), responses((status = 200, body = WasteReport), AuthenticatedResponses))]
 pub(super) async fn waste(
     State(service): State<Arc<ServiceState>>,
-    analyst: Analyst,
+    member: Member,
     ValidQuery(query): ValidQuery<WasteQuery>,
 ) -> Result<Response, ApiError> {
     let filter = query.filter()?;
     let by = WasteGrouping::from(query.by);
-    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::waste(store, prices, by, &filter, clock)
-    };
-    respond(&service, analyst, query.format, read, WasteReport::empty).await
+    let read =
+        move |store: &Store, prices: &PriceTable, filter: ReportFilter, clock: &Arc<dyn Clock>| {
+            report::waste(store, prices, by, &filter, clock)
+        };
+    let wanted = RequestedReport::visible(filter, query.format);
+    respond(&service, member, wanted, read, WasteReport::empty).await
 }
 
 /// Returns why figures are lower bounds, which lines are in no figure, and how far figures differ
@@ -222,32 +289,53 @@ pub(super) async fn quality(
     State(service): State<Arc<ServiceState>>,
     analyst: Analyst,
 ) -> Result<Response, ApiError> {
-    let read = move |store: &Store, prices: &PriceTable, clock: &Arc<dyn Clock>| {
-        report::quality(store, prices, clock)
+    let read =
+        move |store: &Store, prices: &PriceTable, _: ReportFilter, clock: &Arc<dyn Clock>| {
+            report::quality(store, prices, clock)
+        };
+    let reader = Member {
+        role: analyst.role,
+        scope: CallerScope::Everyone,
+        local: analyst.local,
     };
-    let format = FormatParam::Json;
-    respond(&service, analyst, format, read, QualityReport::empty).await
+    let wanted = RequestedReport::visible(ReportFilter::default(), FormatParam::Json);
+    respond(&service, reader, wanted, read, QualityReport::empty).await
 }
 
 /// Reads a report and returns it. If nothing was processed yet, returns an empty one.
 async fn respond<R: Serialize>(
     service: &Arc<ServiceState>,
-    analyst: Analyst,
-    format: FormatParam,
-    read: impl FnOnce(&Store, &PriceTable, &Arc<dyn Clock>) -> Result<Option<R>, StoreError>
+    member: Member,
+    wanted: RequestedReport,
+    read: impl FnOnce(
+        &Store,
+        &PriceTable,
+        ReportFilter,
+        &Arc<dyn Clock>,
+    ) -> Result<Option<R>, StoreError>
     + Send
     + 'static,
     empty: impl FnOnce(UtcMicros) -> R + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let local = analyst.local;
-    let body = service.read(analyst.role, move |service| {
+    let Member { role, scope, local } = member;
+    let format = wanted.format;
+    let body = service.read(role, move |service| {
+        let scope = match (scope.directories(service)?, wanted.scope) {
+            (None, _) => ReportScope::Everyone,
+            (Some(own), RequestedScope::Visible) => ReportScope::Own(own),
+            (Some(own), RequestedScope::Team) => ReportScope::Team(own),
+        };
+        let filter = ReportFilter {
+            scope,
+            ..wanted.filter
+        };
         let prices = PriceTable::load(service.config())?;
         let clock = service.clock();
         let now = clock.now();
         let report = service.store().map(|store| -> Result<Option<R>, ApiError> {
             let registry = service.registry();
             registry.upgrade_usage(service.config(), store, now)?;
-            Ok(read(store, &prices, clock)?)
+            Ok(read(store, &prices, filter, clock)?)
         });
         let report = report.transpose()?.flatten().unwrap_or_else(|| {
             if let Some(local) = &local {

@@ -11,10 +11,9 @@ use session_pipeline_pipeline::listing::overview::{
 };
 use session_pipeline_pipeline::listing::{self, ListRange};
 use session_pipeline_pipeline::report::{PriceTable, PriceTableError};
-use session_pipeline_store::Role;
 
 use super::ServiceState;
-use super::caller::Admin;
+use super::caller::SessionAccess;
 use super::local::{LocalCaller, LocalReport};
 use super::params::{self, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
@@ -24,20 +23,22 @@ use crate::body::session::{SessionBody, SessionDetailsBody, SessionsBody, Sessio
 use query::SessionsQuery;
 
 /// The sessions with title, project, cost and how each stands with every processor, in the order of
-/// their keys or another one.
-#[utoipa::path(get, path = "/api/admin/sessions", operation_id = "list_sessions", tag = "admin", security(("bearer" = ["admin"])),
+/// their keys or another one. Only an admin sees the sessions of other users.
+#[utoipa::path(get, path = "/api/admin/sessions", operation_id = "list_sessions", tag = "admin", security(("bearer" = ["member"])),
     params(SessionsQuery), responses(
         (status = 200, body = SessionsOrDetails),
         (status = 404, body = Problem, description = "The session does not exist."),
         AuthenticatedResponses))]
 pub(super) async fn list(
     State(service): State<Arc<ServiceState>>,
-    Admin(admin): Admin,
+    access: SessionAccess,
     ValidQuery(query): ValidQuery<SessionsQuery>,
 ) -> Result<Response, ApiError> {
     let limit = params::limit(query.limit)?;
-    let (wanted, format) = (query.listing()?, query.format);
-    let sessions = service.read(Role::Admin, move |service| {
+    let (mut wanted, format) = (query.listing()?, query.format);
+    let sessions = service.read(access.role, move |service| {
+        let directories = access.scope.directories(service)?;
+        wanted.filter.directories.clone_from(&directories);
         let prices = prices(service, &wanted)?;
         let source = SessionSource {
             config: service.config(),
@@ -46,7 +47,7 @@ pub(super) async fn list(
             prices: prices.as_ref().ok(),
             clock: service.clock(),
         };
-        Ok(match (&query.key, &admin.local) {
+        Ok(match (&query.key, &access.local) {
             (None, Some(local)) => {
                 if let Err(error) = &prices {
                     local.report(LocalReport::UnusablePrices(error));
@@ -57,7 +58,8 @@ pub(super) async fn list(
             (Some(key), _) => {
                 let now = service.clock().now();
                 let (config, registry) = (service.config(), service.registry());
-                let shown = listing::show(config, registry, service.store(), key, now)?;
+                let (store, own) = (service.store(), directories.as_deref());
+                let shown = listing::show_in(config, registry, store, key, own, now)?;
                 let (session, background) = overview::describe(source, &shown)?;
                 let body = SessionDetailsBody::from(&shown);
                 SessionsOrDetails::One(Box::new(body.with_background(&session, background)))

@@ -36,7 +36,7 @@ pub(crate) struct ReadOnlyDataDir {
 }
 
 impl HandlerSource {
-    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         match self {
             Self::Pipeline(pipeline) => pipeline.clock(),
             Self::DataDir(dir) => &dir.clock,
@@ -72,7 +72,7 @@ impl ServiceState {
         self.keyring.is_none()
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         match &self.source {
             HandlerSource::Pipeline(pipeline) => pipeline.config(),
             HandlerSource::DataDir(dir) => &dir.config,
@@ -86,12 +86,12 @@ impl ServiceState {
         }
     }
 
-    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         self.source.clock()
     }
 
     /// The database. `None`: there is none yet.
-    pub(super) fn store(&self) -> Option<&Store> {
+    pub(crate) fn store(&self) -> Option<&Store> {
         match &self.source {
             HandlerSource::Pipeline(pipeline) => Some(pipeline.store()),
             HandlerSource::DataDir(dir) => dir.store.as_ref(),
@@ -107,7 +107,7 @@ impl ServiceState {
     }
 
     /// The database, for a request that requires one.
-    pub(super) fn database(&self) -> Result<&Store, ApiError> {
+    pub(crate) fn database(&self) -> Result<&Store, ApiError> {
         self.store().ok_or_else(|| {
             let detail = "there is no database yet; `session-pipeline run` creates it";
             ApiError::new(ProblemClass::Database, detail)

@@ -10,6 +10,7 @@ mod file;
 mod keys;
 mod llm;
 mod network;
+mod proxy_auth;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use file::{ConfigError, ConfigOverrides, FilePosition};
 pub use keys::{ConfigKey, ConfigValueKind, config_keys};
 pub use llm::{LlmConfig, Provider, StructuredOutput};
 pub use network::{InvalidNetwork, IpNetwork};
+pub use proxy_auth::ProxyAuth;
 pub use variables::{Variables, variable_names};
 
 use session_pipeline_host::limits::{Compiler, Limits};
@@ -209,6 +211,8 @@ pub struct ServiceConfig {
     pub usage_retention_days: Option<u32>,
     /// Proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<IpNetwork>,
+    /// How a proxy in front of the dashboard signs users in.
+    pub proxy_auth: ProxyAuth,
     /// Accepted host names in lower case, in addition to loopback names and the server's addresses.
     pub hosts: Vec<String>,
     /// Quota for the uploaded sessions of one user, in bytes.
@@ -228,6 +232,7 @@ impl Default for ServiceConfig {
             query_time_max: Duration::from_secs(30),
             usage_retention_days: None,
             trusted_proxies: Vec::new(),
+            proxy_auth: ProxyAuth::default(),
             hosts: Vec::new(),
             user_bytes_max: 20 << 30,
             user_files_max: 100_000,

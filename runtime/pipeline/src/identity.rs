@@ -33,6 +33,22 @@ pub fn resolve<'a>(users: &'a [User], directory: &str) -> Option<&'a User> {
     })
 }
 
+/// The directories of a user: those that [`resolve`] maps to the user. Sorted, at most two.
+pub fn directories_of(users: &[User], user_id: &str) -> Vec<String> {
+    let user = users.iter().find(|user| user.id == user_id);
+    let local = user.and_then(|user| user.email.split_once('@'));
+    let mut names: Vec<&str> = local.map(|(local, _)| local).into_iter().collect();
+    names.extend(user.map(|user| user.id.as_str()));
+    names.sort_unstable();
+    names.dedup();
+    let is_own = |name: &&str| resolve(users, name).is_some_and(|owner| owner.id == user_id);
+    names
+        .into_iter()
+        .filter(is_own)
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The name of the directory's owner: the user's e-mail address, else the name of the directory.
 pub fn name_of(users: &[User], directory: &str) -> String {
     resolve(users, directory)

@@ -331,6 +331,25 @@ pub fn show(
     key: &str,
     now: UtcMicros,
 ) -> Result<SessionWithDetails, ListingError> {
+    show_in(config, registry, store, key, None, now)
+}
+
+/// Like [`show`], but as if there were only the sessions in these directories below the sessions
+/// root. `None`: all.
+///
+/// # Errors
+/// Same as [`show`].
+pub fn show_in(
+    config: &Config,
+    registry: &Registry,
+    store: Option<&Store>,
+    key: &str,
+    directories: Option<&[String]>,
+    now: UtcMicros,
+) -> Result<SessionWithDetails, ListingError> {
+    if !is_in(directories, key) {
+        return Err(unknown(config, store, key, directories));
+    }
     let root = open_root(config)?;
     let file = root
         .as_ref()
@@ -344,7 +363,7 @@ pub fn show(
             .values()
             .any(|rule| rule.failures.contains_key(key));
     if file.is_none() && !is_known {
-        return Err(unknown(config, store, key));
+        return Err(unknown(config, store, key, directories));
     }
     let own: Vec<&SessionStateRow> = known.states.rows.iter().collect();
     let listed = known.session(key, file, &own, root.is_some(), now);
@@ -356,9 +375,20 @@ pub fn show(
     Ok(SessionWithDetails { listed, details })
 }
 
+/// Whether a key is in one of some directories. `None`: all.
+fn is_in(directories: Option<&[String]>, key: &str) -> bool {
+    let directory = key.split('/').next().unwrap_or_default();
+    directories.is_none_or(|own| own.iter().any(|own| own == directory))
+}
+
 /// The error for an unknown key, with similar keys.
-fn unknown(config: &Config, store: Option<&Store>, key: &str) -> ListingError {
-    match nearest(config, store, key) {
+fn unknown(
+    config: &Config,
+    store: Option<&Store>,
+    key: &str,
+    directories: Option<&[String]>,
+) -> ListingError {
+    match nearest(config, store, key, directories) {
         Ok(nearest) => ListingError::UnknownSession {
             key: session_pipeline_host::fault::printable(key),
             nearest,
@@ -547,6 +577,7 @@ fn nearest(
     config: &Config,
     store: Option<&Store>,
     given: &str,
+    directories: Option<&[String]>,
 ) -> Result<Vec<String>, ListingError> {
     let mut nearest = Nearest {
         given,
@@ -557,10 +588,10 @@ fn nearest(
     if let Some(root) = open_root(config)? {
         let consider = |key: &str| {
             let is_folder = key.ends_with('/');
-            if !is_folder {
+            if !is_folder && is_in(directories, key) {
                 nearest.consider(key);
             }
-            is_folder
+            is_folder && is_in(directories, key)
         };
         root.walk_filtered(consider, |_, _| {})
             .map_err(|source| unreadable(config, source))?;
@@ -569,7 +600,8 @@ fn nearest(
         let mut after: Option<String> = None;
         loop {
             let keys = store.session_keys(after.as_deref(), READ_AT_ONCE)?;
-            keys.iter().for_each(|key| nearest.consider(key));
+            let own = keys.iter().filter(|key| is_in(directories, key));
+            own.for_each(|key| nearest.consider(key));
             match keys.into_iter().next_back() {
                 Some(last) => after = Some(last),
                 None => break,

@@ -188,6 +188,31 @@ pub struct ReportFilter {
     pub session: Option<String>,
     /// Maximum number of rows. The most expensive come first.
     pub top: Option<u32>,
+    /// Whose sessions the report includes, and whose names it can contain.
+    pub scope: ReportScope,
+}
+
+/// Whose sessions a report includes, and whose names it can contain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReportScope {
+    /// All sessions.
+    #[default]
+    Everyone,
+    /// Only the sessions in these directories below the sessions root.
+    Own(Vec<String>),
+    /// The sums over all sessions. Names that only transcripts in other directories contain are left
+    /// out: models without a price, and unknown types of lines.
+    Team(Vec<String>),
+}
+
+impl ReportScope {
+    /// The directories whose names the report can contain. `None`: all.
+    fn named(&self) -> Option<&[String]> {
+        match self {
+            Self::Everyone => None,
+            Self::Own(directories) | Self::Team(directories) => Some(directories),
+        }
+    }
 }
 
 impl ReportFilter {
@@ -209,6 +234,7 @@ impl From<DayRange> for ReportFilter {
             model: None,
             session: None,
             top: None,
+            scope: ReportScope::Everyone,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! only the server changes them.
 
 mod keyring;
+mod sign_ins;
 
 use std::io;
 
@@ -15,6 +16,7 @@ use session_pipeline_store::{
 use sha2::{Digest, Sha256};
 
 pub use keyring::Keyring;
+pub use sign_ins::{CreatedSignIn, SIGN_IN_IDLE_MAX, SIGN_INS_PER_TOKEN_MAX, SignInError};
 
 /// A shorter shared secret is probably a mistake and is rejected.
 pub const SCHEDULER_SECRET_CHARS_MIN: usize = 32;
@@ -54,6 +56,9 @@ pub enum TokenError {
     /// The label can't be displayed safely.
     #[error("invalid label: it is longer than 200 characters or contains control characters")]
     Label,
+    /// A member sees only what belongs to its user.
+    #[error("a token with the role `member` needs a user; set the user to an e-mail address")]
+    MemberWithoutUser,
     /// The token would never be valid.
     #[error("expiry `{0}` is in the past; use a later time, or none")]
     Expired(UtcMicros),
@@ -117,6 +122,9 @@ fn create_key(
             email,
         )));
     }
+    if new.role == Role::Member && new.email.is_none() {
+        return Err(TokenError::MemberWithoutUser);
+    }
     let is_label = |label: &str| label.chars().count() <= 200 && !label.contains(char::is_control);
     if !new.label.as_deref().is_none_or(is_label) {
         return Err(TokenError::Label);
@@ -157,13 +165,26 @@ pub fn is_email(text: &str) -> bool {
     text.len() <= 254 && parts.is_some_and(|(local, domain)| is_part(local) && is_part(domain))
 }
 
+/// How a caller was authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The token with this id, or a cookie that was exchanged for it.
+    Token(String),
+    /// The shared secret of an external scheduler.
+    SchedulerSecret,
+    /// A trusted proxy, which signed the user in.
+    Proxy,
+    /// A command in the same process.
+    Local,
+}
+
 /// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthenticatedCaller {
     /// The role.
     pub role: Role,
-    /// The id of the token. `None`: the scheduler's shared secret.
-    pub token_id: Option<String>,
+    /// How the caller was authenticated.
+    pub credential: Credential,
     /// The user's id, if the token has a user.
     pub user_id: Option<String>,
     /// The user's e-mail address.
@@ -175,15 +196,27 @@ pub struct AuthenticatedCaller {
 impl AuthenticatedCaller {
     /// Whether the caller is an external scheduler with the shared secret.
     pub fn is_scheduler(&self) -> bool {
-        self.token_id.is_none()
+        self.credential == Credential::SchedulerSecret
     }
 
-    /// The caller's name in the audit log: the user, else the token.
+    /// The id of the caller's token, if it has one.
+    pub fn token_id(&self) -> Option<&str> {
+        match &self.credential {
+            Credential::Token(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The caller's name in the audit log: the user, else the token. A user of a proxy has the
+    /// e-mail address from the proxy.
     pub fn audit_id(&self) -> String {
-        match (&self.user_id, &self.token_id) {
-            (Some(user), _) => user.clone(),
-            (None, Some(token)) => format!("token:{token}"),
-            (None, None) => "scheduler".to_owned(),
+        match (&self.credential, &self.email, &self.user_id) {
+            (Credential::Proxy, Some(email), _) => email.clone(),
+            (_, _, Some(user)) => user.clone(),
+            (Credential::Token(token), ..) => format!("token:{token}"),
+            (Credential::SchedulerSecret, ..) => "scheduler".to_owned(),
+            (Credential::Proxy, ..) => "proxy".to_owned(),
+            (Credential::Local, ..) => "local".to_owned(),
         }
     }
 

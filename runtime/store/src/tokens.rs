@@ -7,15 +7,18 @@ use session_pipeline_host::clock::UtcMicros;
 use crate::audit::{Actor, AuditEntry, write_audit};
 use crate::counters::raise_counter;
 use crate::error::StoreError;
+use crate::sign_ins::remove_sign_ins_of_token;
 use crate::sql::{maybe_timestamp, timestamp};
 use crate::store::Store;
 use crate::transaction::in_transaction;
 use crate::users::user_of_email;
 
-/// The permissions of a caller. An admin has all permissions of an analyst.
+/// The permissions of a caller. Each role has all permissions of the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Can read figures of the caller's own sessions and totals of the team, and upload sessions.
+    Member,
     /// Can read reports and upload sessions.
     Analyst,
     /// Can run, change and read everything.
@@ -26,17 +29,16 @@ impl Role {
     /// The name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Member => "member",
             Self::Analyst => "analyst",
             Self::Admin => "admin",
         }
     }
 
-    /// Parses a name from the database. An unknown role gets the fewest permissions.
-    pub(crate) fn from_word(word: &str) -> Self {
-        match word {
-            "admin" => Self::Admin,
-            _ => Self::Analyst,
-        }
+    /// Parses a name. `None`: there is no such role.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let roles = [Self::Member, Self::Analyst, Self::Admin];
+        roles.into_iter().find(|role| role.as_str() == word)
     }
 }
 
@@ -202,6 +204,7 @@ impl Store {
                         params![timestamp(now), id],
                     )
                     .map_err(StoreError::database("revoke a token"))?;
+                remove_sign_ins_of_token(connection, &id)?;
                 token.revoked_at = Some(now);
                 write_audit(connection, &audit_entry("token.revoke", &token, actor, now))?;
                 Ok(Some(token))
@@ -238,12 +241,18 @@ fn key_by_id(connection: &Connection, id: &str) -> Result<Option<TokenRecord>, S
 
 fn key_of(row: &Row<'_>) -> duckdb::Result<TokenRecord> {
     let instant = |index: usize| row.get::<_, Option<i64>>(index).map(|at| at.map(UtcMicros));
+    let role = Role::from_word(&row.get::<_, String>(3)?);
+    // A role of a newer version gets the fewest permissions: those of a member without a user.
+    let (user_id, email) = match role {
+        Some(_) => (row.get(1)?, row.get(2)?),
+        None => (None, None),
+    };
     Ok(TokenRecord {
         token: Token {
             id: row.get(0)?,
-            user_id: row.get(1)?,
-            email: row.get(2)?,
-            role: Role::from_word(&row.get::<_, String>(3)?),
+            user_id,
+            email,
+            role: role.unwrap_or(Role::Member),
             label: row.get(4)?,
             created_at: UtcMicros(row.get(5)?),
             expires_at: instant(6)?,

@@ -616,6 +616,12 @@ fn tokens_are_created_listed_and_revoked_with_and_without_a_server() {
         .0,
         2
     );
+    let (code, reason) = rejection(&admin, &["token", "create", "--role", "member"]);
+    assert_eq!(code, 2);
+    assert!(
+        reason.contains("a token with the role `member` needs a user"),
+        "{reason}"
+    );
 }
 
 #[test]

@@ -80,6 +80,16 @@ fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
             Just("\"a\\u0000b\"".to_owned())
         ]
         .boxed(),
+        ConfigValueKind::List => prop_oneof![
+            always_invalid(),
+            nonsense,
+            negative,
+            Just("true".to_owned()),
+            Just("[\"\"]".to_owned()),
+            Just("[\"127.0.0.1\", 1]".to_owned()),
+            Just("[\"a b\"]".to_owned())
+        ]
+        .boxed(),
         ConfigValueKind::Text => prop_oneof![
             always_invalid(),
             negative,

@@ -7,7 +7,7 @@ use session_pipeline_harness::{DataDir, TestPipeline};
 use session_pipeline_host::fault::FaultKind;
 use session_pipeline_pipeline::config::{Config, ConfigOverrides, ConfigValueKind, config_keys};
 use session_pipeline_pipeline::run::{RunError, RunRequest};
-use session_pipeline_store::{Actor, Trigger};
+use session_pipeline_store::{Actor, Role, Trigger};
 
 use super::named;
 use crate::database::{cell, rows};
@@ -155,6 +155,45 @@ fn missing_sessions_are_deleted_after_the_configured_days() {
     dir.clock().advance(day * 100);
     pipeline.run(WELL_BEHAVED);
     assert!(pipeline.state(WELL_BEHAVED, "ada/there.jsonl").is_some());
+}
+
+#[test]
+fn a_proxy_signs_users_in_only_if_its_address_is_set() {
+    let dir = DataDir::new();
+    let proxy_auth = |keys: &str| {
+        let text = format!("[service]\nrun_time_max = \"1 min\"\n[service.proxy_auth]\n{keys}");
+        config_of(&dir, &text).service.proxy_auth
+    };
+    let off = proxy_auth("header = \"X-User\"\nrole = \"admin\"");
+    assert!(!off.is_on() && !off.trusts("127.0.0.1".parse().unwrap()));
+    let on = proxy_auth("from = [\"127.0.0.1/32\", \"fd00::/8\"]");
+    assert_eq!(
+        (on.header.as_str(), on.role),
+        ("x-forwarded-email", Role::Member)
+    );
+    for (address, is_trusted) in [
+        ("127.0.0.1", true),
+        ("::ffff:127.0.0.1", true),
+        ("127.0.0.2", false),
+        ("fd12::1", true),
+        ("::1", false),
+    ] {
+        assert_eq!(on.trusts(address.parse().unwrap()), is_trusted, "{address}");
+    }
+    for header in ["Authorization", "cookie", "HOST", "X_User", "x-user:"] {
+        let error = super::error_of(&format!("service.proxy_auth.header = \"{header}\""));
+        assert!(error.contains("`service.proxy_auth.header`"), "{error}");
+    }
+    let error = super::error_of("service.proxy_auth.form = [\"127.0.0.1\"]");
+    assert!(
+        error.contains("did you mean `service.proxy_auth.from`?"),
+        "{error}"
+    );
+    let error = super::error_of("[service.proxy_aut]\nfrom = [\"127.0.0.1\"]");
+    assert!(
+        error.contains("did you mean `service.proxy_auth`?"),
+        "{error}"
+    );
 }
 
 /// The CPU time of this thread.

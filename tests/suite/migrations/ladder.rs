@@ -104,6 +104,10 @@ fn the_checksum_of_a_released_migration_never_changes() {
             37,
             "9f1d487d6eabdc22703aa76f5e1c240c136920f1ef0e5f50d939c55d50bfb32e",
         ),
+        (
+            38,
+            "4356333605485a74716e2e4a720b08963788fc497333e7a0331e72a551ef3b64",
+        ),
     ];
     let expected: Vec<(u32, String)> = expected
         .map(|(number, checksum)| (number, checksum.to_owned()))

@@ -27,6 +27,7 @@ fn a_fresh_database_runs_every_migration_and_has_no_legacy_table() {
             "session_failures",
             "session_processor_state",
             "session_waits",
+            "sign_ins",
             "tokens",
             "users",
         ]
@@ -47,6 +48,7 @@ fn a_fresh_database_runs_every_migration_and_has_no_legacy_table() {
             "35 llm-calls 2026-09-21 14:13:20",
             "36 own-failures 2026-09-21 14:13:20",
             "37 session-waits 2026-09-21 14:13:20",
+            "38 sign-ins 2026-09-21 14:13:20",
         ]
     );
     assert_eq!(status(&conn).unwrap().found, DatabaseState::At(CURRENT));

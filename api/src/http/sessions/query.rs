@@ -123,6 +123,7 @@ impl SessionsQuery {
         Ok(SessionQuery {
             filter: SessionFilter {
                 user: self.user.clone(),
+                directories: None,
                 project: self.project.clone(),
                 processor: self.processor.clone(),
                 states: states.map(state).collect::<Result<_, _>>()?,

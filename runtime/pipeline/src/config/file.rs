@@ -18,8 +18,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::keys::{
-    ConfigValue, DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, REPORT, SCHEDULER,
-    SERVICE, SETTINGS, TOP,
+    ConfigValue, DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, PROXY_AUTH, REPORT,
+    SCHEDULER, SERVICE, SETTINGS, TOP,
 };
 use crate::config::{Config, Variables, variables};
 use crate::schedule::{self, Schedule, TickTooLong};
@@ -241,7 +241,7 @@ impl Reader<'_> {
                 }
                 "database" => self.section("database", value, DATABASE, draft)?,
                 "report" => self.section("report", value, REPORT, draft)?,
-                "service" => self.section("service", value, SERVICE, draft)?,
+                "service" => self.service(value, draft)?,
                 "scheduler" => self.section("scheduler", value, SCHEDULER, draft)?,
                 "health" => self.section("health", value, HEALTH, draft)?,
                 "llm" => self.section("llm", value, LLM, &mut draft.config.llm)?,
@@ -268,6 +268,19 @@ impl Reader<'_> {
         // Processors come last, because their limits default to the common ones.
         if let Some(value) = processors {
             self.processors(value, draft)?;
+        }
+        Ok(())
+    }
+
+    fn service(&self, value: &Spanned<DeValue<'_>>, draft: &mut Draft) -> Result<(), ConfigError> {
+        for (name, value) in self.table("service", value)? {
+            match name.get_ref().as_ref() {
+                "proxy_auth" => {
+                    let proxy_auth = &mut draft.config.service.proxy_auth;
+                    self.section("service.proxy_auth", value, PROXY_AUTH, proxy_auth)?;
+                }
+                _ => self.entry("service", name, value, SERVICE, &["proxy_auth"], draft)?,
+            }
         }
         Ok(())
     }
@@ -396,6 +409,22 @@ impl Reader<'_> {
                 }
                 let folder = self.path.parent().unwrap_or(Path::new(""));
                 put(target, folder.join(text));
+            }
+            ConfigValue::List(allowed, put) => {
+                let omitted = || {
+                    self.bad(
+                        key,
+                        value,
+                        format!("{allowed}; omit the key to leave it unset"),
+                    )
+                };
+                let values = value
+                    .get_ref()
+                    .as_array()
+                    .filter(|values| !values.is_empty());
+                let texts = values.ok_or_else(omitted)?.iter();
+                let texts: Option<Vec<&str>> = texts.map(|text| text.get_ref().as_str()).collect();
+                put(target, &texts.ok_or_else(bad)?).ok_or_else(bad)?;
             }
             ConfigValue::Text(allowed, put) => {
                 let text = self.text_of(key, value, allowed)?;

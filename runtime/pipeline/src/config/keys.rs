@@ -11,8 +11,11 @@ use jiff::SignedDuration;
 use session_pipeline_host::limits::Limits;
 
 use crate::config::address::ALLOWED as ADDRESS_ALLOWED;
+use session_pipeline_store::Role;
+
 use crate::config::{
-    Config, GroupLimits, LlmConfig, ProcessorConfig, Provider, ProviderUrl, StructuredOutput,
+    Config, GroupLimits, LlmConfig, ProcessorConfig, Provider, ProviderUrl, ProxyAuth,
+    StructuredOutput,
 };
 
 use crate::schedule::{self, Schedule};
@@ -58,6 +61,9 @@ pub(super) enum ConfigValue<T> {
     /// A string with a description of what is allowed. The setter returns `None` for an invalid
     /// one.
     Text(&'static str, fn(&mut T, &str) -> Option<()>),
+    /// An array of strings that is not empty, with a description of what is allowed. The setter
+    /// returns `None` for an invalid one.
+    List(&'static str, fn(&mut T, &[&str]) -> Option<()>),
 }
 
 /// The type of a key's value.
@@ -77,6 +83,8 @@ pub enum ConfigValueKind {
     Path,
     /// A string in a format of its own.
     Text,
+    /// An array of strings: `["127.0.0.1/32"]`.
+    List,
 }
 
 /// Documentation of one key in the config file.
@@ -160,6 +168,38 @@ keys! { SERVICE: Draft {
     user_bytes_max: Size(MIB, 1 << 60) [config.service.user_bytes_max],
     user_files_max: Count(1, 1 << 40) [config.service.user_files_max],
     free_space_min: Size(0, 1 << 50) [config.service.free_space_min],
+} }
+
+/// Headers that the server itself or every client uses for something else.
+const OTHER_HEADERS: [&str; 7] = [
+    "authorization",
+    "connection",
+    "content-type",
+    "cookie",
+    "host",
+    "origin",
+    "x-forwarded-for",
+];
+
+keys! { PROXY_AUTH: ProxyAuth {
+    header: Text("the name of a header that only the proxy sets, such as \"X-Forwarded-Email\"") [
+        |proxy_auth, text| {
+            let is_name = text.len() <= 100
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            let name = text.to_ascii_lowercase();
+            let is_allowed = is_name && !OTHER_HEADERS.contains(&name.as_str());
+            is_allowed.then(|| proxy_auth.header = name)
+        }
+    ],
+    from: List("addresses or networks, such as [\"127.0.0.1/32\"]") [|proxy_auth, texts| {
+        let networks = texts.iter().map(|network| network.parse().ok());
+        proxy_auth.from = networks.collect::<Option<_>>()?;
+        Some(())
+    }],
+    role: Text("\"member\", \"analyst\" or \"admin\"") [|proxy_auth, text| {
+        proxy_auth.role = Role::from_word(text)?;
+        Some(())
+    }],
 } }
 
 keys! { REPORT: Draft {
@@ -269,6 +309,7 @@ pub fn config_keys() -> Vec<ConfigKey> {
     describe("database.", DATABASE, &mut keys);
     describe("report.", REPORT, &mut keys);
     describe("service.", SERVICE, &mut keys);
+    describe("service.proxy_auth.", PROXY_AUTH, &mut keys);
     describe("scheduler.", SCHEDULER, &mut keys);
     describe("health.", HEALTH, &mut keys);
     describe("llm.", LLM, &mut keys);
@@ -297,6 +338,7 @@ impl<T> ConfigValue<T> {
             Self::Schedule(..) => ConfigValueKind::Schedule,
             Self::Path(..) => ConfigValueKind::Path,
             Self::Text(..) => ConfigValueKind::Text,
+            Self::List(..) => ConfigValueKind::List,
         }
     }
 
@@ -318,7 +360,7 @@ impl<T> ConfigValue<T> {
             Self::Path(_) => {
                 "an absolute path, or a path relative to the directory of this file".to_owned()
             }
-            Self::Text(allowed, _) => (*allowed).to_owned(),
+            Self::Text(allowed, _) | Self::List(allowed, _) => (*allowed).to_owned(),
         }
     }
 }

@@ -62,6 +62,8 @@ pub enum SessionSort {
 pub struct SessionFilter {
     /// Only sessions of this user: the first folder of the key, or the user's e-mail address.
     pub user: Option<String>,
+    /// Only sessions in these directories below the sessions root. `None`: all.
+    pub directories: Option<Vec<String>>,
     /// Only sessions of this project: the whole path, or its last part.
     pub project: Option<String>,
     /// Only the states with this processor.
@@ -410,6 +412,11 @@ impl<'a> FilterMatcher<'a> {
     /// Whether a session matches. Removes its states that do not.
     fn matches(&self, session: &mut SessionOverview) -> bool {
         let filter = self.filter;
+        let is_in_scope =
+            |directories: &Vec<String>| directories.iter().any(|own| own == session.directory());
+        if !filter.directories.as_ref().is_none_or(is_in_scope) {
+            return false;
+        }
         if filter.processor.is_some() || !filter.states.is_empty() {
             let processors = &mut session.listed.processors;
             processors.retain(|known| {

@@ -12,7 +12,7 @@ use session_pipeline_store::{Store, StoreError};
 use crate::report::read::{
     Conditions, ReadSnapshot, agent_totals, unknown_kinds, unrecorded_total, usd,
 };
-use crate::report::{PriceTable, ReportFilter, UnknownKind};
+use crate::report::{PriceTable, ReportFilter, ReportScope, UnknownKind};
 
 /// Maximum number of rows in each list.
 const ROWS_MAX: usize = 100;
@@ -198,7 +198,7 @@ pub fn quality(
         })?,
         unrecorded_runs,
         unrecorded_tokens,
-        unknown_kinds: unknown_kinds(connection)?,
+        unknown_kinds: unknown_kinds(connection, &ReportScope::Everyone)?,
         lines: lines.first().copied().unwrap_or_default(),
         unread: rows(connection, &unread_sql(), |row| {
             Ok(UnreadLines {
@@ -253,7 +253,7 @@ fn unread_sql() -> String {
 
 /// The number of sessions with totals of the agent, and those that differ most.
 fn drift(connection: &Connection) -> Result<(u64, Vec<SessionDrift>), StoreError> {
-    let totals = agent_totals(connection)?;
+    let totals = agent_totals(connection, &ReportScope::Everyone)?;
     let sql = "SELECT session_id, CAST(CAST(sum(cost_usd) AS DECIMAL(38, 12)) AS VARCHAR),
             CAST(least(sum(output_tokens), 9223372036854775807) AS BIGINT),
             (SELECT min(session_file) FROM usage.sessions WHERE sessions.session_id = ours.session_id AND NOT is_sidechain),

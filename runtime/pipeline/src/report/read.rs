@@ -2,6 +2,7 @@
 
 mod drift;
 mod kinds;
+mod names;
 mod runs;
 pub mod sessions;
 
@@ -20,8 +21,8 @@ use crate::report::rollups::{bucket_middle, fingerprint, is_current, update, upd
 use crate::report::views::{DIRECTORY, PROJECT, register, sums};
 use crate::report::zone::local_time;
 use crate::report::{
-    DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ToolCalls, ToolGrouping,
-    UsageGrouping, UsageReport, UsageTotals,
+    DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ReportScope, ToolCalls,
+    ToolGrouping, UsageGrouping, UsageReport, UsageTotals,
 };
 
 pub(super) use drift::agent_totals;
@@ -48,14 +49,17 @@ pub fn usage(
     };
     let connection = &snapshot.connection;
     let local_time = snapshot.local_time("quarter", &filter.zone)?;
-    let key = Key::of(by, &local_time);
-    let split_key = split.map(|split| Key::of(split, &local_time));
+    let key_of = |by| Key::of(by, &local_time).in_scope(by, &filter.scope);
+    let (key, split_key) = (key_of(by), split.map(key_of));
     let conditions = Conditions::of(&filter);
     let mut report = UsageReport::empty(by.key(), snapshot.as_of);
     report.split_key = split.map(ReportGrouping::key);
     let sql = totals_sql(&key, split_key.as_ref(), &conditions, filter.top);
+    let mut parameters = key.parameters.clone();
+    parameters.extend(split_key.iter().flat_map(|split| split.parameters.clone()));
+    parameters.extend(conditions.parameters.clone());
     let mut row_count = 0;
-    for (place, row) in read(connection, &sql, &conditions.parameters, totals)? {
+    for (place, row) in read(connection, &sql, &parameters, totals)? {
         match place {
             RowPlace::Total(rows) => (row_count, report.totals) = (rows, row.totals),
             RowPlace::Group => report.rows.push(row),
@@ -67,11 +71,12 @@ pub fn usage(
     let has_whole_sessions =
         filter.days == DayRange::default() && filter.model.is_none() && split.is_none();
     if by == ReportGrouping::Session && has_whole_sessions {
-        drift::add_agent_totals(connection, &mut report)?;
+        drift::add_agent_totals(connection, &mut report, &filter.scope)?;
     }
     report.prompts = prompts(connection, &filter, &conditions)?;
-    report.unknown_kinds = unknown_kinds(connection)?;
-    report.outdated_sessions = outdated_sessions(connection)?;
+    report.unknown_kinds = unknown_kinds(connection, &filter.scope)?;
+    report.outdated_sessions = outdated_sessions(connection, &filter.scope)?;
+    names::keep_own_models(connection, &mut report, &filter.scope)?;
     Ok(Some(report))
 }
 
@@ -142,13 +147,16 @@ fn prompts(
 
 /// The number of sessions that cannot be processed again because their files are gone, and which an
 /// earlier version of `usage` processed.
-fn outdated_sessions(connection: &Connection) -> Result<u64, StoreError> {
-    let sql = "SELECT count(*) FROM usage.sessions
+fn outdated_sessions(connection: &Connection, scope: &ReportScope) -> Result<u64, StoreError> {
+    let (is_named, directories) = names::condition("sessions.session_file", scope);
+    let sql = format!(
+        "SELECT count(*) FROM usage.sessions
         JOIN main.session_processor_state AS state
             ON state.session_seq = sessions.session_seq AND state.processor_name = 'usage'
         WHERE state.missing_since IS NOT NULL
-            AND processor_version < (SELECT max(processor_version) FROM usage.sessions)";
-    let count = connection.query_row(sql, [], |row| row.get(0));
+            AND processor_version < (SELECT max(processor_version) FROM usage.sessions) AND {is_named}"
+    );
+    let count = connection.query_row(&sql, params_from_iter(directories), |row| row.get(0));
     count.map_err(StoreError::database("run the report"))
 }
 
@@ -194,6 +202,7 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         column: column.to_owned(),
         text: "key".to_owned(),
         join: "",
+        parameters: Vec::new(),
     };
     format!(
         "WITH chosen AS (
@@ -275,6 +284,8 @@ pub(super) struct Key {
     text: String,
     /// SQL for the tables that the column needs.
     join: &'static str,
+    /// The values of the placeholders in `column`.
+    parameters: Vec<Value>,
 }
 
 /// The current name of the user of a row.
@@ -284,19 +295,22 @@ pub(super) const USERS: &str = "LEFT JOIN usage.directories USING (directory)";
 
 /// The types of sub-agents from the calls that started them. A sub-agent's own file does not
 /// contain its type.
+/// A user's transcripts cannot name the sub-agents of another user.
 const AGENT_TYPES: &str = "LEFT JOIN (
-    SELECT agent_id, min(agent_type) AS started_type FROM usage.agent_runs
-    WHERE agent_id IS NOT NULL AND agent_type IS NOT NULL GROUP BY agent_id
-) USING (agent_id)";
+    SELECT agent_id, split_part(session_file, '/', 1) AS directory, min(agent_type) AS started_type
+    FROM usage.agent_runs WHERE agent_id IS NOT NULL AND agent_type IS NOT NULL GROUP BY ALL
+) USING (agent_id, directory)";
 
-/// The links of sessions to pull requests, ordered by time.
+/// The links of sessions to pull requests, ordered by time. A user's transcripts cannot link the
+/// sessions of another user.
 const PULL_REQUESTS: &str = "LEFT JOIN (
-    SELECT session_id, list(struct_pack(quarter := quarter, pull_request := pull_request) ORDER BY quarter) AS links
+    SELECT session_id, directory,
+        list(struct_pack(quarter := quarter, pull_request := pull_request) ORDER BY quarter) AS links
     FROM (
-        SELECT session_id, quarter, min(pull_request) AS pull_request
+        SELECT session_id, directory, quarter, min(pull_request) AS pull_request
         FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
-    ) GROUP BY session_id
-) USING (session_id)";
+    ) GROUP BY ALL
+) USING (session_id, directory)";
 
 /// The pull request of a message. In files without a link, such as those of sub-agents: the one
 /// that the session linked next, or else the last one, like in a file with links.
@@ -351,6 +365,24 @@ impl Key {
             column,
             text: text.to_owned(),
             join,
+            parameters: Vec::new(),
+        }
+    }
+
+    /// The key without names that the scope excludes. In a report on the team, models without a
+    /// price have no name, unless the scope can name them.
+    fn in_scope(self, by: ReportGrouping, scope: &ReportScope) -> Self {
+        let ReportScope::Team(directories) = scope else {
+            return self;
+        };
+        if by != ReportGrouping::Model {
+            return self;
+        }
+        let (column, parameters) = names::model(directories);
+        Self {
+            column,
+            parameters,
+            ..self
         }
     }
 }
@@ -364,11 +396,11 @@ pub(super) struct Conditions {
 
 impl Conditions {
     pub(super) fn of(filter: &ReportFilter) -> Self {
-        let mut conditions = vec!["true"];
+        let mut conditions = vec!["true".to_owned()];
         let mut parameters = Vec::new();
         let mut bound = |condition, day: Option<Date>| {
             let Some(day) = day else { return };
-            conditions.push(condition);
+            conditions.push(String::from(condition));
             let start = day.to_zoned_datetime(filter.zone.clone());
             // The last day begins after the last instant in some zones.
             let start = start.map_or(i64::MAX, |start| start.timestamp().as_microsecond());
@@ -379,7 +411,7 @@ impl Conditions {
         let end = until.map(|day| day.date().tomorrow().unwrap_or(Date::MAX));
         bound("epoch_us(quarter) < ?", end);
         if let Some(user) = &filter.user {
-            conditions.push("? IN (coalesce(directories.email, directory), directory)");
+            conditions.push("? IN (coalesce(directories.email, directory), directory)".to_owned());
             parameters.push(Value::Text(user.clone()));
         }
         if let Some(project) = &filter.project {
@@ -387,18 +419,28 @@ impl Conditions {
             let trimmed = project.trim_end_matches(separators);
             let project = if trimmed.is_empty() { project } else { trimmed };
             conditions.push(
-                "(project = ? OR ends_with(project, '/' || ?) OR ends_with(project, '\\' || ?))",
+                "(project = ? OR ends_with(project, '/' || ?) OR ends_with(project, '\\' || ?))"
+                    .to_owned(),
             );
             parameters.extend([project; 3].map(|text| Value::Text(text.to_owned())));
         }
-        for (condition, value) in [
-            ("model = ?", &filter.model),
-            ("session_id = ?", &filter.session),
-        ] {
-            if let Some(value) = value {
-                conditions.push(condition);
-                parameters.push(Value::Text(value.clone()));
-            }
+        if let Some(model) = &filter.model {
+            let (column, own) = match &filter.scope {
+                ReportScope::Team(directories) => names::model(directories),
+                ReportScope::Everyone | ReportScope::Own(_) => ("model".to_owned(), Vec::new()),
+            };
+            conditions.push(format!("{column} = ?"));
+            parameters.extend(own);
+            parameters.push(Value::Text(model.clone()));
+        }
+        if let Some(session) = &filter.session {
+            conditions.push("session_id = ?".to_owned());
+            parameters.push(Value::Text(session.clone()));
+        }
+        if let ReportScope::Own(directories) = &filter.scope {
+            let (is_own, own) = names::is_one_of("directory", directories);
+            conditions.push(is_own);
+            parameters.extend(own);
         }
         Self {
             sql: conditions.join(" AND "),

@@ -8,11 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_store::{Actor, NewToken, Role, Store, StoreError, Token, TokenRecord};
+use session_pipeline_store::{Actor, NewToken, Role, Store, StoreError, Token, TokenRecord, User};
 
+use crate::token::sign_ins::SignIns;
 use crate::token::{
-    AuthenticatedCaller, CreatedToken, Randomness, SchedulerSecret, TokenError, TokenRejection,
-    create_key, digest, hex, is_same, revoke,
+    AuthenticatedCaller, CreatedToken, Credential, Randomness, SchedulerSecret, TokenError,
+    TokenRejection, create_key, digest, hex, is_same, revoke,
 };
 
 /// How often the last use of a token is written to the database.
@@ -25,6 +26,9 @@ pub struct Keyring {
     /// applies changes in commit order.
     changes: Mutex<()>,
     keys: RwLock<Vec<TokenRecord>>,
+    /// The users, for callers that a proxy signed in.
+    users: RwLock<Vec<User>>,
+    pub(super) sign_ins: SignIns,
 }
 
 impl Keyring {
@@ -37,6 +41,8 @@ impl Keyring {
             scheduler,
             changes: Mutex::new(()),
             keys: RwLock::new(store.token_records()?),
+            users: RwLock::new(store.users()?),
+            sign_ins: SignIns::new(store.sign_ins()?),
         })
     }
 
@@ -77,6 +83,19 @@ impl Keyring {
         let (key, text) = create_key(store, new, randomness, actor, now, tell)?;
         let token = key.token.clone();
         self.write().push(key);
+        if let (Some(id), Some(email)) = (&token.user_id, &token.email) {
+            let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
+            if users.iter().all(|user| user.id != *id) {
+                users.push(User {
+                    id: id.clone(),
+                    email: email.clone(),
+                    name: None,
+                    is_active: true,
+                    created_at: now,
+                    updated_at: now,
+                });
+            }
+        }
         Ok(CreatedToken { token, text })
     }
 
@@ -102,6 +121,7 @@ impl Keyring {
         if let Some(key) = self.write().iter_mut().find(|key| key.token.id == id) {
             key.token.revoked_at = revoked.revoked_at;
         }
+        self.sign_ins.remove_of_token(id);
         Ok(revoked)
     }
 
@@ -134,33 +154,53 @@ impl Keyring {
         if is_scheduler {
             return Ok(AuthenticatedCaller {
                 role: Role::Admin,
-                token_id: None,
+                credential: Credential::SchedulerSecret,
                 user_id: None,
                 email: None,
                 is_use_due: false,
             });
         }
-        let TokenRecord {
-            token,
-            is_user_active,
-            ..
-        } = key.ok_or(TokenRejection::Unknown)?;
-        if token.revoked_at.is_some() {
-            return Err(TokenRejection::Revoked);
-        }
-        if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Err(TokenRejection::Expired);
-        }
-        if !is_user_active {
+        caller_of(key.ok_or(TokenRejection::Unknown)?, now)
+    }
+
+    /// The caller of a token by its id.
+    ///
+    /// # Errors
+    /// If the token is not valid.
+    pub(super) fn caller_by_id(
+        &self,
+        id: &str,
+        now: UtcMicros,
+    ) -> Result<AuthenticatedCaller, TokenRejection> {
+        let keys = self.read();
+        let key = keys.iter().find(|key| key.token.id == id);
+        caller_of(key.ok_or(TokenRejection::Unknown)?, now)
+    }
+
+    /// The caller that a trusted proxy signed in, by the e-mail address. A caller whose address
+    /// belongs to no user has no sessions of its own. Never waits for the database.
+    ///
+    /// # Errors
+    /// If the user is deactivated.
+    pub fn caller_of_proxy(
+        &self,
+        email: &str,
+        role: Role,
+    ) -> Result<AuthenticatedCaller, TokenRejection> {
+        let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+        let user = users
+            .iter()
+            .filter(|user| user.email.eq_ignore_ascii_case(email))
+            .min_by_key(|user| (user.email != email, &user.id));
+        if user.is_some_and(|user| !user.is_active) {
             return Err(TokenRejection::Deactivated);
         }
-        let is_recent = |used: UtcMicros| now < used.plus(USE_RECORDED_EVERY) && used <= now;
         Ok(AuthenticatedCaller {
-            role: token.role,
-            token_id: Some(token.id.clone()),
-            user_id: token.user_id.clone(),
-            email: token.email.clone(),
-            is_use_due: !token.last_used_at.is_some_and(is_recent),
+            role,
+            credential: Credential::Proxy,
+            user_id: user.map(|user| user.id.clone()),
+            email: Some(user.map_or(email, |user| &user.email).to_owned()),
+            is_use_due: false,
         })
     }
 
@@ -173,17 +213,10 @@ impl Keyring {
         caller: &AuthenticatedCaller,
         now: UtcMicros,
     ) -> Result<(), TokenRejection> {
-        let Some(id) = &caller.token_id else {
+        let Some(id) = caller.token_id() else {
             return Ok(());
         };
-        let keys = self.read();
-        let key = keys.iter().find(|key| key.token.id == *id);
-        let token = &key.ok_or(TokenRejection::Unknown)?.token;
-        match (token.revoked_at, token.expires_at) {
-            (Some(_), _) => Err(TokenRejection::Revoked),
-            (None, Some(expires_at)) if expires_at <= now => Err(TokenRejection::Expired),
-            _ => Ok(()),
-        }
+        self.caller_by_id(id, now).map(|_| ())
     }
 
     /// Stores the time of the last use of a token.
@@ -197,7 +230,7 @@ impl Keyring {
         store.record_token_use(id, now)
     }
 
-    fn order(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn order(&self) -> MutexGuard<'_, ()> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -208,6 +241,32 @@ impl Keyring {
     fn write(&self) -> RwLockWriteGuard<'_, Vec<TokenRecord>> {
         self.keys.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The caller of a token, if the token is valid.
+fn caller_of(key: &TokenRecord, now: UtcMicros) -> Result<AuthenticatedCaller, TokenRejection> {
+    let TokenRecord {
+        token,
+        is_user_active,
+        ..
+    } = key;
+    if token.revoked_at.is_some() {
+        return Err(TokenRejection::Revoked);
+    }
+    if token.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(TokenRejection::Expired);
+    }
+    if !is_user_active {
+        return Err(TokenRejection::Deactivated);
+    }
+    let is_recent = |used: UtcMicros| now < used.plus(USE_RECORDED_EVERY) && used <= now;
+    Ok(AuthenticatedCaller {
+        role: token.role,
+        credential: Credential::Token(token.id.clone()),
+        user_id: token.user_id.clone(),
+        email: token.email.clone(),
+        is_use_due: !token.last_used_at.is_some_and(is_recent),
+    })
 }
 
 impl std::fmt::Debug for Keyring {

@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 
-use duckdb::Connection;
+use duckdb::{Connection, params_from_iter};
 use session_pipeline_store::StoreError;
 use session_pipeline_store::money::Usd;
 
-use crate::report::{UsageReport, UsageTotals};
+use super::names;
+use crate::report::{ReportScope, UsageReport, UsageTotals};
 
 pub(in crate::report) struct AgentTotal {
     /// `None` if the agent knew no price for some model.
@@ -22,8 +23,9 @@ pub(in crate::report) struct AgentTotal {
 pub(super) fn add_agent_totals(
     connection: &Connection,
     report: &mut UsageReport,
+    scope: &ReportScope,
 ) -> Result<(), StoreError> {
-    let known = agent_totals(connection)?;
+    let known = agent_totals(connection, scope)?;
     let (mut cost, mut output_tokens) = (None, None);
     for row in &mut report.rows {
         let Some(agent) = row.key.as_ref().and_then(|key| known.get(key)) else {
@@ -56,8 +58,11 @@ fn add(sum: &mut Option<Usd>, cost: Option<Usd>) {
 /// figure of another user.
 pub(in crate::report) fn agent_totals(
     connection: &Connection,
+    scope: &ReportScope,
 ) -> Result<HashMap<String, AgentTotal>, StoreError> {
-    let sql = "SELECT session_id,
+    let (is_named, directories) = names::condition("session_file", scope);
+    let sql = format!(
+        "SELECT session_id,
             CAST(CAST(CASE WHEN NOT bool_or(coalesce(has_unknown_model_cost, false)) THEN max(total_cost_usd) END AS DECIMAL(38, 12)) AS VARCHAR),
             CAST(sum(output_tokens) AS BIGINT)
         FROM (
@@ -70,11 +75,12 @@ pub(in crate::report) fn agent_totals(
                     FROM usage.message_rollups GROUP BY ALL
                 ) GROUP BY session_id
             ) USING (session_id)
-            WHERE total_cost_usd BETWEEN 0 AND 1e15 AND split_part(session_file, '/', 1) = owner
-        ) WHERE place = 1 GROUP BY session_id";
+            WHERE total_cost_usd BETWEEN 0 AND 1e15 AND split_part(session_file, '/', 1) = owner AND {is_named}
+        ) WHERE place = 1 GROUP BY session_id"
+    );
     let rows = || -> duckdb::Result<HashMap<_, _>> {
-        let mut statement = connection.prepare(sql)?;
-        let rows = statement.query_map([], |row| {
+        let mut statement = connection.prepare(&sql)?;
+        let rows = statement.query_map(params_from_iter(&directories), |row| {
             let output_tokens: Option<i64> = row.get(2)?;
             let total = AgentTotal {
                 cost: super::usd(row, 1)?,

@@ -1,11 +1,12 @@
 //! Types of lines that this version of `usage` does not know. New versions of agents add them, and
 //! what they contain is in no figure.
 
-use duckdb::Connection;
+use duckdb::{Connection, params_from_iter};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::StoreError;
 
-use crate::report::UnknownKind;
+use super::names;
+use crate::report::{ReportScope, UnknownKind};
 
 /// Maximum number of kinds in a report. A transcript can contain any number.
 const KINDS_MAX: usize = 50;
@@ -13,15 +14,17 @@ const KINDS_MAX: usize = 50;
 /// The unknown kinds, the most frequent first.
 pub(in crate::report) fn unknown_kinds(
     connection: &Connection,
+    scope: &ReportScope,
 ) -> Result<Vec<UnknownKind>, StoreError> {
+    let (is_named, directories) = names::condition("session_file", scope);
     let sql = format!(
         "SELECT kind, count(DISTINCT session_id), CAST(sum(lines) AS BIGINT), epoch_us(min(first_seen)),
             epoch_us(max(last_seen)), max(agent_version)
-        FROM usage.unknown_kinds GROUP BY kind ORDER BY 2 DESC, kind LIMIT {KINDS_MAX}"
+        FROM usage.unknown_kinds WHERE {is_named} GROUP BY kind ORDER BY 2 DESC, kind LIMIT {KINDS_MAX}"
     );
     let rows = || -> duckdb::Result<Vec<UnknownKind>> {
         let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map([], |row| {
+        let rows = statement.query_map(params_from_iter(&directories), |row| {
             let time = |index| -> duckdb::Result<Option<String>> {
                 let micros: Option<i64> = row.get(index)?;
                 Ok(micros.map(|micros| UtcMicros(micros).to_string()))
