@@ -71,7 +71,7 @@ mod vanished;
 mod waits;
 
 pub use audit::{Actor, AuditEntry, AuditRow, AuditedAction, ClientKind, write_audit};
-pub use cancel::{CancelReason, Cancellation};
+pub use cancel::{CancelReason, Cancellation, check_canceled};
 pub use component_files::LoadedComponent;
 pub use components::ComponentRecord;
 pub use counts::ProcessorStatus;
