@@ -29,8 +29,8 @@ pub use entry::{
     ToolCall, TranscriptEntry, TranscriptText, UnreadableReason,
 };
 
-/// Longer lines are not parsed. The longest lines of real transcripts have images.
-const LINE_BYTES_MAX: usize = 8 << 20;
+/// Longer lines are not parsed, as by default when sessions are processed.
+const LINE_BYTES_MAX: usize = 16 << 20;
 /// Number of bytes to read of a line that is not parsed.
 const LONG_LINE_BYTES: usize = 64 << 10;
 /// A page that has read this many bytes ends early.

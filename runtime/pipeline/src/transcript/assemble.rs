@@ -6,6 +6,7 @@ use std::io;
 
 use session_pipeline_host::redaction::KnownSecrets;
 use session_pipeline_host::sessions::{SessionsRoot, is_key};
+use session_pipeline_store::{StoreError, check_canceled};
 
 use super::entry::{
     CallOutcome, EntryPart, ModelResponse, StartedSubAgent, SubAgentReference, ToolCall,
@@ -15,7 +16,7 @@ use super::index::{LineIndex, ResultPlace};
 use super::lines::{LineReader, RawLine, read_at};
 use super::parsed::{ParsedLine, ParsedPart, SourceText};
 use super::{
-    LINE_BYTES_MAX, LONG_LINE_BYTES, MarkedLines, PAGE_BYTES_MAX, RESULT_BYTES_MAX, TEXT_CHARS_MAX,
+    LINE_BYTES_MAX, LONG_LINE_BYTES, MarkedLines, PAGE_BYTES_MAX, RESULT_BYTES_MAX,
     TranscriptMarks, TranscriptPage, TranscriptPart, WHOLE_TEXT_BYTES_MAX, claude, index, shown,
 };
 
@@ -25,6 +26,7 @@ pub(super) enum ReadFailure {
     Io(io::Error),
     /// The file was changed in place, so the index does not describe it.
     Outdated,
+    Canceled(StoreError),
 }
 
 impl From<io::Error> for ReadFailure {
@@ -79,6 +81,7 @@ impl OpenTranscript<'_> {
         let mut results_left = RESULT_BYTES_MAX;
         let mut entries = Vec::with_capacity(lines.len());
         for line in &lines {
+            check_canceled().map_err(ReadFailure::Canceled)?;
             let mut entry = self.unsafe_entry(line, &lines, &mut results_left)?;
             let mut known = KnownSecrets::default();
             shown::learn(&mut known, &mut entry);
@@ -458,7 +461,7 @@ fn unread(place: ResultPlace) -> JoinedResult {
 
 /// The beginning of a text, not redacted yet.
 fn beginning(whole: &str, line: u64, part: u32) -> TranscriptText {
-    let (text, is_truncated) = shown::window(whole, TEXT_CHARS_MAX);
+    let (text, is_truncated) = shown::learned_part(whole);
     TranscriptText {
         text: text.to_owned(),
         bytes: whole.len() as u64,

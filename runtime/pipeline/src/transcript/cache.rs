@@ -140,6 +140,7 @@ impl TranscriptIndexes {
                     is_retry = true;
                 }
                 Err(ReadFailure::Io(error)) => return Err(io_error(error)),
+                Err(ReadFailure::Canceled(error)) => return Err(error.into()),
                 Ok(result) => return Ok(result),
             }
         }

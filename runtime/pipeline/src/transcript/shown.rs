@@ -2,13 +2,16 @@
 //! and cut.
 
 use session_pipeline_host::fault::{is_unsafe_for_terminal, printable};
-use session_pipeline_host::redaction::{KnownSecrets, without_secrets};
+use session_pipeline_host::redaction::{KnownSecrets, first_kind, without_secrets};
 
 use super::TEXT_CHARS_MAX;
 use super::entry::{TextField, TranscriptEntry, TranscriptText};
 
 /// Maximum length of a name or a summary, in characters.
 const NAME_CHARS_MAX: usize = 200;
+/// Secrets that are labeled in this many characters of a text are removed from all texts of the
+/// entry.
+const LEARNED_CHARS_MAX: usize = 64 << 10;
 /// Maximum length of an id in bytes. Longer ones are dropped.
 const ID_BYTES_MAX: usize = 128;
 /// A text is redacted before it is cut, so that no secret is cut in half and not recognized. The
@@ -17,11 +20,21 @@ const MARGIN_CHARS: usize = 1024;
 /// How much shorter redaction can make a text before less of it is shown than could be.
 const SHORTENED_CHARS_MAX: usize = 64 << 10;
 
-/// The beginning of a text, with everything that [`make_safe`] needs of it. Also returns whether it
+/// The beginning of a text, from which the secrets of an entry are learned. Also returns whether it
 /// is cut.
+pub(super) fn learned_part(text: &str) -> (&str, bool) {
+    cut(text, LEARNED_CHARS_MAX)
+}
+
+/// The beginning of a text, long enough to show this much of it after redaction. Also returns
+/// whether it is cut.
 pub(super) fn window(text: &str, chars_max: usize) -> (&str, bool) {
     // Redaction can make the text much shorter, so more is read than the margin.
-    let chars_max = chars_max + chars_max.min(SHORTENED_CHARS_MAX) + MARGIN_CHARS;
+    let shortened = chars_max.min(SHORTENED_CHARS_MAX);
+    cut(text, chars_max + shortened + MARGIN_CHARS)
+}
+
+fn cut(text: &str, chars_max: usize) -> (&str, bool) {
     match text.char_indices().nth(chars_max) {
         Some((end, _)) => (text.get(..end).unwrap_or(text), true),
         None => (text, false),
@@ -38,7 +51,7 @@ pub(super) fn learn(known: &mut KnownSecrets, entry: &mut TranscriptEntry) {
     }
 }
 
-/// Redacts and cuts all texts of an entry. They are [`window`]s of the original texts.
+/// Redacts and cuts all texts of an entry.
 pub(super) fn make_safe(entry: &mut TranscriptEntry, known: &KnownSecrets) {
     for text in entry.texts_mut() {
         match text {
@@ -50,7 +63,9 @@ pub(super) fn make_safe(entry: &mut TranscriptEntry, known: &KnownSecrets) {
 
 /// Redacts a text, makes its control characters visible, and cuts it.
 pub(super) fn cut_text(text: &mut TranscriptText, known: &KnownSecrets, chars_max: usize) {
-    let cleaned = known.clean(&text.text);
+    let (window, is_cut) = window(&text.text, chars_max);
+    text.is_truncated |= is_cut;
+    let cleaned = known.clean(window);
     let chars_max = match text.is_truncated {
         // The end of a cut text can be the first half of a secret.
         true => chars_max.min(cleaned.chars().count().saturating_sub(MARGIN_CHARS)),
@@ -78,7 +93,11 @@ pub(super) fn id(text: &str) -> Option<String> {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
-    is_id.then(|| without_secrets(text).into_owned())
+    // Ids are random, so only secrets with a known form are removed.
+    is_id.then(|| match first_kind(text, None) {
+        None | Some("high-entropy") => text.to_owned(),
+        Some(_) => without_secrets(text).into_owned(),
+    })
 }
 
 /// Drops colors of terminals, and escapes all other control characters except for line breaks and
@@ -141,11 +160,10 @@ mod tests {
                 "word ".repeat(before / 5),
                 "more ".repeat(3000)
             );
-            let (beginning, is_truncated) = window(&whole, TEXT_CHARS_MAX);
             let mut text = TranscriptText {
-                text: beginning.to_owned(),
+                text: whole.clone(),
                 bytes: whole.len() as u64,
-                is_truncated,
+                is_truncated: false,
                 line: 1,
                 part: 0,
             };
