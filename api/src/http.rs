@@ -32,6 +32,7 @@ mod sessions;
 mod source;
 mod stream;
 mod tokens;
+mod transcript;
 mod upload;
 mod usage;
 
@@ -45,6 +46,7 @@ use session_pipeline_pipeline::health::{SchemaCache, SurveyCache};
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::scheduler::{SchedulerHandle, cadences};
 use session_pipeline_pipeline::token::{Keyring, Randomness, SchedulerSecret};
+use session_pipeline_pipeline::transcript::TranscriptIndexes;
 use session_pipeline_pipeline::upload::UploadQuotas;
 use session_pipeline_store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -78,6 +80,7 @@ pub struct ServiceState {
     quotas: UploadQuotas,
     schema: SchemaCache,
     survey: SurveyCache,
+    transcripts: TranscriptIndexes,
     scheduler: Option<SchedulerHandle>,
     /// Set once the cadences of the processors are loaded.
     has_cadences: OnceLock<()>,
@@ -128,6 +131,7 @@ impl ServiceState {
             quotas: UploadQuotas::default(),
             schema: SchemaCache::default(),
             survey: SurveyCache::default(),
+            transcripts: TranscriptIndexes::default(),
             scheduler: None,
             has_cadences: OnceLock::new(),
             fatal_error: watch::Sender::default(),
@@ -216,6 +220,9 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(runs::show))
         .routes(routes!(processors::list))
         .routes(routes!(sessions::list))
+        .routes(routes!(transcript::page))
+        .routes(routes!(transcript::part))
+        .routes(routes!(transcript::marks))
         .routes(routes!(knowledge::list))
         .routes(routes!(knowledge::show))
         .routes(routes!(knowledge::approve))
