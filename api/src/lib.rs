@@ -5,6 +5,7 @@
 pub mod body;
 pub mod build;
 pub mod cli;
+pub mod dashboard;
 pub mod http;
 pub mod problem;
 pub mod shipped;

@@ -1,0 +1,3 @@
+//! The web dashboard: pages rendered on the server from the bodies of the JSON API.
+
+pub mod transcript;
