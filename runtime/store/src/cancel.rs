@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use duckdb::{Connection, InterruptHandle};
 
-use crate::error::StoreError;
-
 /// The reason for a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelReason {
@@ -124,14 +122,6 @@ pub(crate) fn check() -> Result<(), CancelReason> {
     current_reason().map_or(Ok(()), Err)
 }
 
-/// Fails if this thread's scope was canceled. Long work between reads calls it from time to time.
-///
-/// # Errors
-/// The scope was canceled.
-pub fn check_canceled() -> Result<(), StoreError> {
-    check().map_err(StoreError::Canceled)
-}
-
 /// Registers a connection with this thread's scope, so that its statements can be interrupted.
 pub(crate) fn watch(connection: &Connection) -> Result<(), CancelReason> {
     CURRENT.with_borrow(|current| {
@@ -152,7 +142,8 @@ pub(crate) fn watch(connection: &Connection) -> Result<(), CancelReason> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{CancelReason, Cancellation, StoreError};
+    use super::{CancelReason, Cancellation};
+    use crate::error::StoreError;
     use crate::open::StoreOptions;
     use crate::store::Store;
     use session_pipeline_host::clock::UtcMicros;

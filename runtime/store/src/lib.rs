@@ -71,11 +71,11 @@ mod vanished;
 mod waits;
 
 pub use audit::{Actor, AuditEntry, AuditRow, AuditedAction, ClientKind, write_audit};
-pub use cancel::{CancelReason, Cancellation, check_canceled};
+pub use cancel::{CancelReason, Cancellation};
 pub use component_files::LoadedComponent;
 pub use components::ComponentRecord;
 pub use counts::ProcessorStatus;
-pub use error::StoreError;
+pub use error::{StoreError, check_canceled};
 pub use group::{
     CommitGroup, CompletedSession, ContentChange, FailedSession, SessionOutcome, SkippedSession,
 };

@@ -75,7 +75,7 @@ fn a_deleted_file_is_not_found_and_an_unreadable_one_is_reported() {
     insta::assert_snapshot!(response.error(), @"404: no transcript `ada/one.jsonl`: its file was deleted, or the key is wrong; `session-pipeline sessions list` lists all sessions");
     drop(server);
     dir.write(KEY, session().user("x"));
-    fs::set_permissions(dir.session_path(KEY), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.session_path(KEY), fs::Permissions::from_mode(0o000)).unwrap();
     without_root_privileges(|| {
         let server = TestServer::start(&dir, &[]);
         let response = server.get(&format!("/api/admin/transcript?session={KEY}"));

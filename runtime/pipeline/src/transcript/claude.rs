@@ -22,20 +22,22 @@ const REJECTIONS: [&str; 3] = [
 ];
 
 /// One of these texts is in every line that has a mark, a call or a result.
-const NEEDLES: [&[u8]; 6] = [
+const NEEDLES: [&[u8]; 8] = [
     b"tool_use",
     b"\"user\"",
     b"compact_boundary",
     b"isCompactSummary",
     b"api_error",
     b"isApiErrorMessage",
+    b"local_command",
+    b"queued_command",
 ];
 
 /// Whether a line can have something that the index needs. Most bytes of a transcript are in lines
 /// without, and this is much faster than parsing them.
 pub(super) fn is_indexed(line: &[u8]) -> bool {
-    let contains = |needle: &&[u8]| memchr::memmem::find(line, needle).is_some();
-    NEEDLES.iter().any(|needle| contains(needle)) || contains(&&b"queued_command"[..])
+    let mut needles = NEEDLES.iter();
+    needles.any(|needle| memchr::memmem::find(line, needle).is_some())
 }
 
 /// The id of the sub-agent whose transcript has this key. `None` for other transcripts.
