@@ -11,6 +11,7 @@ pub mod quarantine;
 pub mod run;
 pub mod session;
 pub mod token;
+pub mod transcript;
 pub mod usage;
 
 use serde::{Deserialize, Serialize};

@@ -4,13 +4,27 @@
 //! as the visitor, so the API alone decides what a role can see, and each figure on a page is also
 //! available to programs.
 
+mod actions;
+mod assets;
 mod call;
+mod causes;
 mod csrf;
 mod data;
-mod home;
+mod filters;
+mod format;
+mod frame;
+mod knowledge;
+mod operations;
 mod origin;
+mod overview;
 mod page;
+mod pages;
+mod parts;
+mod quality;
+mod session;
+mod sessions;
 mod sign_in;
+pub mod transcript;
 mod visitor;
 
 use std::sync::Arc;
@@ -48,7 +62,24 @@ impl Frontend for Dashboard {
         });
         // The last layer is the first that a request passes.
         let pages = Router::new()
-            .route("/", get(home::show))
+            .route("/", get(pages::overview))
+            .route("/sessions", get(pages::sessions))
+            .route("/sessions/entries", get(pages::entries))
+            .route("/sessions/part", get(pages::part))
+            .route("/sessions/reprocess", post(actions::reprocess))
+            .route("/sessions/{*key}", get(pages::session))
+            .route("/causes", get(pages::causes))
+            .route("/causes/{part}", get(pages::cause))
+            .route("/knowledge", get(pages::knowledge))
+            .route("/knowledge/{id}", get(pages::evidence))
+            .route("/knowledge/{id}/{decision}", post(actions::decide))
+            .route("/quality", get(pages::quality))
+            .route("/operations", get(pages::operations))
+            .route("/operations/runs", get(pages::runs))
+            .route("/operations/run", post(actions::run))
+            .route("/operations/release", post(actions::release))
+            .route("/operations/tokens", post(actions::create_token))
+            .route("/operations/revoke", post(actions::revoke_token))
             .route("/sign-out", post(sign_in::sign_out))
             .route("/data/{*path}", get(data::mirror))
             .route_layer(middleware::from_fn(csrf::require_token))
@@ -61,6 +92,7 @@ impl Frontend for Dashboard {
                 origin::require_own,
             ));
         let open = Router::new()
+            .route("/assets/{name}", get(assets::get))
             .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
             .route_layer(middleware::from_fn_with_state(
                 Arc::clone(&state),

@@ -33,6 +33,7 @@ mod sessions;
 mod source;
 mod stream;
 mod tokens;
+mod transcript;
 mod upload;
 mod usage;
 
@@ -46,6 +47,7 @@ use session_pipeline_pipeline::health::{SchemaCache, SurveyCache};
 use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::scheduler::{SchedulerHandle, cadences};
 use session_pipeline_pipeline::token::{Keyring, Randomness, SchedulerSecret};
+use session_pipeline_pipeline::transcript::TranscriptIndexes;
 use session_pipeline_pipeline::upload::UploadQuotas;
 use session_pipeline_store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -91,6 +93,7 @@ pub struct ServiceState {
     quotas: UploadQuotas,
     schema: SchemaCache,
     survey: SurveyCache,
+    transcripts: TranscriptIndexes,
     scheduler: Option<SchedulerHandle>,
     frontend: Option<Box<dyn Frontend>>,
     /// Set once the cadences of the processors are loaded.
@@ -142,6 +145,7 @@ impl ServiceState {
             quotas: UploadQuotas::default(),
             schema: SchemaCache::default(),
             survey: SurveyCache::default(),
+            transcripts: TranscriptIndexes::default(),
             scheduler: None,
             frontend: None,
             has_cadences: OnceLock::new(),
@@ -254,6 +258,9 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(runs::show))
         .routes(routes!(processors::list))
         .routes(routes!(sessions::list))
+        .routes(routes!(transcript::page))
+        .routes(routes!(transcript::part))
+        .routes(routes!(transcript::marks))
         .routes(routes!(knowledge::list))
         .routes(routes!(knowledge::show))
         .routes(routes!(knowledge::approve))

@@ -7,6 +7,7 @@ pub mod build;
 pub mod cli;
 pub mod dashboard;
 pub mod http;
+mod percent;
 pub mod problem;
 pub mod shipped;
 

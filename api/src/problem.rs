@@ -16,6 +16,7 @@ use session_pipeline_pipeline::report::{PriceFetchError, PriceTableError, PriceU
 use session_pipeline_pipeline::reprocess::ReprocessError;
 use session_pipeline_pipeline::run::RunError;
 use session_pipeline_pipeline::token::TokenError;
+use session_pipeline_pipeline::transcript::TranscriptError;
 use session_pipeline_store::StoreError;
 use utoipa::ToSchema;
 
@@ -247,6 +248,16 @@ impl Classify for TokenError {
             }
             Self::Unknown(_) => ProblemClass::NotFound,
             Self::Randomness(_) => ProblemClass::Internal,
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
+impl Classify for TranscriptError {
+    fn class(&self) -> ProblemClass {
+        match self {
+            Self::Unknown { .. } | Self::NoPart { .. } => ProblemClass::NotFound,
+            Self::Io { .. } => ProblemClass::Internal,
             Self::Store(error) => error.class(),
         }
     }

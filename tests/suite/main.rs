@@ -49,5 +49,6 @@ mod sessions;
 mod store;
 mod summaries;
 mod token;
+mod transcript;
 mod usage;
 mod verification;

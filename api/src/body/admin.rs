@@ -92,7 +92,7 @@ pub struct ReprocessBody {
 }
 
 /// One page of the audit log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditBody {
     /// Newest first.
     pub entries: Vec<AuditRow>,

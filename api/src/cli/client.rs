@@ -15,6 +15,7 @@ use ureq::http::{Method, StatusCode};
 use super::CommandFailure;
 use crate::body::Problem;
 use crate::http::Listener;
+use crate::percent::encode;
 use crate::problem::ProblemClass;
 
 pub(super) use local::LocalClient;
@@ -98,7 +99,7 @@ impl<'a> RouteCall<'a> {
         let mut target = self.path.clone();
         for (index, (name, value)) in self.query.iter().enumerate() {
             target.push(if index == 0 { '?' } else { '&' });
-            target.push_str(&format!("{name}={}", segment(value)));
+            target.push_str(&format!("{name}={}", encode(value)));
         }
         target
     }
@@ -163,16 +164,4 @@ impl Client {
         };
         Err(CommandFailure::with_class(class, detail))
     }
-}
-
-/// Percent-encodes a path segment or query value.
-pub(super) fn segment(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
-            byte => format!("%{byte:02X}"),
-        })
-        .collect()
 }

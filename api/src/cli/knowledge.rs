@@ -4,10 +4,11 @@ use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::knowledge::ItemRelation;
 
-use super::client::{OpenMode, RouteCall, segment};
+use super::client::{OpenMode, RouteCall};
 use super::table::{count_of, field_list, table};
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::body::knowledge::{EvidenceBody, KnowledgeBody, KnowledgeDetailsBody};
+use crate::percent::encode;
 
 const PATH: &str = "/api/knowledge";
 
@@ -123,7 +124,7 @@ fn none() -> String {
 }
 
 fn show(global: &GlobalArgs, id: &str) -> Result<Exit, CommandFailure> {
-    let call = RouteCall::get(format!("{PATH}/{}", segment(id)));
+    let call = RouteCall::get(format!("{PATH}/{}", encode(id)));
     let details: KnowledgeDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
         print_json(&details)?;
@@ -202,7 +203,7 @@ fn related_of(related: &ItemRelation) -> String {
 }
 
 fn decide(global: &GlobalArgs, id: &str, verb: &str) -> Result<Exit, CommandFailure> {
-    let call = RouteCall::post(format!("{PATH}/{}/{verb}", segment(id)));
+    let call = RouteCall::post(format!("{PATH}/{}/{verb}", encode(id)));
     let details: KnowledgeDetailsBody = global.connect(OpenMode::Existing)?.call(&call)?;
     if global.json {
         print_json(&details)?;

@@ -4,10 +4,11 @@ use clap::{Args, Subcommand};
 use session_pipeline_host::fault::printable;
 use session_pipeline_store as store;
 
-use super::client::{OpenMode, RouteCall, segment};
+use super::client::{OpenMode, RouteCall};
 use super::table::table;
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::body::token::{CreatedTokenBody, NewTokenBody, TokenBody, TokenRole, TokensBody};
+use crate::percent::encode;
 
 const PATH: &str = "/api/admin/tokens";
 
@@ -115,7 +116,7 @@ fn render(tokens: &TokensBody) -> String {
 
 fn revoke(global: &GlobalArgs, id: &str) -> Result<Exit, CommandFailure> {
     let client = global.connect(OpenMode::Database)?;
-    let revoked: TokenBody = client.call(&RouteCall::delete(format!("{PATH}/{}", segment(id))))?;
+    let revoked: TokenBody = client.call(&RouteCall::delete(format!("{PATH}/{}", encode(id))))?;
     if global.json {
         print_json(&revoked)?;
     } else {

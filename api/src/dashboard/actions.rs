@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Form, Path, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Extension, http::HeaderMap};
+use axum::{Extension, Form, http::HeaderMap};
 use maud::Markup;
 use serde::Deserialize;
 
@@ -12,9 +12,9 @@ use super::filters::{FilterQuery, address};
 use super::pages::{View, operations_page};
 use super::visitor::Visitor;
 use super::{DashboardState, call, knowledge, sessions};
+use crate::body::admin::ReprocessBody;
 use crate::body::knowledge::KnowledgeDetailsBody;
 use crate::body::quarantine::ReleaseBody;
-use crate::body::admin::ReprocessBody;
 use crate::body::token::{CreatedTokenBody, TokenBody};
 use crate::http::ApiError;
 use crate::percent::encode;
@@ -75,7 +75,10 @@ pub(super) async fn run(
     Extension(visitor): Extension<Visitor>,
     Form(form): Form<RunForm>,
 ) -> Result<Response, ApiError> {
-    let path = address("/api/admin/run-session-processor", &[("processor", &form.processor)]);
+    let path = address(
+        "/api/admin/run-session-processor",
+        &[("processor", &form.processor)],
+    );
     let started = Arc::clone(&state);
     let runner = visitor.clone();
     let mut run = tokio::spawn(async move {
@@ -85,7 +88,12 @@ pub(super) async fn run(
     let outcome = tokio::time::timeout(std::time::Duration::from_millis(700), &mut run).await;
     let message = match outcome {
         Err(_) => return Ok(Redirect::to("/operations?done=run").into_response()),
-        Ok(Err(_)) => return Err(ApiError::new(ProblemClass::Internal, "the run ended without a result")),
+        Ok(Err(_)) => {
+            return Err(ApiError::new(
+                ProblemClass::Internal,
+                "the run ended without a result",
+            ));
+        }
         Ok(Ok(Err(error))) => Err(error.detail),
         Ok(Ok(Ok(run))) => Ok(format!(
             "{}: {} sessions processed, {} failed.",
@@ -93,7 +101,11 @@ pub(super) async fn run(
         )),
     };
     let view = View::of(&state, &visitor, &FilterQuery::default());
-    Ok(operations_page(&state, &visitor, &view, None, Some(message)).await?.into_response())
+    Ok(
+        operations_page(&state, &visitor, &view, None, Some(message))
+            .await?
+            .into_response(),
+    )
 }
 
 /// A new token. Empty fields have no value.
@@ -121,7 +133,9 @@ pub(super) async fn create_token(
         Err(error) => (None, Some(Err(error.detail))),
     };
     let view = View::of(&state, &visitor, &FilterQuery::default());
-    Ok(operations_page(&state, &visitor, &view, created, message).await?.into_response())
+    Ok(operations_page(&state, &visitor, &view, created, message)
+        .await?
+        .into_response())
 }
 
 /// The id of a token.
@@ -152,7 +166,8 @@ pub(super) async fn decide(
         return Err(ApiError::new(ProblemClass::NotFound, "unknown decision"));
     }
     let path = format!("/api/knowledge/{}/{decision}", encode(&id));
-    let details: KnowledgeDetailsBody = call::post(&state.api, &visitor, &path, None::<&()>).await?;
+    let details: KnowledgeDetailsBody =
+        call::post(&state.api, &visitor, &path, None::<&()>).await?;
     if !headers.contains_key("hx-request") {
         return Ok(Redirect::to("/knowledge").into_response());
     }

@@ -50,16 +50,16 @@ pub(super) static CHART: LazyLock<Asset> = LazyLock::new(|| {
 
 /// The icon of the pages.
 pub(super) static ICON: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("icon", "svg", "image/svg+xml", include_bytes!("../../assets/icon.svg"))
+    Asset::new(
+        "icon",
+        "svg",
+        "image/svg+xml",
+        include_bytes!("../../assets/icon.svg"),
+    )
 });
 
 impl Asset {
-    fn new(
-        stem: &str,
-        extension: &str,
-        content_type: &'static str,
-        bytes: &'static [u8],
-    ) -> Self {
+    fn new(stem: &str, extension: &str, content_type: &'static str, bytes: &'static [u8]) -> Self {
         let digest = sha256_hex(bytes);
         let short = digest.get(..16).unwrap_or(&digest);
         Self {
@@ -80,8 +80,12 @@ impl Asset {
         let accepts_gzip = headers
             .get(header::ACCEPT_ENCODING)
             .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.split(',').any(|coding| coding.trim() == "gzip"
-                || coding.trim().starts_with("gzip;") && !coding.contains("q=0")));
+            .is_some_and(|value| {
+                value.split(',').any(|coding| {
+                    coding.trim() == "gzip"
+                        || coding.trim().starts_with("gzip;") && !coding.contains("q=0")
+                })
+            });
         let compressed = self.compressed.as_ref().filter(|_| accepts_gzip);
         // Representations with different encodings have different strong tags.
         let etag = match compressed {
@@ -98,13 +102,18 @@ impl Asset {
             (false, Some(bytes)) => {
                 let mut response = bytes.clone().into_response();
                 let gzip = HeaderValue::from_static("gzip");
-                response.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_ENCODING, gzip);
                 response
             }
             (false, None) => self.bytes.into_response(),
         };
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(self.content_type),
+        );
         headers.insert(
             header::CACHE_CONTROL,
             HeaderValue::from_static("public, max-age=31536000, immutable"),
@@ -125,7 +134,14 @@ fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 
 /// Returns an asset. Assets need no sign-in: the sign-in page loads them, and they are public.
 pub(super) async fn get(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    let all = [&APP_STYLE, &TRANSCRIPT_STYLE, &APP_SCRIPT, &HTMX, &CHART, &ICON];
+    let all = [
+        &APP_STYLE,
+        &TRANSCRIPT_STYLE,
+        &APP_SCRIPT,
+        &HTMX,
+        &CHART,
+        &ICON,
+    ];
     match all.into_iter().find(|asset| asset.name == name) {
         Some(asset) => asset.response(&headers),
         None => StatusCode::NOT_FOUND.into_response(),

@@ -25,7 +25,6 @@ const RESPONSE_BYTES_MAX: usize = 64 << 20;
 ///
 /// # Errors
 /// The API rejects the request or fails. The error is that of the API.
-#[expect(dead_code, reason = "no page shows data of the API yet")]
 pub(crate) async fn get<T: DeserializeOwned>(
     api: &Router,
     visitor: &Visitor,
@@ -38,7 +37,6 @@ pub(crate) async fn get<T: DeserializeOwned>(
 ///
 /// # Errors
 /// The API rejects the request or fails. The error is that of the API.
-#[expect(dead_code, reason = "no page shows data of the API yet")]
 pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
     api: &Router,
     visitor: &Visitor,
@@ -48,6 +46,18 @@ pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
     let body = body.map(serde_json::to_vec).transpose();
     let body = body.map_err(|error| ApiError::internal(&error))?;
     body_of(send(api, visitor, Method::POST, path, body).await).await
+}
+
+/// Deletes a resource of the API.
+///
+/// # Errors
+/// The API rejects the request or fails. The error is that of the API.
+pub(crate) async fn delete<T: DeserializeOwned>(
+    api: &Router,
+    visitor: &Visitor,
+    path: &str,
+) -> Result<T, ApiError> {
+    body_of(send(api, visitor, Method::DELETE, path, None).await).await
 }
 
 /// Sends a request to the API, and returns its response, of any status.

@@ -6,8 +6,8 @@ use session_pipeline_pipeline::report::{SkillKind, SkillsReport, WasteReport};
 
 use super::filters::Filters;
 use super::format::{cost, count, duration, percent, plain, short_count, time};
-use super::overview::{data_address, message_rows};
 use super::frame::{empty, filter_form};
+use super::overview::{data_address, message_rows};
 use super::parts::{Ranked, data_links, ranked};
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow};
 
@@ -22,16 +22,66 @@ pub(super) struct Cause {
 
 /// The groupings, in the order of the page.
 pub(super) const CAUSES: [Cause; 10] = [
-    Cause { by: "model", head: "Model", key: |row| row.model.as_deref(), without: "no model" },
-    Cause { by: "source", head: "Part of the session", key: |row| row.source.as_deref(), without: "not recorded" },
-    Cause { by: "agent-type", head: "Sub-agent type", key: |row| row.agent_type.as_deref(), without: "type not recorded" },
-    Cause { by: "skill", head: "Skill", key: |row| row.skill.as_deref(), without: "no skill" },
-    Cause { by: "mcp-server", head: "MCP server", key: |row| row.mcp_server.as_deref(), without: "no MCP server" },
-    Cause { by: "plugin", head: "Plugin", key: |row| row.plugin.as_deref(), without: "no plugin" },
-    Cause { by: "effort", head: "Effort", key: |row| row.effort.as_deref(), without: "not recorded" },
-    Cause { by: "branch", head: "Branch", key: |row| row.branch.as_deref(), without: "no branch" },
-    Cause { by: "pull-request", head: "Pull request", key: |row| row.pull_request.as_deref(), without: "no pull request" },
-    Cause { by: "entrypoint", head: "Entry point", key: |row| row.entrypoint.as_deref(), without: "not recorded" },
+    Cause {
+        by: "model",
+        head: "Model",
+        key: |row| row.model.as_deref(),
+        without: "no model",
+    },
+    Cause {
+        by: "source",
+        head: "Part of the session",
+        key: |row| row.source.as_deref(),
+        without: "not recorded",
+    },
+    Cause {
+        by: "agent-type",
+        head: "Sub-agent type",
+        key: |row| row.agent_type.as_deref(),
+        without: "type not recorded",
+    },
+    Cause {
+        by: "skill",
+        head: "Skill",
+        key: |row| row.skill.as_deref(),
+        without: "no skill",
+    },
+    Cause {
+        by: "mcp-server",
+        head: "MCP server",
+        key: |row| row.mcp_server.as_deref(),
+        without: "no MCP server",
+    },
+    Cause {
+        by: "plugin",
+        head: "Plugin",
+        key: |row| row.plugin.as_deref(),
+        without: "no plugin",
+    },
+    Cause {
+        by: "effort",
+        head: "Effort",
+        key: |row| row.effort.as_deref(),
+        without: "not recorded",
+    },
+    Cause {
+        by: "branch",
+        head: "Branch",
+        key: |row| row.branch.as_deref(),
+        without: "no branch",
+    },
+    Cause {
+        by: "pull-request",
+        head: "Pull request",
+        key: |row| row.pull_request.as_deref(),
+        without: "no pull request",
+    },
+    Cause {
+        by: "entrypoint",
+        head: "Entry point",
+        key: |row| row.entrypoint.as_deref(),
+        without: "not recorded",
+    },
 ];
 
 /// The frame of the page. Each part is loaded on its own, so that the page opens at once.

@@ -35,8 +35,8 @@ pub(super) fn token_of_proxy_user(secret: &[u8; 32], email: &str) -> String {
 }
 
 /// The field for a form on a page.
-pub(super) fn field(visitor: &Visitor) -> Markup {
-    html! { input type="hidden" name=(FIELD) value=(visitor.csrf); }
+pub(super) fn field(token: &str) -> Markup {
+    html! { input type="hidden" name=(FIELD) value=(token); }
 }
 
 /// Middleware of routes that require a visitor: rejects a change without the visitor's token.

@@ -104,14 +104,17 @@ impl Filters {
             (since, until) = (until, since);
         }
         let range = match query.range.as_deref() {
-            Some(name) => Range::ALL.iter().find(|(_, short, _)| *short == name).map(|found| found.0),
+            Some(name) => Range::ALL
+                .iter()
+                .find(|(_, short, _)| *short == name)
+                .map(|found| found.0),
             None if since.is_some() || until.is_some() => Some(Range::Days),
             None => None,
         };
         let range = range.unwrap_or(Range::Month);
         if let Some(days) = range.days() {
             let today = Timestamp::from_microsecond(now.0)
-                .map(|now| now.to_zoned(zone.clone()).date())
+                .map(|now| zone.to_datetime(now).date())
                 .unwrap_or(Date::MIN);
             since = today.checked_sub((days - 1).days()).ok();
             until = Some(today);
@@ -168,10 +171,14 @@ impl Filters {
     }
 
     fn named(&self) -> Vec<(&'static str, String)> {
-        [("user", &self.user), ("project", &self.project), ("model", &self.model)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.clone()?)))
-            .collect()
+        [
+            ("user", &self.user),
+            ("project", &self.project),
+            ("model", &self.model),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.clone()?)))
+        .collect()
     }
 
     /// The parameters of a page with these filters.
@@ -247,7 +254,10 @@ mod tests {
         let previous = found.previous().unwrap();
         assert_eq!(previous.since.unwrap().to_string(), "2026-02-17");
         assert_eq!(previous.until.unwrap().to_string(), "2026-02-23");
-        assert_eq!(found.link("/", &[("user", "a&b")]), "/?range=7d&tz=Europe%2FBerlin&user=a%26b");
+        assert_eq!(
+            found.link("/", &[("user", "a&b")]),
+            "/?range=7d&tz=Europe%2FBerlin&user=a%26b"
+        );
     }
 
     #[test]

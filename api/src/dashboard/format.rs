@@ -81,7 +81,11 @@ pub(super) fn duration(milliseconds: f64) -> String {
         s if s < 60.0 => format!("{s:.1} s"),
         s if s < 3600.0 => format!("{:.0} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
         s if s < 48.0 * 3600.0 => {
-            format!("{:.0} h {:.0} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor())
+            format!(
+                "{:.0} h {:.0} min",
+                (s / 3600.0).floor(),
+                (s % 3600.0 / 60.0).floor()
+            )
         }
         s => format!("{:.0} d", (s / 86400.0).floor()),
     }

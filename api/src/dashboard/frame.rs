@@ -151,7 +151,7 @@ impl Frame<'_> {
                     span { (plain(&reader.name)) " (" (reader.role) ")" }
                     @if reader.can_sign_out {
                         form method="post" action="/sign-out" {
-                            input type="hidden" name="csrf" value=(reader.csrf);
+                            (super::csrf::field(&reader.csrf))
                             button .plain { "Sign out" }
                         }
                     }

@@ -31,14 +31,23 @@ const STATUSES: [(&str, &str); 4] = [
 
 impl KnowledgeListQuery {
     fn status(&self) -> &str {
-        self.status.as_deref().filter(|status| !status.is_empty()).unwrap_or("pending")
+        self.status
+            .as_deref()
+            .filter(|status| !status.is_empty())
+            .unwrap_or("pending")
     }
 
     fn own(&self) -> Vec<(&'static str, &str)> {
-        [("domain", &self.domain), ("text", &self.text), ("tz", &self.tz)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.as_deref().filter(|value| !value.is_empty())?)))
-            .collect()
+        [
+            ("domain", &self.domain),
+            ("text", &self.text),
+            ("tz", &self.tz),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| {
+            Some((name, value.as_deref().filter(|value| !value.is_empty())?))
+        })
+        .collect()
     }
 
     /// The request to the API.
@@ -63,7 +72,10 @@ impl KnowledgeListQuery {
 }
 
 pub(super) fn page(list: &KnowledgeBody, query: &KnowledgeListQuery, reader: &Reader) -> Markup {
-    let next = list.next.as_deref().map(|next| query.link(&[("cursor", next)]));
+    let next = list
+        .next
+        .as_deref()
+        .map(|next| query.link(&[("cursor", next)]));
     let first = query.cursor.as_ref().map(|_| query.link(&[]));
     let can_decide = reader.role == "admin";
     html! {

@@ -137,7 +137,7 @@ fn processors(processors: &ProcessorsBody, scheduler: &SchedulerBody, reader: &R
                         }
                         td data-label="Action" {
                             form method="post" action="/operations/run" {
-                                input type="hidden" name="csrf" value=(reader.csrf);
+                                (super::csrf::field(&reader.csrf))
                                 input type="hidden" name="processor" value=(processor.name);
                                 button aria-label=(format!("Run {} now", plain(&processor.name))) { "Run now" }
                             }
@@ -223,7 +223,7 @@ fn quarantine(quarantine: &QuarantineBody, reader: &Reader) -> Markup {
 fn tokens(tokens: &TokensBody, reader: &Reader) -> Markup {
     html! {
         form .filters method="post" action="/operations/tokens" {
-            input type="hidden" name="csrf" value=(reader.csrf);
+            (super::csrf::field(&reader.csrf))
             label { "Role" select name="role" { @for role in ["member", "analyst", "admin"] { option value=(role) { (role) } } } }
             label .grow { "User" input name="user" placeholder="E-mail; required for members" autocomplete="off"; }
             label .grow { "Label" input name="label" placeholder="What it is for" autocomplete="off"; }
@@ -246,7 +246,7 @@ fn tokens(tokens: &TokensBody, reader: &Reader) -> Markup {
                         }
                         td data-label="Action" { @if token.revoked_at.is_none() {
                             form method="post" action="/operations/revoke" {
-                                input type="hidden" name="csrf" value=(reader.csrf);
+                                (super::csrf::field(&reader.csrf))
                                 input type="hidden" name="id" value=(token.id);
                                 button aria-label=(format!("Revoke the token {}", plain(&token.id))) { "Revoke" }
                             }

@@ -80,11 +80,7 @@ pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Marku
 }
 
 /// The address of a route with the filters of a page.
-pub(super) fn data_address(
-    path: &str,
-    filters: &Filters,
-    own: &[(&'static str, &str)],
-) -> String {
+pub(super) fn data_address(path: &str, filters: &Filters, own: &[(&'static str, &str)]) -> String {
     let mut parameters = filters.report();
     parameters.extend(own.iter().map(|(name, value)| (*name, (*value).to_owned())));
     super::filters::address(path, &parameters)
@@ -134,15 +130,23 @@ fn cards(data: &Overview, filters: &Filters) -> Markup {
             link: Some(filters.link("/causes", &[])),
         },
         number("Tokens", tokens, Some(filters.link("/causes", &[]))),
-        number("Sessions", |totals| totals.sessions, Some(filters.link("/sessions", &[]))),
+        number(
+            "Sessions",
+            |totals| totals.sessions,
+            Some(filters.link("/sessions", &[])),
+        ),
     ];
     if let Some(users) = &data.users {
-        let people = |report: &UsageReportBody| report.rows.len() as i64 + report.omitted_rows as i64;
+        let people =
+            |report: &UsageReportBody| report.rows.len() as i64 + report.omitted_rows as i64;
         cards.push(Card {
             name: "People",
             value: html! { (count(people(users))) },
             now: people(users) as f64,
-            before: data.users_before.as_ref().map(|report| people(report) as f64),
+            before: data
+                .users_before
+                .as_ref()
+                .map(|report| people(report) as f64),
             link: Some("#top-users".to_owned()),
         });
     }
@@ -151,7 +155,11 @@ fn cards(data: &Overview, filters: &Filters) -> Markup {
             name: "Prompts",
             value: html! { (count(prompts)) },
             now: prompts as f64,
-            before: data.previous.as_ref().and_then(|report| report.prompts).map(|prompts| prompts as f64),
+            before: data
+                .previous
+                .as_ref()
+                .and_then(|report| report.prompts)
+                .map(|prompts| prompts as f64),
             link: Some(filters.link("/sessions", &[])),
         });
     }
@@ -196,10 +204,13 @@ fn input(totals: &UsageTotalsBody) -> i64 {
 
 /// The failed and all calls of a report on tools.
 fn failures(report: &UsageReportBody) -> (i64, i64) {
-    report.rows.iter().fold((0, 0), |(failed, calls), row| match row {
-        UsageRow::Tool(row) => (failed + row.errors, calls + row.calls),
-        UsageRow::Messages(_) => (failed, calls),
-    })
+    report
+        .rows
+        .iter()
+        .fold((0, 0), |(failed, calls), row| match row {
+            UsageRow::Tool(row) => (failed + row.errors, calls + row.calls),
+            UsageRow::Messages(_) => (failed, calls),
+        })
 }
 
 fn change(now: f64, before: f64) -> String {
@@ -236,15 +247,28 @@ fn by_day(data: &Overview, filters: &Filters) -> Markup {
     let mut by_model: BTreeMap<&str, f64> = BTreeMap::new();
     let mut days: BTreeMap<&str, BTreeMap<&str, f64>> = BTreeMap::new();
     for row in message_rows(&data.days) {
-        let (day, model) = (row.day.as_deref(), row.model.as_deref().unwrap_or("(no model)"));
+        let (day, model) = (
+            row.day.as_deref(),
+            row.model.as_deref().unwrap_or("(no model)"),
+        );
         let cost = row.totals.cost_usd.unwrap_or(0.0);
         *by_model.entry(model).or_default() += cost;
-        *days.entry(day.unwrap_or("(no time)")).or_default().entry(model).or_default() += cost;
+        *days
+            .entry(day.unwrap_or("(no time)"))
+            .or_default()
+            .entry(model)
+            .or_default() += cost;
     }
-    let mut models: Vec<(&str, f64)> = by_model.into_iter().filter(|(_, cost)| *cost > 0.0).collect();
+    let mut models: Vec<(&str, f64)> = by_model
+        .into_iter()
+        .filter(|(_, cost)| *cost > 0.0)
+        .collect();
     models.sort_by(|one, two| two.1.total_cmp(&one.1).then(one.0.cmp(two.0)));
     let rest = models.split_off(models.len().min(MODELS_MAX));
-    let mut series: Vec<String> = models.iter().map(|(model, _)| (*model).to_owned()).collect();
+    let mut series: Vec<String> = models
+        .iter()
+        .map(|(model, _)| (*model).to_owned())
+        .collect();
     if !rest.is_empty() {
         series.push("Other models".to_owned());
     }
@@ -257,9 +281,16 @@ fn by_day(data: &Overview, filters: &Filters) -> Markup {
                 values.push(rest.iter().map(|(model, _)| of(model)).sum());
             }
             let link = day.parse::<jiff::civil::Date>().is_ok().then(|| {
-                filters.link("/sessions", &[("range", "days"), ("since", day), ("until", day)])
+                filters.link(
+                    "/sessions",
+                    &[("range", "days"), ("since", day), ("until", day)],
+                )
             });
-            ChartRow { label: (*day).to_owned(), link, values }
+            ChartRow {
+                label: (*day).to_owned(),
+                link,
+                values,
+            }
         })
         .collect();
     html! {
@@ -286,7 +317,11 @@ fn top(
             note: Some(format!(
                 "{} {}",
                 count(row.totals.sessions),
-                if row.totals.sessions == 1 { "session" } else { "sessions" }
+                if row.totals.sessions == 1 {
+                    "session"
+                } else {
+                    "sessions"
+                }
             )),
             cost: row.totals.cost_usd,
             is_lower_bound: row.totals.cost_is_lower_bound,

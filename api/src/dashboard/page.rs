@@ -6,8 +6,9 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
+use super::frame::Frame;
 use crate::body::Problem;
 
 /// Maximum size of an error response of the API. They are much shorter.
@@ -28,20 +29,16 @@ const HEADERS: [(HeaderName, &str); 4] = [
     ),
 ];
 
-/// A page.
+/// A page without a visitor.
 pub(super) fn page(title: &str, content: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) " – Session Pipeline" }
-                link rel="stylesheet" href="/assets/app.css";
-            }
-            body { main { (content) } }
-        }
-    }
+    let frame = Frame {
+        title,
+        section: None,
+        reader: None,
+        filters: None,
+        has_charts: false,
+    };
+    frame.render(&html! { div .sign-in { (content) } })
 }
 
 /// A page for an error.

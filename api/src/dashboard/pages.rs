@@ -13,10 +13,14 @@ use super::filters::{FilterQuery, Filters, address};
 use super::frame::{Frame, Reader, Section};
 use super::overview::data_address;
 use super::visitor::Visitor;
-use super::{DashboardState, call, causes, knowledge, operations, overview, quality, session, sessions};
+use super::{
+    DashboardState, call, causes, knowledge, operations, overview, quality, session, sessions,
+    transcript,
+};
 use crate::body::health::DetailedHealth;
 use crate::body::knowledge::{KnowledgeBody, KnowledgeDetailsBody};
 use crate::body::session::{SessionDetailsBody, SessionsBody};
+use crate::body::transcript::{TranscriptBody, TranscriptMarksBody, TranscriptPartBody};
 use crate::body::usage::UsageReportBody;
 use crate::http::ApiError;
 use crate::percent::encode;
@@ -29,21 +33,52 @@ pub(super) struct Api<'a> {
 }
 
 impl Api<'_> {
-    pub(super) async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+    pub(super) async fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<T, ApiError> {
         call::get(&self.state.api, self.visitor, path).await
     }
 
-    async fn report(&self, filters: &Filters, own: &[(&'static str, &str)]) -> Result<UsageReportBody, ApiError> {
-        self.get(&data_address("/api/usage/summary", filters, own)).await
+    async fn report(
+        &self,
+        filters: &Filters,
+        own: &[(&'static str, &str)],
+    ) -> Result<UsageReportBody, ApiError> {
+        self.get(&data_address("/api/usage/summary", filters, own))
+            .await
+    }
+
+    /// The transcript from a line on, or why it cannot be shown.
+    async fn transcript(&self, key: &str, after: u64) -> Result<Markup, String> {
+        let (page, marks) = (
+            entries_path(key, after),
+            address("/api/admin/transcript/marks", &[("session", key)]),
+        );
+        let (page, marks) = tokio::try_join!(
+            self.get::<TranscriptBody>(&page),
+            self.get::<TranscriptMarksBody>(&marks),
+        )
+        .map_err(|error| error.detail)?;
+        Ok(html! {
+            (transcript::marks(&marks))
+            @if after > 0 {
+                p .links { a href=(sessions::link(key)) { "From the beginning" } }
+            }
+            div .transcript { (transcript::entries(&page, false)) }
+        })
     }
 
     async fn tools(&self, filters: &Filters) -> Result<UsageReportBody, ApiError> {
-        self.get(&data_address("/api/usage/tools", filters, &[])).await
+        self.get(&data_address("/api/usage/tools", filters, &[]))
+            .await
     }
 }
 
 /// Waits for a request that some pages do not make.
-async fn maybe<T>(request: Option<impl Future<Output = Result<T, ApiError>>>) -> Result<Option<T>, ApiError> {
+async fn maybe<T>(
+    request: Option<impl Future<Output = Result<T, ApiError>>>,
+) -> Result<Option<T>, ApiError> {
     match request {
         Some(request) => request.await.map(Some),
         None => Ok(None),
@@ -66,13 +101,19 @@ impl View {
                 role,
                 csrf: visitor.csrf.clone(),
                 sections: Section::of_role(role),
-                can_sign_out: visitor.can_sign_out(),
+                can_sign_out: visitor.can_sign_out,
             },
             filters: Filters::of(query, state.service.clock().now()),
         }
     }
 
-    pub(super) fn page(&self, title: &str, section: Section, has_charts: bool, main: &Markup) -> Markup {
+    pub(super) fn page(
+        &self,
+        title: &str,
+        section: Section,
+        has_charts: bool,
+        main: &Markup,
+    ) -> Markup {
         let frame = Frame {
             title,
             section: Some(section),
@@ -94,7 +135,10 @@ pub(super) async fn overview(
 ) -> Result<Markup, ApiError> {
     let view = View::of(&state, &visitor, &query);
     let filters = &view.filters;
-    let api = Api { state: &state, visitor: &visitor };
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
     let sees_users = view.reader.role != "member";
     let before = filters.previous();
     let by_cost = address(
@@ -108,16 +152,39 @@ pub(super) async fn overview(
     // Each request runs on its own thread of the database.
     let (days, previous, users, users_before, projects, sessions, hours, tools, tools_before) = tokio::try_join!(
         api.report(filters, &[("by", "day"), ("split", "model")]),
-        maybe(before.as_ref().map(|before| api.report(before, &[("by", "source"), ("top", "1")]))),
+        maybe(
+            before
+                .as_ref()
+                .map(|before| api.report(before, &[("by", "source"), ("top", "1")]))
+        ),
         maybe(sees_users.then(|| api.report(filters, &[("by", "user"), ("top", "10")]))),
-        maybe(before.as_ref().filter(|_| sees_users).map(|before| api.report(before, &[("by", "user"), ("top", "1")]))),
+        maybe(
+            before
+                .as_ref()
+                .filter(|_| sees_users)
+                .map(|before| api.report(before, &[("by", "user"), ("top", "1")]))
+        ),
         api.report(filters, &[("by", "project"), ("top", "10")]),
-        maybe(view.reader.can_list_sessions().then(|| api.get::<SessionsBody>(&by_cost))),
+        maybe(
+            view.reader
+                .can_list_sessions()
+                .then(|| api.get::<SessionsBody>(&by_cost))
+        ),
         api.report(filters, &[("by", "hour")]),
         api.tools(filters),
         maybe(before.as_ref().map(|before| api.tools(before))),
     )?;
-    let data = overview::Overview { days, previous, users, users_before, projects, sessions, hours, tools, tools_before };
+    let data = overview::Overview {
+        days,
+        previous,
+        users,
+        users_before,
+        projects,
+        sessions,
+        hours,
+        tools,
+        tools_before,
+    };
     let main = html! {
         (super::frame::filter_form("/", filters, &html! {}))
         (overview::page(&data, filters, &view.reader))
@@ -133,7 +200,10 @@ pub(super) async fn sessions(
     Query(list): Query<sessions::ListQuery>,
 ) -> Result<Markup, ApiError> {
     let view = View::of(&state, &visitor, &query);
-    let api = Api { state: &state, visitor: &visitor };
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
     let found: SessionsBody = api.get(&list.request(&view.filters)).await?;
     let main = sessions::page(&found, &list, &view.filters);
     Ok(view.page("Sessions", Section::Sessions, false, &main))
@@ -145,13 +215,27 @@ pub(super) async fn session(
     Extension(visitor): Extension<Visitor>,
     Path(key): Path<String>,
     Query(query): Query<FilterQuery>,
+    Query(place): Query<Place>,
 ) -> Result<Markup, ApiError> {
     let view = View::of(&state, &visitor, &query);
-    let api = Api { state: &state, visitor: &visitor };
-    let found: SessionDetailsBody = api.get(&address("/api/admin/sessions", &[("key", &key)])).await?;
-    let id = found.summary.session_id.clone().filter(|_| !found.summary.is_subagent);
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
+    let found: SessionDetailsBody = api
+        .get(&address("/api/admin/sessions", &[("key", &key)]))
+        .await?;
+    let id = found
+        .summary
+        .session_id
+        .clone()
+        .filter(|_| !found.summary.is_subagent);
     let of = |by: &str| {
-        let parameters = [("by", by), ("session", id.as_deref().unwrap_or_default()), ("user", found.user.as_str())];
+        let parameters = [
+            ("by", by),
+            ("session", id.as_deref().unwrap_or_default()),
+            ("user", found.user.as_str()),
+        ];
         let path = address("/api/usage/summary", &parameters);
         let api = &api;
         async move { api.get::<UsageReportBody>(&path).await }
@@ -161,10 +245,92 @@ pub(super) async fn session(
         maybe(id.as_ref().map(|_| of("agent-type"))),
     )?;
     let title = found.summary.title.clone().unwrap_or_else(|| key.clone());
-    let transcript = Err("The transcript is not available.".to_owned());
-    let data = session::SessionPage { session: found, models, agents, transcript };
+    let transcript = api.transcript(&key, place.after()).await;
+    let data = session::SessionPage {
+        session: found,
+        models,
+        agents,
+        transcript,
+    };
     let main = session::page(&data, &view.filters, &view.reader);
     Ok(view.page(&title, Section::Sessions, false, &main))
+}
+
+/// From which line on a transcript is shown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Place {
+    after: Option<u64>,
+    line: Option<u64>,
+}
+
+impl Place {
+    fn after(&self) -> u64 {
+        let line = self.line.map(|line| line.saturating_sub(1));
+        self.after.or(line).unwrap_or(0)
+    }
+}
+
+/// Entries of a transcript.
+#[derive(Debug, Deserialize)]
+pub(super) struct EntriesQuery {
+    session: String,
+    #[serde(default)]
+    after: u64,
+    #[serde(default)]
+    nested: bool,
+}
+
+/// `/sessions/entries`: the next entries of a transcript.
+pub(super) async fn entries(
+    State(state): Dashboard,
+    Extension(visitor): Extension<Visitor>,
+    Query(query): Query<EntriesQuery>,
+) -> Result<Markup, ApiError> {
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
+    let page: TranscriptBody = api.get(&entries_path(&query.session, query.after)).await?;
+    Ok(transcript::entries(&page, query.nested))
+}
+
+fn entries_path(session: &str, after: u64) -> String {
+    address(
+        "/api/admin/transcript",
+        &[("session", session), ("after", &after.to_string())],
+    )
+}
+
+/// A part of an entry.
+#[derive(Debug, Deserialize)]
+pub(super) struct PartQuery {
+    session: String,
+    line: u64,
+    #[serde(default)]
+    part: u32,
+}
+
+/// `/sessions/part`: the whole text of a part of an entry.
+pub(super) async fn part(
+    State(state): Dashboard,
+    Extension(visitor): Extension<Visitor>,
+    Query(query): Query<PartQuery>,
+) -> Result<Markup, ApiError> {
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
+    let (line, part) = (query.line.to_string(), query.part.to_string());
+    let parameters = [
+        ("session", query.session.as_str()),
+        ("line", &line),
+        ("part", &part),
+    ];
+    let found: TranscriptPartBody = api
+        .get(&address("/api/admin/transcript/entry", &parameters))
+        .await?;
+    Ok(transcript::part(&found))
 }
 
 /// `/causes`
@@ -174,7 +340,12 @@ pub(super) async fn causes(
     Query(query): Query<FilterQuery>,
 ) -> Markup {
     let view = View::of(&state, &visitor, &query);
-    view.page("Causes", Section::Causes, false, &causes::page(&view.filters))
+    view.page(
+        "Causes",
+        Section::Causes,
+        false,
+        &causes::page(&view.filters),
+    )
 }
 
 /// `/causes/<part>`: one part of the page, which is loaded on its own.
@@ -186,11 +357,16 @@ pub(super) async fn cause(
 ) -> Result<Markup, ApiError> {
     let view = View::of(&state, &visitor, &query);
     let filters = &view.filters;
-    let api = Api { state: &state, visitor: &visitor };
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
     let found = causes::CAUSES.iter().find(|cause| cause.by == part);
     Ok(match (part.as_str(), found) {
         (_, Some(cause)) => {
-            let report = api.report(filters, &[("by", cause.by), ("top", "10")]).await?;
+            let report = api
+                .report(filters, &[("by", cause.by), ("top", "10")])
+                .await?;
             causes::cause(cause, &report, filters)
         }
         ("tools", _) => {
@@ -205,7 +381,12 @@ pub(super) async fn cause(
             let path = data_address("/api/usage/skills", filters, &[("top", "50")]);
             causes::skills(&api.get(&path).await?, filters)
         }
-        _ => return Err(ApiError::new(ProblemClass::NotFound, "unknown part of the page")),
+        _ => {
+            return Err(ApiError::new(
+                ProblemClass::NotFound,
+                "unknown part of the page",
+            ));
+        }
     })
 }
 
@@ -217,7 +398,10 @@ pub(super) async fn knowledge(
     Query(list): Query<knowledge::KnowledgeListQuery>,
 ) -> Result<Markup, ApiError> {
     let view = View::of(&state, &visitor, &query);
-    let api = Api { state: &state, visitor: &visitor };
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
     let found: KnowledgeBody = api.get(&list.request()).await?;
     let main = knowledge::page(&found, &list, &view.reader);
     Ok(view.page("Knowledge", Section::Knowledge, false, &main))
@@ -230,7 +414,10 @@ pub(super) async fn evidence(
     Path(id): Path<String>,
 ) -> Result<Markup, ApiError> {
     let view = View::of(&state, &visitor, &FilterQuery::default());
-    let api = Api { state: &state, visitor: &visitor };
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
     let details: KnowledgeDetailsBody = api.get(&format!("/api/knowledge/{}", encode(&id))).await?;
     Ok(knowledge::evidence(&details, &view.reader))
 }
@@ -242,7 +429,10 @@ pub(super) async fn quality(
     Query(query): Query<FilterQuery>,
 ) -> Result<Markup, ApiError> {
     let view = View::of(&state, &visitor, &query);
-    let api = Api { state: &state, visitor: &visitor };
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
     let report: QualityReport = api.get("/api/usage/quality").await?;
     let main = quality::page(&report, &view.filters);
     Ok(view.page("Data quality", Section::Quality, false, &main))
@@ -262,9 +452,15 @@ pub(super) async fn operations(
     Query(query): Query<FilterQuery>,
     Query(outcome): Query<Outcome>,
 ) -> Result<Response, ApiError> {
-    let message = outcome.done.as_deref().and_then(super::actions::done_text).map(Ok);
+    let message = outcome
+        .done
+        .as_deref()
+        .and_then(super::actions::done_text)
+        .map(Ok);
     let view = View::of(&state, &visitor, &query);
-    Ok(operations_page(&state, &visitor, &view, None, message).await?.into_response())
+    Ok(operations_page(&state, &visitor, &view, None, message)
+        .await?
+        .into_response())
 }
 
 /// The page of operations, after a change with what came of it.
@@ -285,7 +481,17 @@ pub(super) async fn operations_page(
         api.get("/api/admin/tokens?limit=50"),
         api.get("/api/admin/audit?limit=25"),
     )?;
-    let data = operations::Operations { health, scheduler, processors, runs, quarantine, tokens, audit, created, message };
+    let data = operations::Operations {
+        health,
+        scheduler,
+        processors,
+        runs,
+        quarantine,
+        tokens,
+        audit,
+        created,
+        message,
+    };
     let main = operations::page(&data, &view.filters, &view.reader);
     Ok(view.page("Operations", Section::Operations, false, &main))
 }
@@ -297,6 +503,12 @@ pub(super) async fn runs(
     Query(query): Query<FilterQuery>,
 ) -> Result<Markup, ApiError> {
     let view = View::of(&state, &visitor, &query);
-    let api = Api { state: &state, visitor: &visitor };
-    Ok(operations::runs(&api.get("/api/admin/runs?limit=20").await?, &view.filters))
+    let api = Api {
+        state: &state,
+        visitor: &visitor,
+    };
+    Ok(operations::runs(
+        &api.get("/api/admin/runs?limit=20").await?,
+        &view.filters,
+    ))
 }

@@ -14,7 +14,10 @@ pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
     let versions = &report.versions;
     let messages: i64 = versions.iter().map(|version| version.messages).sum();
     let open: i64 = versions.iter().map(|version| version.open_messages).sum();
-    let unpriced: i64 = versions.iter().map(|version| version.unpriced_messages).sum();
+    let unpriced: i64 = versions
+        .iter()
+        .map(|version| version.unpriced_messages)
+        .sum();
     html! {
         div {
             h1 { "Data quality" }
@@ -131,7 +134,13 @@ struct Row {
     times: Vec<Markup>,
 }
 
-fn table(caption: &str, texts: &[&str], numbers: &[&str], times: &[&str], rows: impl Iterator<Item = Row>) -> Markup {
+fn table(
+    caption: &str,
+    texts: &[&str],
+    numbers: &[&str],
+    times: &[&str],
+    rows: impl Iterator<Item = Row>,
+) -> Markup {
     html! {
         div .scroll tabindex="0" role="region" aria-label=(caption) {
             table .stack {

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::filters::{Filters, address};
 use super::format::{bytes, cost, count, duration, plain, short_count, time};
-use super::overview::message_rows;
 use super::frame::Reader;
+use super::overview::message_rows;
 use super::parts::{Ranked, ranked};
 use super::sessions::{link, state_tag};
 use crate::body::session::{ProcessorDetailsBody, SessionDetailsBody, SessionState};
@@ -165,10 +165,16 @@ fn processor(known: &ProcessorDetailsBody, key: &str, reader: &Reader) -> Markup
 }
 
 /// A button that posts a change about a session.
-pub(super) fn action(path: &str, label: &str, processor: &str, key: &str, reader: &Reader) -> Markup {
+pub(super) fn action(
+    path: &str,
+    label: &str,
+    processor: &str,
+    key: &str,
+    reader: &Reader,
+) -> Markup {
     html! {
         form method="post" action=(path) {
-            input type="hidden" name="csrf" value=(reader.csrf);
+            (super::csrf::field(&reader.csrf))
             input type="hidden" name="processor" value=(processor);
             input type="hidden" name="session" value=(key);
             button aria-label=(format!("{label} {} with {}", plain(key), plain(processor))) { (label) }

@@ -45,7 +45,11 @@ impl ListQuery {
     fn sort(&self) -> &str {
         let wanted = self.sort.as_deref().unwrap_or("recent");
         let known = COLUMNS.iter().map(|column| column.1);
-        known.into_iter().find(|sort| *sort == wanted).filter(|sort| !sort.is_empty()).unwrap_or("recent")
+        known
+            .into_iter()
+            .find(|sort| *sort == wanted)
+            .filter(|sort| !sort.is_empty())
+            .unwrap_or("recent")
     }
 
     fn is_reversed(&self) -> bool {
@@ -59,14 +63,20 @@ impl ListQuery {
             ("automated", &self.automated),
         ]
         .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref().filter(|value| !value.is_empty())?)))
+        .filter_map(|(name, value)| {
+            Some((name, value.as_deref().filter(|value| !value.is_empty())?))
+        })
         .collect()
     }
 
     /// The request to the API.
     pub(super) fn request(&self, filters: &Filters) -> String {
         let mut parameters = filters.sessions();
-        parameters.extend(self.own().into_iter().map(|(name, value)| (name, value.to_owned())));
+        parameters.extend(
+            self.own()
+                .into_iter()
+                .map(|(name, value)| (name, value.to_owned())),
+        );
         parameters.push(("sort", self.sort().to_owned()));
         parameters.push(("reverse", self.is_reversed().to_string()));
         parameters.push(("limit", PAGE.to_owned()));
@@ -101,7 +111,10 @@ pub(super) fn title(session: &SessionBody) -> String {
 }
 
 pub(super) fn page(list: &SessionsBody, query: &ListQuery, filters: &Filters) -> Markup {
-    let next = list.next.as_deref().map(|next| query.link(filters, &[("cursor", next)]));
+    let next = list
+        .next
+        .as_deref()
+        .map(|next| query.link(filters, &[("cursor", next)]));
     let first = query.cursor.as_ref().map(|_| query.link(filters, &[]));
     html! {
         h1 { "Sessions" }
@@ -151,12 +164,26 @@ fn own_fields(query: &ListQuery) -> Markup {
     }
 }
 
-fn heading(name: &str, sort: &'static str, is_number: bool, query: &ListQuery, filters: &Filters) -> Markup {
+fn heading(
+    name: &str,
+    sort: &'static str,
+    is_number: bool,
+    query: &ListQuery,
+    filters: &Filters,
+) -> Markup {
     let is_sorted = !sort.is_empty() && query.sort() == sort;
     // Numbers and times begin with the largest, and texts with the first.
     let is_descending = (is_number || sort == "recent") != query.is_reversed();
-    let reverse = if is_sorted && !query.is_reversed() { "true" } else { "" };
-    let direction = is_sorted.then_some(if is_descending { "descending" } else { "ascending" });
+    let reverse = if is_sorted && !query.is_reversed() {
+        "true"
+    } else {
+        ""
+    };
+    let direction = is_sorted.then_some(if is_descending {
+        "descending"
+    } else {
+        "ascending"
+    });
     html! {
         th scope="col" .number[is_number] aria-sort=[direction] {
             @if sort.is_empty() { (name) } @else {
@@ -215,7 +242,8 @@ fn last(text: &str) -> &str {
 
 /// The states that need attention, else one word.
 fn states(session: &SessionBody) -> Markup {
-    let mut states: Vec<SessionState> = session.processors.iter().map(|known| known.state).collect();
+    let mut states: Vec<SessionState> =
+        session.processors.iter().map(|known| known.state).collect();
     states.sort_unstable();
     states.dedup();
     html! { @for state in states { (state_tag(state)) " " } }

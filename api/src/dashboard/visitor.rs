@@ -27,6 +27,8 @@ pub(crate) struct Visitor {
     pub(crate) caller: AuthenticatedCaller,
     /// The token that changes of this visitor must contain.
     pub(crate) csrf: String,
+    /// Whether the visitor signed in with a token, and not through a proxy.
+    pub(crate) can_sign_out: bool,
     /// The address of the browser.
     pub(crate) ip: Option<IpAddr>,
 }
@@ -74,6 +76,7 @@ pub(super) fn of_cookie(state: &DashboardState, request: &Request) -> Option<Vis
             Some(Visitor {
                 caller,
                 csrf: super::csrf::token_of_cookie(&cookie),
+                can_sign_out: true,
                 ip: client_address(request.headers(), request.extensions(), service),
             })
         }
@@ -132,6 +135,7 @@ fn of_proxy(state: &DashboardState, request: &Request) -> Result<Option<Visitor>
     Ok(Some(Visitor {
         caller,
         csrf,
+        can_sign_out: false,
         ip: client_address(request.headers(), request.extensions(), service),
     }))
 }

@@ -125,7 +125,9 @@ impl UsageQuery {
         }
         let mut groupings = std::iter::once(self.by).chain(self.split);
         let names_work = [&self.user, &self.project, &self.session];
-        if !groupings.all(GroupingParam::is_anonymous) || names_work.iter().any(|name| name.is_some()) {
+        if !groupings.all(GroupingParam::is_anonymous)
+            || names_work.iter().any(|name| name.is_some())
+        {
             let detail = "a member can group the totals of the team only by day, week, month, hour, model, source or effort, and cannot filter them by user, project or session; omit `scope` for a report on your own sessions";
             return Err(ApiError::new(ProblemClass::Forbidden, detail));
         }
@@ -232,8 +234,7 @@ async fn calls(
             report::tools(store, prices, by, filter, clock)
         };
     let empty = move |now| UsageReport::<report::ToolCalls>::empty(by.key(), now);
-    respond(service, member, wanted, read, empty)
-    .await
+    respond(service, member, wanted, read, empty).await
 }
 
 report_query!(SkillsQuery {});

@@ -56,4 +56,5 @@ pub mod scheduler;
 pub mod shipped;
 pub mod status;
 pub mod token;
+pub mod transcript;
 pub mod upload;

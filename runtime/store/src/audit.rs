@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use duckdb::{Connection, params};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::redaction::json_without_secrets;
 
@@ -141,13 +141,13 @@ impl AuditedAction {
 }
 
 /// An audit row from the database.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = AuditLine))]
 pub struct AuditRow {
     /// The row's number, as text.
     pub id: String,
     /// The time of the action.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub timestamp: UtcMicros,
     /// The id of the user or token.
@@ -180,6 +180,11 @@ pub struct AuditRow {
 
 fn as_text<S: Serializer>(instant: &UtcMicros, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(instant)
+}
+
+fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UtcMicros, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
 }
 
 impl AuditRow {

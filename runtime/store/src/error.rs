@@ -159,6 +159,15 @@ impl From<CancelReason> for StoreError {
     }
 }
 
+/// Fails if the [`Cancellation`](crate::Cancellation) of this thread's scope was used. Long work
+/// between reads calls it from time to time.
+///
+/// # Errors
+/// The scope was canceled.
+pub fn check_canceled() -> Result<(), StoreError> {
+    cancel::check().map_err(StoreError::Canceled)
+}
+
 impl StoreError {
     /// Converts a DuckDB error, classified by its text. `action` completes the sentence "cannot …":
     /// `read the tokens`.

@@ -76,7 +76,7 @@ pub use cancel::{CancelReason, Cancellation};
 pub use component_files::LoadedComponent;
 pub use components::ComponentRecord;
 pub use counts::ProcessorStatus;
-pub use error::StoreError;
+pub use error::{StoreError, check_canceled};
 pub use group::{
     CommitGroup, CompletedSession, ContentChange, FailedSession, SessionOutcome, SkippedSession,
 };
