@@ -18,6 +18,7 @@ mod content;
 mod corruption;
 mod crash;
 mod database;
+mod demo;
 mod documents;
 mod executions;
 mod fuzz;

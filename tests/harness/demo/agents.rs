@@ -12,22 +12,45 @@ use super::steps;
 use crate::session::Transcript;
 
 /// The responses of a sub-agent.
-const RESPONSES: Spread = [2, 3, 4, 7, 12, 19, 30, 44];
+const RESPONSES: Spread = [2, 3, 4, 6, 10, 16, 26, 40];
 
 /// The types of sub-agents and how often they are started.
-const TYPES: [(&str, u64); 4] = [
-    ("Explore", 52),
-    ("general-purpose", 24),
-    ("Plan", 14),
-    ("pr-toolkit:code-reviewer", 10),
-];
+const WEIGHTS: [u64; 4] = [52, 24, 14, 10];
 
-/// Tasks of sub-agents.
-const PROMPTS: [&str; 4] = [
-    "Find all places where `{symbol}` is called, and list them with file and line. Do not change anything.",
-    "How does {component} handle an {entity} today? Answer with file names and line numbers.",
-    "Plan the change for {ticket}: files, order of steps, risks.",
-    "Review the changes in {file} for correctness. Report only problems that matter.",
+/// The types of sub-agents, with what they are for and their tasks.
+const TYPES: [(&str, &str, [&str; 2]); 4] = [
+    (
+        "Explore",
+        "Search {symbol}",
+        [
+            "Find all places where `{symbol}` is called, and list them with file and line. Do not change anything.",
+            "Where is the {entity} handled in {component} today? Answer with file names and line numbers.",
+        ],
+    ),
+    (
+        "general-purpose",
+        "Investigate {component}",
+        [
+            "Compare how {file} and {other} load the {entity}. Report the differences, and which one is right.",
+            "Run the checks for {component} three times, and report which of them fail and why.",
+        ],
+    ),
+    (
+        "Plan",
+        "Plan {ticket}",
+        [
+            "Plan the change for {ticket}: files, order of steps, risks.",
+            "Design how `{symbol}` can be split without changing its callers. Name alternatives.",
+        ],
+    ),
+    (
+        "pr-toolkit:code-reviewer",
+        "Review {file}",
+        [
+            "Review the changes in {file} for correctness. Report only problems that matter.",
+            "Review PR #{pr} against {ticket}. Is anything missing?",
+        ],
+    ),
 ];
 
 /// What a session needs to start sub-agents.
@@ -51,7 +74,15 @@ pub(super) fn dispatch(main: &mut Recorder, dispatch: &Dispatch<'_>) -> Vec<Reco
     if count == 0 {
         return Vec::new();
     }
-    let finished: Vec<Finished> = (0..count).map(|_| run(main, dispatch.setting)).collect();
+    let mut finished: Vec<Finished> = (0..count).map(|_| run(main, dispatch.setting)).collect();
+    // They run at the same time, so a later result comes only so much later.
+    finished.sort_by_key(|agent| agent.call.seconds);
+    let mut waited = 0;
+    for agent in &mut finished {
+        let took = agent.call.seconds;
+        agent.call.seconds -= waited;
+        waited = took;
+    }
     let calls: Vec<Call> = finished.iter().map(|agent| agent.call.clone()).collect();
     let scene = &dispatch.setting.scene;
     let text = prose::before_calls(&mut main.random, scene);
@@ -65,9 +96,8 @@ pub(super) fn dispatch(main: &mut Recorder, dispatch: &Dispatch<'_>) -> Vec<Reco
 /// Runs a sub-agent from now on.
 fn run(main: &mut Recorder, setting: &Setting) -> Finished {
     let random = &mut main.random;
-    let weights: Vec<u64> = TYPES.iter().map(|(_, weight)| *weight).collect();
-    let (kind, _) = TYPES[random.weighted(&weights)];
-    let prompt = setting.scene.fill(random.pick(&PROMPTS));
+    let (kind, description, prompts) = TYPES[random.weighted(&WEIGHTS)];
+    let prompt = setting.scene.fill(random.pick(&prompts));
     let model = match kind {
         "Explore" => models::small(random, setting.elapsed),
         _ => main.model,
@@ -84,15 +114,15 @@ fn run(main: &mut Recorder, setting: &Setting) -> Finished {
         .git_branch(&setting.branch)
         .version(&setting.version)
         .sidechain(&id)
-        .member("entrypoint", json!(setting.person.entrypoint))
-        .user(&prompt);
+        .member("entrypoint", json!(setting.person.entrypoint));
     let random = super::random::Random::new(stream, 0xa9e4);
     // Sub-agents never keep the cache for an hour.
     let mut agent = Recorder::new(transcript, random, model, false);
     agent.effort = main.effort;
+    agent.add(|transcript| transcript.user(&prompt));
     let count = agent.random.spread(&RESPONSES);
     for _ in 1..count {
-        let calls = 1 + agent.random.weighted(&[60, 28, 12]);
+        let calls = 1 + agent.random.weighted(&[80, 15, 5]);
         let calls: Vec<Call> = (0..calls)
             .map(|_| steps::explore(&mut agent.random, &setting.scene, &setting.cwd))
             .collect();
@@ -126,7 +156,7 @@ fn run(main: &mut Recorder, setting: &Setting) -> Finished {
         tool: "Agent",
         input: json!({
             "subagent_type": kind, "prompt": prompt,
-            "description": setting.scene.fill("Look at {component}"),
+            "description": setting.scene.fill(description),
         }),
         result: Ok(answer),
         details,

@@ -64,13 +64,13 @@ impl Calendar {
             true => &PROGRAM_HOURS,
             false => &HOURS,
         };
-        let latest = self.end.0 - HOUR;
+        let latest = self.end.0 - 2 * HOUR;
         let mut start = self.first;
         for _ in 0..8 {
             let day = random.weighted(&self.weights[usize::from(person.is_program)]);
             let hour = random.weighted(hours) as i64 + person.hours_later;
             let minute = i64::from(person.zone_minutes);
-            let into_hour = random.below(HOUR.unsigned_abs()).cast_signed();
+            let into_hour = random.below(3_600_000).cast_signed() * 1_000;
             let local = self.first + day as i64 * DAY + hour * HOUR + into_hour;
             start = (local - minute * MINUTE).max(self.first);
             if start <= latest {

@@ -10,7 +10,7 @@ const FULL: u64 = 172_000;
 
 /// The part of the prompt that all sessions share: the system prompt and the tools. Other sessions
 /// keep it in the cache.
-const SHARED: u64 = 14_200;
+const SHARED: u64 = 18_400;
 
 /// The tokens of a response.
 const OUTPUT: Spread = [38, 90, 170, 340, 780, 1_900, 4_200, 11_000];
@@ -56,7 +56,7 @@ impl Context {
     pub(super) fn new(random: &mut Random, has_long_cache: bool) -> Self {
         Self {
             cached: 0,
-            added: random.between(3_000, 14_000),
+            added: random.between(4_000, 22_000),
             has_long_cache,
             used_at: None,
         }

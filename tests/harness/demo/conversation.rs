@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::agents::{self, Dispatch};
+use super::calendar::seconds;
 use super::damage;
 use super::incidents;
 use super::models::{self};
@@ -15,6 +16,8 @@ use crate::session::Transcript;
 
 /// The seconds until the next prompt: reading, a review, a meeting, lunch.
 const PAUSE: Spread = [4, 20, 45, 110, 290, 1_200, 5_400, 16_000];
+/// The longest step takes less than this. The longest is a check that is repeated several times.
+const STEP_SECONDS_MAX: u64 = 4_500;
 /// The responses of a turn.
 const TURN: Spread = [1, 2, 3, 6, 10, 15, 22, 34];
 /// The tokens of a prompt with the files that it mentions.
@@ -30,7 +33,14 @@ const SKILLS: [(&str, Option<&str>); 5] = [
 ];
 
 /// Commands that the agent itself answers.
-const LOCAL_COMMANDS: [&str; 6] = ["/context", "/cost", "/mcp", "/permissions", "/status", "/usage"];
+const LOCAL_COMMANDS: [&str; 6] = [
+    "/context",
+    "/cost",
+    "/mcp",
+    "/permissions",
+    "/status",
+    "/usage",
+];
 
 /// Commands that become prompts.
 const PROMPT_COMMANDS: [&str; 4] = [
@@ -83,10 +93,9 @@ impl<'a> Conversation<'a> {
         loop {
             self.turn();
             self.title();
-            if self.main.responses >= self.setting.responses || self.main.now() > self.setting.end {
+            if self.main.responses >= self.setting.responses || !self.pause() {
                 break;
             }
-            self.pause();
             self.next_prompt();
         }
         self.finish()
@@ -97,7 +106,9 @@ impl<'a> Conversation<'a> {
         let tokens = self.main.random.spread(&PROMPT_TOKENS);
         self.main.context.add(tokens);
         let source = match self.setting.person.is_program {
-            true => json!({ "message": { "role": "user", "content": text }, "promptSource": "sdk" }),
+            true => {
+                json!({ "message": { "role": "user", "content": text }, "promptSource": "sdk" })
+            }
             false => json!({
                 "message": { "role": "user", "content": text },
                 "promptSource": "typed", "origin": { "kind": "human" },
@@ -125,7 +136,8 @@ impl<'a> Conversation<'a> {
             2 => {
                 let command = random.pick(&LOCAL_COMMANDS);
                 let text = prose::follow_up(random, scene);
-                self.main.add(|transcript| transcript.local_command(command));
+                self.main
+                    .add(|transcript| transcript.local_command(command));
                 self.prompt(&text);
             }
             3 => {
@@ -138,21 +150,25 @@ impl<'a> Conversation<'a> {
                 });
             }
             4 => {
-                let (family, model) = models::another(random, self.main.model, self.setting.elapsed);
+                let (family, model) =
+                    models::another(random, self.main.model, self.setting.elapsed);
                 let text = prose::follow_up(random, scene);
                 self.main.model = model;
                 self.main.context.switch_model();
                 self.main.add(|transcript| {
-                    transcript.slash_command(&format!("/model {family}")).user(&format!(
-                        "<local-command-stdout>Set model to {family}</local-command-stdout>"
-                    ))
+                    transcript
+                        .slash_command(&format!("/model {family}"))
+                        .user(&format!(
+                            "<local-command-stdout>Set model to {family}</local-command-stdout>"
+                        ))
                 });
                 self.prompt(&text);
             }
             _ => {
                 let text = prose::follow_up(random, scene);
                 if self.main.context.size() > 60_000 {
-                    self.main.add(|transcript| transcript.slash_command("/compact"));
+                    self.main
+                        .add(|transcript| transcript.slash_command("/compact"));
                     incidents::compact(&mut self.main, scene, "manual");
                 }
                 self.prompt(&text);
@@ -170,11 +186,14 @@ impl<'a> Conversation<'a> {
             self.use_skill();
         }
         for step in 1..count {
+            if !self.has_time(0) {
+                break;
+            }
             if self.main.context.is_full() {
                 incidents::compact(&mut self.main, &self.setting.scene, "auto");
             }
             incidents::api_errors(&mut self.main);
-            if step <= 2 && is_long && self.main.random.percent(30) {
+            if step <= 2 && is_long && self.main.random.percent(25) {
                 self.dispatch();
             }
             if self.main.random.per_mille(9) {
@@ -222,7 +241,7 @@ impl<'a> Conversation<'a> {
         };
         let calls = match choice {
             0 => {
-                let number = 1 + random.weighted(&[70, 22, 8]);
+                let number = 1 + random.weighted(&[82, 14, 4]);
                 (0..number)
                     .map(|_| steps::explore(random, scene, cwd))
                     .collect()
@@ -234,7 +253,7 @@ impl<'a> Conversation<'a> {
                     true => &project.test,
                     false => &project.lint,
                 };
-                let passes = random.percent(83);
+                let passes = random.percent(87);
                 vec![steps::check(random, scene, check, passes)]
             }
             _ => vec![steps::write(random, scene, cwd)],
@@ -254,7 +273,9 @@ impl<'a> Conversation<'a> {
         };
         self.main.call(None, &[call]);
         self.main.add(|transcript| {
-            transcript.meta(&format!("Base directory for this skill: ~/.claude/skills/{skill}"))
+            transcript.meta(&format!(
+                "Base directory for this skill: ~/.claude/skills/{skill}"
+            ))
         });
         self.main.cause.skill = Some(skill);
         self.main.cause.plugin = plugin;
@@ -294,12 +315,22 @@ impl<'a> Conversation<'a> {
         });
     }
 
-    fn pause(&mut self) {
+    /// Waits for the next prompt. Returns whether there is time for one.
+    fn pause(&mut self) -> bool {
         let pause = match self.setting.person.is_program {
             true => 1,
             false => self.main.random.spread(&PAUSE),
         };
-        self.main.wait(pause);
+        let has_time = self.has_time(pause);
+        if has_time {
+            self.main.wait(pause);
+        }
+        has_time
+    }
+
+    /// Whether a step can end before the end of the period if it begins after this many seconds.
+    fn has_time(&self, pause: u64) -> bool {
+        self.main.now().plus(seconds(pause + STEP_SECONDS_MAX)) < self.setting.end
     }
 
     /// Adds a title after the first turn.
@@ -310,8 +341,12 @@ impl<'a> Conversation<'a> {
         let scene = &self.setting.scene;
         let random = &mut self.main.random;
         let line = match random.weighted(&[76, 5, 19]) {
-            0 => json!({ "type": "ai-title", "aiTitle": scene.fill(scene.task.title), "sessionId": self.setting.id }),
-            1 => json!({ "type": "custom-title", "customTitle": prose::custom_title(random, scene), "sessionId": self.setting.id }),
+            0 => {
+                json!({ "type": "ai-title", "aiTitle": scene.fill(scene.task.title), "sessionId": self.setting.id })
+            }
+            1 => {
+                json!({ "type": "custom-title", "customTitle": prose::custom_title(random, scene), "sessionId": self.setting.id })
+            }
             _ => return,
         };
         self.main.add(|transcript| transcript.line(&line));
@@ -323,7 +358,9 @@ impl<'a> Conversation<'a> {
         let repository = scene.project.repository;
         let number = scene.pull_request;
         let url = format!("https://github.com/{repository}/pull/{number}");
-        let command = scene.fill("git push -u origin HEAD && gh pr create --fill --title \"{ticket}: {component}\"");
+        let command = scene.fill(
+            "git push -u origin HEAD && gh pr create --fill --title \"{ticket}: {component}\"",
+        );
         let random = &mut self.main.random;
         let call = steps::bash(random, &command, "Open a pull request", Ok(url.clone()), 6);
         self.main.call(None, &[call]);

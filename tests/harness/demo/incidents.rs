@@ -64,7 +64,7 @@ const COMMAND_FAILURES: [(&str, &str); 6] = [
 pub(super) fn happens(main: &mut Recorder, setting: &Setting) -> bool {
     let is_program = setting.person.is_program;
     match main.random.below(1_000) {
-        0..12 => retry(main, &setting.scene),
+        0..7 => retry(main, &setting.scene),
         12..28 => reread(main, setting),
         28..38 if !is_program => reject(main, setting),
         38..62 => file_failure(main, setting),
@@ -140,7 +140,11 @@ fn file_failure(main: &mut Recorder, setting: &Setting) {
 }
 
 fn command_failure(main: &mut Recorder, command: &str, failure: &str) -> Call {
-    let seconds = if failure.contains("timed out") { 120 } else { 2 };
+    let seconds = if failure.contains("timed out") {
+        120
+    } else {
+        2
+    };
     let result = Err(failure.to_owned());
     steps::bash(&mut main.random, command, "Run a command", result, seconds)
 }
@@ -162,7 +166,11 @@ pub(super) fn api_errors(main: &mut Recorder) {
     let (status, kind, message) = main.random.pick(&[
         (529, "overloaded_error", "Overloaded"),
         (529, "overloaded_error", "Overloaded"),
-        (429, "rate_limit_error", "This request would exceed your rate limit"),
+        (
+            429,
+            "rate_limit_error",
+            "This request would exceed your rate limit",
+        ),
         (500, "api_error", "Internal server error"),
     ]);
     for attempt in 1..=main.random.between(1, 4) {

@@ -7,6 +7,7 @@ use super::calendar::Calendar;
 use super::models::{self, Model};
 use super::projects::{PROJECTS, Project};
 use super::random::{Random, Spread};
+use super::runaway;
 use super::scene::Scene;
 use super::team::{PEOPLE, Person};
 use crate::session::uuid;
@@ -71,7 +72,11 @@ impl Plan {
         let mut random = Random::new(self.seed, number);
         let random_id = random.next();
         let weights: Vec<u64> = self.people.iter().map(|person| person.weight).collect();
-        let person = &self.people[random.weighted(&weights)];
+        let program = self.people.iter().find(|person| person.is_program);
+        let person = match program.filter(|_| runaway::begins(number)) {
+            Some(program) => program,
+            None => &self.people[random.weighted(&weights)],
+        };
         let project = self.project(&mut random, person);
         let start = self.calendar.start(&mut random, person);
         let elapsed = self.calendar.elapsed(start);
@@ -126,8 +131,8 @@ impl Setting {
 fn extent(number: u64, person: &Person) -> &'static Spread {
     match number {
         _ if person.is_program => &AUTOMATED,
-        number if number % 37 == 11 => &MARATHON,
-        number if number % 11 == 4 => &LONG,
+        number if number % 61 == 11 => &MARATHON,
+        number if number % 17 == 4 => &LONG,
         number if number % 5 == 2 => &QUESTION,
         _ => &ORDINARY,
     }

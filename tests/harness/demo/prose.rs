@@ -13,7 +13,7 @@ const FOLLOW_UPS: &[&str] = &[
     "commit this with a short message",
     "Open a pull request and mention {ticket} in the description.",
     "Is there a simpler way? This touches a lot of files.",
-    "I tried it locally, {component} still shows the old {entity}. Here is what I did: opened the page, reloaded, waited a minute.",
+    "I tried it locally and still see the old {entity} in {component}. Here is what I did: opened the page, reloaded, waited a minute.",
     "go on",
     "Please explain the change in two sentences for the release notes.",
     "The reviewer asks why `{symbol}` takes the lock twice. Is that true?",
@@ -39,9 +39,9 @@ const BEFORE_CALLS: &[&str] = &[
 
 /// Beginnings of final answers.
 const OPENINGS: &[&str] = &[
-    "Done. `{symbol}` now handles an {entity} that arrives twice.",
+    "Done. `{symbol}` now handles the same {entity} twice without an error.",
     "The cause was in `{file}`: the {entity} was read before it was written.",
-    "{component} works again. Here is what I changed and why.",
+    "The problem in {component} is fixed. Here is what I changed and why.",
     "I found two causes, and fixed the one that explains {ticket}.",
     "All checks pass. The change is small:",
     "Short answer: yes, but only for new data.",
@@ -55,7 +55,7 @@ const ITEMS: &[&str] = &[
     "no migration is necessary, old rows keep their status",
     "the log names the {entity} and the ticket",
     "callers outside of {component} are unchanged",
-    "**open question:** should an {entity} without an owner be shown?",
+    "**open question:** should we show the {entity} if it has no owner?",
     "the retry waits 200 ms, then 400 ms, then gives up",
     "the flag `{symbol}_v2` is off by default",
 ];
@@ -77,7 +77,7 @@ const CUSTOM_TITLES: &[&str] = &[
 ];
 
 /// The first line of the summary that replaces a compacted conversation.
-const SUMMARY: &str = "This session is being continued from a previous conversation that ran out of context. The conversation is summarized below:\n\n1. Primary request: {ticket}, {component}\n2. Files: {file}, {other}\n3. Errors and fixes: `{symbol}` returned an {entity} twice\n4. Pending: run the checks, open a pull request";
+const SUMMARY: &str = "This session is being continued from a previous conversation that ran out of context. The conversation is summarized below:\n\n1. Primary request: {ticket}, {component}\n2. Files: {file}, {other}\n3. Errors and fixes: `{symbol}` returned the same {entity} twice\n4. Pending: run the checks, open a pull request";
 
 /// A prompt that continues the conversation.
 pub(super) fn follow_up(random: &mut Random, scene: &Scene) -> String {
@@ -93,7 +93,10 @@ pub(super) fn rule(random: &mut Random, scene: &Scene) -> String {
     let other = random.below(rules.len() as u64);
     let rule = rules[one.min(other) as usize];
     match random.below(4) {
-        0 => format!("{rule} {}", scene.fill("Please change `{symbol}` accordingly.")),
+        0 => format!(
+            "{rule} {}",
+            scene.fill("Please change `{symbol}` accordingly.")
+        ),
         1 => format!("{rule}\n\n{}", follow_up(random, scene)),
         _ => rule.to_owned(),
     }
@@ -112,7 +115,9 @@ pub(super) fn answer(random: &mut Random, scene: &Scene) -> String {
         let first = random.below(ITEMS.len() as u64) as usize;
         let items = ITEMS.iter().cycle().skip(first);
         let items = items.take(random.between(2, 4) as usize);
-        let items: Vec<String> = items.map(|item| format!("- {}", scene.fill(item))).collect();
+        let items: Vec<String> = items
+            .map(|item| format!("- {}", scene.fill(item)))
+            .collect();
         parts.push(items.join("\n"));
     }
     if random.percent(28) {

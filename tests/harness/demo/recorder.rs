@@ -1,9 +1,10 @@
 //! Writes the transcript of one agent: responses with their tokens, calls, and results.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use session_pipeline_host::clock::UtcMicros;
 
-use super::calendar::seconds;
 use super::context::{Context, TokenUse};
 use super::models::Model;
 use super::random::{Random, Spread};
@@ -12,6 +13,16 @@ use crate::session::Transcript;
 
 /// The time until a response has ended, in seconds.
 const RESPONSE_SECONDS: Spread = [2, 3, 5, 8, 14, 26, 55, 120];
+
+/// What models think. The API returns a summary, and only sometimes.
+const THOUGHTS: &[&str] = &[
+    "The test fails before the change and passes after it, so the cause is confirmed. The other caller has the same problem, but it is out of scope. I should mention it.",
+    "The user wants the smallest change. I should not touch the public interface.",
+    "Two explanations are possible: a race between both writers, or a retry after the timeout. The log has only one request id, which rules out the retry.",
+    "I should check whether something else depends on the order of these rows before I sort them.",
+    "The failure is in the fixture and not in the code. Let me read the fixture first.",
+    "This could be done with a migration, but the user asked for no downtime. A new column with a default is safe.",
+];
 
 /// A tool call with its result.
 #[derive(Clone, Debug)]
@@ -100,9 +111,10 @@ impl Recorder {
         self.transcript = self.transcript.take().map(lines);
     }
 
-    /// Lets time pass.
+    /// Lets this many seconds and a part of a second pass.
     pub(super) fn wait(&mut self, time: u64) {
-        self.add(|transcript| transcript.wait(seconds(time)));
+        let time = Duration::from_millis(time * 1_000 + self.random.below(1_000));
+        self.add(|transcript| transcript.wait(time));
     }
 
     /// The time of the next line.
@@ -111,7 +123,7 @@ impl Recorder {
         transcript.map_or_else(UtcMicros::default, Transcript::now)
     }
 
-    /// The size of the transcript in bytes.
+    /// The transcript.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         let transcript = self.transcript.as_ref();
         transcript.map_or_else(Vec::new, |transcript| transcript.bytes().to_vec())
@@ -119,29 +131,30 @@ impl Recorder {
 
     /// Adds a response without calls.
     pub(super) fn say(&mut self, text: &str, ending: Ending) {
-        let thinking = self.thinking();
-        self.respond(thinking, Some(text), &[], ending);
+        let thought = self.thought();
+        self.respond(thought, Some(text), &[], ending);
     }
 
     /// Adds a response that makes calls, and their results.
     pub(super) fn call(&mut self, text: Option<&str>, calls: &[Call]) {
-        let thinking = self.thinking();
-        let ids = self.respond(thinking, text, calls, Ending::Final);
+        let thought = self.thought();
+        let ids = self.respond(thought, text, calls, Ending::Final);
         for (id, call) in ids.iter().zip(calls) {
             self.result(id, call);
         }
     }
 
-    /// A hidden thought in some responses. The API returns only its signature.
-    fn thinking(&mut self) -> bool {
-        let percent = if self.effort.is_some() { 40 } else { 15 };
-        self.random.percent(percent)
+    /// A thought before some responses.
+    fn thought(&mut self) -> Option<&'static str> {
+        let percent = if self.effort.is_some() { 18 } else { 6 };
+        let thinks = self.random.percent(percent);
+        thinks.then(|| self.random.pick(THOUGHTS))
     }
 
     /// Adds a response. Returns the ids of its calls.
     pub(super) fn respond(
         &mut self,
-        has_thinking: bool,
+        thought: Option<&str>,
         text: Option<&str>,
         calls: &[Call],
         ending: Ending,
@@ -175,8 +188,8 @@ impl Recorder {
                         message = message.member(name, json!(value));
                     }
                 }
-                if has_thinking {
-                    message = message.thinking("");
+                if let Some(thought) = thought {
+                    message = message.thinking(thought);
                 }
                 if let Some(text) = text {
                     message = message.text(text);
@@ -206,6 +219,9 @@ impl Recorder {
         self.wait(call.seconds);
         self.totals.tool_seconds += call.seconds;
         self.context.add(call.tokens);
+        if call.tool == "WebSearch" {
+            self.totals.add_search(self.model);
+        }
         let (Ok(text) | Err(text)) = &call.result;
         let mut block = json!({ "type": "tool_result", "tool_use_id": id, "content": text });
         let mut details = call.details.clone();

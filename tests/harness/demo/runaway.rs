@@ -3,6 +3,8 @@
 //! They have more rows than [`CONFIG`](super::CONFIG) allows, so the processor `usage` fails on
 //! them, and they end in quarantine.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::plan::Setting;
@@ -12,6 +14,9 @@ use crate::session::Transcript;
 
 /// The number of such sessions. A small demo has fewer.
 pub const RUNAWAYS: u64 = 2;
+
+/// Longer than the session.
+const NIGHT: Duration = Duration::from_secs(24 * 3_600);
 
 /// The number of responses. Each has two rows, one of them for its call.
 const RESPONSES: u64 = 2_100;
@@ -30,16 +35,16 @@ pub(super) fn record(setting: &Setting) -> Recording {
         .scene
         .fill("Wait until the build of PR #{pr} is green, then merge it. Do not ask.");
     let transcript = Transcript::new(&setting.id)
-        .at(setting.start)
+        .at(setting.start.min(setting.end.minus(NIGHT)))
         .cwd(&setting.cwd)
         .version(&setting.version)
-        .member("entrypoint", json!("sdk-cli"))
-        .entry(
-            "user",
-            json!({ "message": { "role": "user", "content": prompt }, "promptSource": "sdk" }),
-        );
+        .member("entrypoint", json!("sdk-cli"));
     let random = setting.random.clone();
     let mut agent = Recorder::new(transcript, random, setting.model, false);
+    agent.add(|transcript| {
+        let message = json!({ "role": "user", "content": prompt });
+        transcript.entry("user", json!({ "message": message, "promptSource": "sdk" }))
+    });
     let command = setting.scene.fill("gh pr checks {pr}");
     for _ in 0..RESPONSES {
         if agent.context.is_full() {

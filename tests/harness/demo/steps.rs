@@ -8,18 +8,18 @@ use super::recorder::Call;
 use super::scene::Scene;
 
 /// The tokens of the result of a search or a read.
-const READ_TOKENS: Spread = [60, 180, 420, 900, 1_900, 3_800, 8_000, 16_000];
+const READ_TOKENS: Spread = [60, 180, 420, 1_000, 2_100, 4_400, 9_000, 18_000];
 /// The tokens of the output of a command.
 const OUTPUT_TOKENS: Spread = [20, 60, 150, 400, 1_000, 2_400, 6_000, 12_000];
 /// The seconds of a command that checks the code.
 const CHECK_SECONDS: Spread = [1, 3, 6, 14, 32, 70, 140, 290];
 
 /// The lines that a read shows.
-const READ_LINES: u64 = 11;
+const READ_LINES: u64 = 8;
 
 /// What an agent does to understand the code.
 pub(super) fn explore(random: &mut Random, scene: &Scene, cwd: &str) -> Call {
-    match random.weighted(&[42, 26, 14, 12, 6]) {
+    match random.weighted(&[44, 27, 14, 13, 2]) {
         0 => read(random, scene, cwd),
         1 => grep(random, scene),
         2 => glob(random, scene, cwd),
@@ -295,7 +295,11 @@ pub(super) fn mcp(random: &mut Random, scene: &Scene) -> (&'static str, Call) {
         tool,
         input,
         details: json!([{ "type": "text", "text": text }]),
-        result: if fails { Err(failure.to_owned()) } else { Ok(text) },
+        result: if fails {
+            Err(failure.to_owned())
+        } else {
+            Ok(text)
+        },
         seconds,
         tokens: random.spread(&READ_TOKENS),
     };

@@ -89,7 +89,7 @@ pub(super) const PEOPLE: &[Person] = &[
         zone_minutes: 9 * 60,
         weight: 8,
         home: "/home/hiro/src",
-        models: [18, 52, 6, 0, 24],
+        models: [16, 40, 6, 0, 38],
         has_long_cache: false,
         projects: [1, 0, 9, 4, 0, 1],
         ..SOMEONE

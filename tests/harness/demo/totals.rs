@@ -7,10 +7,22 @@ use serde_json::{Map, Value, json};
 use super::context::TokenUse;
 use super::models::Model;
 
+/// The price of a search in the web, in millionths of a dollar.
+const SEARCH_COST: u64 = 10_000;
+
+/// The sums over the responses of one model.
+#[derive(Clone, Debug, Default)]
+struct ModelTotal {
+    tokens: TokenUse,
+    searches: u64,
+    /// In millionths of a dollar.
+    cost: u64,
+}
+
 /// The sums over a session and its sub-agents.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
-    models: BTreeMap<&'static str, (TokenUse, u64)>,
+    models: BTreeMap<&'static str, ModelTotal>,
     has_unknown_model: bool,
     pub(super) lines_added: u64,
     pub(super) lines_removed: u64,
@@ -19,10 +31,17 @@ pub(super) struct Totals {
 }
 
 impl Totals {
+    /// Adds a search in the web by this model.
+    pub(super) fn add_search(&mut self, model: &Model) {
+        let total = self.models.entry(model.id).or_default();
+        total.searches += 1;
+        total.cost += SEARCH_COST;
+    }
+
     /// Adds a response.
     pub(super) fn add(&mut self, model: &Model, tokens: &TokenUse) {
-        let (sum, cost) = self.models.entry(model.id).or_default();
-        sum.add(tokens);
+        let total = self.models.entry(model.id).or_default();
+        total.tokens.add(tokens);
         let Some([input, output, read, write_5m, write_1h]) = model.rates else {
             self.has_unknown_model = true;
             return;
@@ -34,15 +53,16 @@ impl Totals {
             tokens.written_5m * write_5m,
             tokens.written_1h * write_1h,
         ];
-        *cost += classes.iter().sum::<u64>() / 1_000;
+        total.cost += classes.iter().sum::<u64>() / 1_000;
     }
 
     /// Adds the responses of a sub-agent.
     pub(super) fn absorb(&mut self, other: &Self) {
-        for (model, (tokens, cost)) in &other.models {
-            let (sum, sum_cost) = self.models.entry(model).or_default();
-            sum.add(tokens);
-            *sum_cost += cost;
+        for (model, other) in &other.models {
+            let total = self.models.entry(model).or_default();
+            total.tokens.add(&other.tokens);
+            total.searches += other.searches;
+            total.cost += other.cost;
         }
         self.has_unknown_model |= other.has_unknown_model;
     }
@@ -53,14 +73,22 @@ impl Totals {
         let more = |value: u64| value + value * drift / 1_000;
         let mut models = Map::new();
         let mut total = 0;
-        for (model, (tokens, cost)) in &self.models {
+        for (
+            model,
+            ModelTotal {
+                tokens,
+                searches,
+                cost,
+            },
+        ) in &self.models
+        {
             total += more(*cost);
             let usage = json!({
                 "inputTokens": more(tokens.input),
                 "outputTokens": more(tokens.output),
                 "cacheReadInputTokens": more(tokens.cache_read),
                 "cacheCreationInputTokens": more(tokens.written_5m + tokens.written_1h),
-                "webSearchRequests": 0,
+                "webSearchRequests": searches,
                 "costUSD": dollars(more(*cost)),
             });
             models.insert((*model).to_owned(), usage);

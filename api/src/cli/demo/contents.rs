@@ -56,8 +56,8 @@ pub(super) fn process(
     if folder.tokens().admin.is_empty() {
         folder.set_tokens(create_tokens(client)?)?;
     }
-    // Sessions that fail every time end in quarantine.
-    for _ in 0..FAILURES_MAX {
+    // Sessions that fail every time end in quarantine. The last run does not try them any more.
+    for _ in 0..=FAILURES_MAX {
         let run = run_without_limits(client, "usage")?;
         interruption.check()?;
         if run.details.errors == 0 {
@@ -104,8 +104,7 @@ fn create_tokens(client: &Client) -> Result<DemoTokens, CommandFailure> {
     Ok(tokens)
 }
 
-/// Approves the items with the most evidence, except for those that contradict each other, and
-/// rejects some others.
+/// Approves the items with the most evidence, and rejects some of those with the least.
 fn decide_on_knowledge(client: &Client) -> Result<(), CommandFailure> {
     let call = RouteCall::get("/api/knowledge").query([("status", "pending"), ("limit", "1000")]);
     let mut items = client.call::<KnowledgeBody>(&call)?.items;

@@ -18,7 +18,14 @@ pub(super) const BILLING: Project = Project {
         "usage metering",
         "ledger",
     ],
-    entities: &["invoice", "subscription", "credit note", "payment", "refund", "price"],
+    entities: &[
+        "invoice",
+        "subscription",
+        "credit note",
+        "payment",
+        "refund",
+        "price",
+    ],
     files: &[
         "billing/invoices/service.py",
         "billing/invoices/export.py",
@@ -42,16 +49,56 @@ pub(super) const BILLING: Project = Project {
         "handle_webhook",
     ],
     tasks: &[
-        task("Fix rounding of {entity} totals", "fix/rounding", "The {entity} totals are off by a cent for some customers ({ticket}). Find out where we round and fix it, with a test."),
-        task("Make payment webhooks idempotent", "fix/webhook-idempotency", "Stripe delivers some webhooks twice and `{symbol}` books both. Make it idempotent. Ticket is {ticket}."),
-        task("Add a CSV export for {component}", "feat/csv-export", "Finance wants {component} as CSV with one row per {entity}. Add an endpoint and a test, look at how the other exports work."),
-        task("Speed up the monthly close", "perf/close", "`{symbol}` takes 40 minutes at the end of the month. Profile it on the fixture data and tell me where the time goes before you change anything."),
-        task("Explain how {component} works", "main", "How does {component} work? I need to explain it to support tomorrow. Where does the {entity} get its status from?"),
-        task("Migrate {component} to the new tax service", "feat/tax-service", "Move {component} to the new tax service. The old client stays until everything is moved, so keep both behind the flag."),
-        task("Refactor {symbol} into smaller functions", "refactor/{symbol}", "{file} has become too long. Split `{symbol}` into smaller functions without changing behavior."),
-        task("Review the pull request for {component}", "main", "Review PR #{pr}. It changes {component}. Look at correctness first, style last."),
-        task("Fix flaky test in {file}", "fix/flaky-test", "{other} fails in CI about once a day but never locally. Here is the ticket: {ticket}. Find the race."),
-        task("Handle refunds of partly paid invoices", "feat/partial-refunds", "Refunds of partly paid invoices raise an error in `{symbol}`. Design first, then implement it. Plan mode please."),
+        task(
+            "Fix rounding of {entity} totals",
+            "fix/rounding",
+            "The {entity} totals are off by a cent for some customers ({ticket}). Find out where we round and fix it, with a test.",
+        ),
+        task(
+            "Make payment webhooks idempotent",
+            "fix/webhook-idempotency",
+            "Stripe delivers some webhooks twice and `{symbol}` books both. Make it idempotent. Ticket is {ticket}.",
+        ),
+        task(
+            "Add a CSV export for {component}",
+            "feat/csv-export",
+            "Finance wants {component} as CSV with one row per {entity}. Add an endpoint and a test, look at how the other exports work.",
+        ),
+        task(
+            "Speed up the monthly close",
+            "perf/close",
+            "`{symbol}` takes 40 minutes at the end of the month. Profile it on the fixture data and tell me where the time goes before you change anything.",
+        ),
+        task(
+            "Explain {component} to support",
+            "main",
+            "I need to explain {component} to support tomorrow. How is it done today? Where does the {entity} get its status from?",
+        ),
+        task(
+            "Migrate {component} to the new tax service",
+            "feat/tax-service",
+            "Move {component} to the new tax service. The old client stays until everything is moved, so keep both behind the flag.",
+        ),
+        task(
+            "Refactor {symbol} into smaller functions",
+            "refactor/{symbol}",
+            "{file} has become too long. Split `{symbol}` into smaller functions without changing behavior.",
+        ),
+        task(
+            "Review the pull request for {component}",
+            "main",
+            "Review PR #{pr}. It changes {component}. Look at correctness first, style last.",
+        ),
+        task(
+            "Fix flaky test in {file}",
+            "fix/flaky-test",
+            "{other} fails in CI about once a day but never locally. Here is the ticket: {ticket}. Find the race.",
+        ),
+        task(
+            "Handle refunds of partly paid invoices",
+            "feat/partial-refunds",
+            "Refunds of partly paid invoices raise an error in `{symbol}`. Design first, then implement it. Plan mode please.",
+        ),
     ],
     code: &[
         "def {symbol}(account: Account, period: Period) -> list[Entry]:",
@@ -77,11 +124,26 @@ pub(super) const BILLING: Project = Project {
         "        return Response(status_code=200)",
     ],
     edits: &[
-        ("        net = item.quantity * item.unit_price", "        net = round_half_even(item.quantity * item.unit_price)"),
-        ("    for item in account.items(period):", "    for item in sorted(account.items(period), key=lambda item: item.id):"),
-        ("    with ledger.transaction() as tx:\n        tx.post(entries)", "    with ledger.transaction() as tx:\n        tx.lock(account.id)\n        tx.post(entries)\n        tx.audit(\"{symbol}\", account.id)"),
-        ("    return entries", "    log.info(\"booked {entity}\", count=len(entries))\n    return entries"),
-        ("        rate = rates.for_country(account.country, item.booked_at)", "        rate = tax.rate(\n            country=account.country,\n            at=item.booked_at,\n            kind=item.kind,\n        )"),
+        (
+            "        net = item.quantity * item.unit_price",
+            "        net = round_half_even(item.quantity * item.unit_price)",
+        ),
+        (
+            "    for item in account.items(period):",
+            "    for item in sorted(account.items(period), key=lambda item: item.id):",
+        ),
+        (
+            "    with ledger.transaction() as tx:\n        tx.post(entries)",
+            "    with ledger.transaction() as tx:\n        tx.lock(account.id)\n        tx.post(entries)\n        tx.audit(\"{symbol}\", account.id)",
+        ),
+        (
+            "    return entries",
+            "    log.info(\"booked {entity}\", count=len(entries))\n    return entries",
+        ),
+        (
+            "        rate = rates.for_country(account.country, item.booked_at)",
+            "        rate = tax.rate(\n            country=account.country,\n            at=item.booked_at,\n            kind=item.kind,\n        )",
+        ),
     ],
     test: Check {
         command: "uv run pytest -q {other}",

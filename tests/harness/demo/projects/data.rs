@@ -18,7 +18,14 @@ pub(super) const DATA: Project = Project {
         "retention report",
         "freshness checks",
     ],
-    entities: &["customer", "session", "event", "order line", "cohort", "campaign"],
+    entities: &[
+        "customer",
+        "session",
+        "event",
+        "order line",
+        "cohort",
+        "campaign",
+    ],
     files: &[
         "models/marts/revenue_daily.sql",
         "models/marts/retention.sql",
@@ -42,15 +49,51 @@ pub(super) const DATA: Project = Project {
         "cohort_month",
     ],
     tasks: &[
-        task("Find why revenue differs from the ledger", "fix/revenue", "The {component} is 0.4% above the ledger for October ({ticket}). Compare both in Postgres and find the rows that differ."),
-        task("Add {entity} to the retention report", "feat/retention", "Add the {entity} to the retention report by cohort month. The definition is in the wiki, ask if it is unclear."),
-        task("Backfill {component} after the schema change", "chore/backfill", "Backfill {component} for the last 90 days. Write the query first, estimate the cost, and wait for my ok."),
-        task("Speed up {symbol}", "perf/{symbol}", "`{symbol}` scans the whole events table on each run. Make it incremental and check that the result is the same."),
-        task("Document the columns of {symbol}", "docs/columns", "Document all columns of `{symbol}` in schema.yml. One sentence each, no marketing."),
-        task("Which dashboards use {symbol}?", "main", "Which models and dashboards depend on `{symbol}`? I want to drop two columns."),
-        task("Import costs from the new ad network", "feat/ad-costs", "Import the costs of the new ad network. The API is documented at their site, credentials are in Vault. See {ticket}."),
-        task("Fix duplicated events in {symbol}", "fix/duplicates", "Since Monday `{symbol}` has duplicated events for Android. Find the cause and add a test that would have caught it."),
-        task("Write freshness checks for {component}", "feat/freshness", "Add freshness checks for {component} that alert in the channel of the owner, not in ours."),
+        task(
+            "Find why revenue differs from the ledger",
+            "fix/revenue",
+            "The {component} is 0.4% above the ledger for October ({ticket}). Compare both in Postgres and find the rows that differ.",
+        ),
+        task(
+            "Add {entity} to the retention report",
+            "feat/retention",
+            "Add the {entity} to the retention report by cohort month. The definition is in the wiki, ask if it is unclear.",
+        ),
+        task(
+            "Backfill {component} after the schema change",
+            "chore/backfill",
+            "Backfill {component} for the last 90 days. Write the query first, estimate the cost, and wait for my ok.",
+        ),
+        task(
+            "Speed up {symbol}",
+            "perf/{symbol}",
+            "`{symbol}` scans the whole events table on each run. Make it incremental and check that the result is the same.",
+        ),
+        task(
+            "Document the columns of {symbol}",
+            "docs/columns",
+            "Document all columns of `{symbol}` in schema.yml. One sentence each, no marketing.",
+        ),
+        task(
+            "Which dashboards use {symbol}?",
+            "main",
+            "Which models and dashboards depend on `{symbol}`? I want to drop two columns.",
+        ),
+        task(
+            "Import costs from the new ad network",
+            "feat/ad-costs",
+            "Import the costs of the new ad network. The API is documented at their site, credentials are in Vault. See {ticket}.",
+        ),
+        task(
+            "Fix duplicated events in {symbol}",
+            "fix/duplicates",
+            "Since Monday `{symbol}` has duplicated events for Android. Find the cause and add a test that would have caught it.",
+        ),
+        task(
+            "Write freshness checks for {component}",
+            "feat/freshness",
+            "Add freshness checks for {component} that alert in the channel of the owner, not in ours.",
+        ),
     ],
     code: &[
         "with source as (",
@@ -74,10 +117,19 @@ pub(super) const DATA: Project = Project {
         "group by 1",
     ],
     edits: &[
-        ("    where occurred_at >= {{ var('start_date') }}", "    where occurred_at >= {{ var('start_date') }}\n    {% if is_incremental() %}\n      and occurred_at > (select max(occurred_at) from {{ this }})\n    {% endif %}"),
-        ("    count(distinct customer_id) as customers,", "    count(distinct customer_id) filter (where not is_test) as customers,"),
+        (
+            "    where occurred_at >= {{ var('start_date') }}",
+            "    where occurred_at >= {{ var('start_date') }}\n    {% if is_incremental() %}\n      and occurred_at > (select max(occurred_at) from {{ this }})\n    {% endif %}",
+        ),
+        (
+            "    count(distinct customer_id) as customers,",
+            "    count(distinct customer_id) filter (where not is_test) as customers,",
+        ),
         ("where nth = 1", "where nth = 1\n  and cancelled_at is null"),
-        ("        row_number() over (partition by customer_id order by occurred_at) as nth", "        row_number() over (\n            partition by customer_id\n            order by occurred_at, {symbol}_id\n        ) as nth"),
+        (
+            "        row_number() over (partition by customer_id order by occurred_at) as nth",
+            "        row_number() over (\n            partition by customer_id\n            order by occurred_at, {symbol}_id\n        ) as nth",
+        ),
     ],
     test: Check {
         command: "uv run dbt build --select {symbol}+",

@@ -8,7 +8,13 @@ pub(super) const DOCS: Project = Project {
     weight: 5,
     tickets: "DOC",
     language: "markdown",
-    components: &["onboarding guide", "incident process", "style guide", "glossary", "release notes"],
+    components: &[
+        "onboarding guide",
+        "incident process",
+        "style guide",
+        "glossary",
+        "release notes",
+    ],
     entities: &["page", "policy", "checklist", "template"],
     files: &[
         "guides/onboarding.md",
@@ -21,11 +27,31 @@ pub(super) const DOCS: Project = Project {
     ],
     symbols: &["check_links", "build_index", "render_page"],
     tasks: &[
-        task("Rewrite the {component}", "docs/rewrite", "Rewrite the {component}. It should be half as long. Keep every rule, drop the stories."),
-        task("Write the release notes of November", "docs/release-notes", "Write the release notes of November from the merged pull requests. Group them by product, one line each."),
-        task("Check the {component} for broken links", "fix/links", "Check the {component} for broken links and fix those that moved."),
-        task("Summarize the changes to our policies", "main", "Summarize what changed in our policies since September, as a table with the {entity}, the change and who must do something."),
-        task("Add a glossary entry for each metric", "docs/glossary", "Add a glossary entry for each metric of the weekly report. Ask me if two teams use a word differently."),
+        task(
+            "Rewrite the {component}",
+            "docs/rewrite",
+            "Rewrite the {component}. It should be half as long. Keep every rule, drop the stories.",
+        ),
+        task(
+            "Write the release notes of November",
+            "docs/release-notes",
+            "Write the release notes of November from the merged pull requests. Group them by product, one line each.",
+        ),
+        task(
+            "Check the {component} for broken links",
+            "fix/links",
+            "Check the {component} for broken links and fix those that moved.",
+        ),
+        task(
+            "Summarize the changes to our policies",
+            "main",
+            "Summarize what changed in our policies since September, as a table with the {entity}, the change and who must do something.",
+        ),
+        task(
+            "Add a glossary entry for each metric",
+            "docs/glossary",
+            "Add a glossary entry for each metric of the weekly report. Ask me if two teams use a word differently.",
+        ),
     ],
     code: &[
         "# {component}",
@@ -45,9 +71,18 @@ pub(super) const DOCS: Project = Project {
         "| SEV2 | 30 minutes | chat |",
     ],
     edits: &[
-        ("- The manager orders a laptop two weeks before.", "- The manager orders a laptop three weeks before the first day."),
-        ("This {entity} applies to all employees.", "This {entity} applies to all employees and contractors."),
-        ("| SEV2 | 30 minutes | chat |", "| SEV2 | 30 minutes | chat |\n| SEV3 | next working day | ticket |"),
+        (
+            "- The manager orders a laptop two weeks before.",
+            "- The manager orders a laptop three weeks before the first day.",
+        ),
+        (
+            "This {entity} applies to all employees.",
+            "This {entity} applies to all employees and contractors.",
+        ),
+        (
+            "| SEV2 | 30 minutes | chat |",
+            "| SEV2 | 30 minutes | chat |\n| SEV3 | next working day | ticket |",
+        ),
     ],
     test: Check {
         command: "python scripts/check_links.py {file}",

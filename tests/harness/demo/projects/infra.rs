@@ -18,7 +18,14 @@ pub(super) const INFRA: Project = Project {
         "log shipping",
         "autoscaling",
     ],
-    entities: &["node", "certificate", "runner", "bucket", "database", "alert"],
+    entities: &[
+        "node",
+        "certificate",
+        "runner",
+        "bucket",
+        "database",
+        "alert",
+    ],
     files: &[
         "terraform/modules/cluster/main.tf",
         "terraform/modules/dns/zones.tf",
@@ -40,14 +47,46 @@ pub(super) const INFRA: Project = Project {
         "ingress_limits",
     ],
     tasks: &[
-        task("Find out why {component} is slow", "main", "{component} is slow since 9 o'clock, p95 went from 120 ms to 2 s. Look at the last deploys and the dashboards first, do not change anything."),
-        task("Rotate the database passwords of staging", "chore/rotate", "Rotate the database passwords of staging with `{symbol}`. Dry run first, then show me the plan."),
-        task("Upgrade the clusters to Kubernetes 1.36", "chore/k8s-1-36", "Prepare the upgrade to Kubernetes 1.36. List deprecated APIs that we still use, then the order of steps."),
-        task("Cut the cost of {component}", "feat/cost", "{component} cost 3,400 EUR last month. Where could we save without touching production? Numbers please."),
-        task("Alert on expiring certificates", "feat/alerts", "We were surprised by an expired {entity} again ({ticket}). Add an alert two weeks before and a runbook."),
-        task("Fix the failing deploy workflow", "fix/deploy", "The deploy workflow fails at the step for {component} with exit code 1. Logs are in the run of this morning."),
-        task("Write a runbook for restoring a {entity}", "docs/runbook", "Write a runbook for restoring a {entity}. Assume that the reader was woken up at 3 am."),
-        task("Move {component} into a module", "refactor/module", "Move {component} into a Terraform module. `terraform plan` must show no changes."),
+        task(
+            "Find the slowdown in {component}",
+            "main",
+            "There is a slowdown in {component} since 9 o'clock, p95 went from 120 ms to 2 s. Look at the last deploys and the dashboards first, do not change anything.",
+        ),
+        task(
+            "Rotate the database passwords of staging",
+            "chore/rotate",
+            "Rotate the database passwords of staging with `{symbol}`. Dry run first, then show me the plan.",
+        ),
+        task(
+            "Upgrade the clusters to Kubernetes 1.36",
+            "chore/k8s-1-36",
+            "Prepare the upgrade to Kubernetes 1.36. List deprecated APIs that we still use, then the order of steps.",
+        ),
+        task(
+            "Cut the cost of {component}",
+            "feat/cost",
+            "We paid 3,400 EUR for {component} last month. Where could we save without touching production? Numbers please.",
+        ),
+        task(
+            "Alert on expiring certificates",
+            "feat/alerts",
+            "We were surprised by an expired {entity} again ({ticket}). Add an alert two weeks before and a runbook.",
+        ),
+        task(
+            "Fix the failing deploy workflow",
+            "fix/deploy",
+            "The deploy workflow fails at the step for {component} with exit code 1. Logs are in the run of this morning.",
+        ),
+        task(
+            "Write a runbook for a lost {entity}",
+            "docs/runbook",
+            "Write a runbook for a lost {entity}. Assume that the reader was woken up at 3 am.",
+        ),
+        task(
+            "Move {component} into a module",
+            "refactor/module",
+            "Move {component} into a Terraform module. `terraform plan` must show no changes.",
+        ),
     ],
     code: &[
         "resource \"google_container_node_pool\" \"{symbol}\" {",
@@ -72,10 +111,22 @@ pub(super) const INFRA: Project = Project {
         "}",
     ],
     edits: &[
-        ("    max_node_count = var.max_nodes", "    max_node_count  = var.max_nodes\n    location_policy = \"BALANCED\""),
-        ("    disk_size_gb = 100", "    disk_size_gb = var.disk_gb\n    disk_type    = \"pd-balanced\""),
-        ("  location = var.region", "  location = var.region\n  project  = var.project"),
-        ("    labels       = { team = \"platform\", env = var.env }", "    labels       = merge(local.labels, { env = var.env })\n    spot         = var.env != \"production\""),
+        (
+            "    max_node_count = var.max_nodes",
+            "    max_node_count  = var.max_nodes\n    location_policy = \"BALANCED\"",
+        ),
+        (
+            "    disk_size_gb = 100",
+            "    disk_size_gb = var.disk_gb\n    disk_type    = \"pd-balanced\"",
+        ),
+        (
+            "  location = var.region",
+            "  location = var.region\n  project  = var.project",
+        ),
+        (
+            "    labels       = { team = \"platform\", env = var.env }",
+            "    labels       = merge(local.labels, { env = var.env })\n    spot         = var.env != \"production\"",
+        ),
     ],
     test: Check {
         command: "terraform -chdir=terraform/envs/staging plan -no-color",

@@ -26,14 +26,45 @@ pub(super) const MOBILE: Project = Project {
         "app/src/test/java/com/northwind/courier/sync/SyncWorkerTest.kt",
         "gradle/libs.versions.toml",
     ],
-    symbols: &["SyncWorker", "RouteViewModel", "mergeDelivery", "scanParcel", "refreshToken", "drawRoute"],
+    symbols: &[
+        "SyncWorker",
+        "RouteViewModel",
+        "mergeDelivery",
+        "scanParcel",
+        "refreshToken",
+        "drawRoute",
+    ],
     tasks: &[
-        task("Fix lost signatures in {component}", "fix/signatures", "Couriers lose the {entity} when the app is in the background for more than 10 minutes ({ticket}). I think `{symbol}` drops it, but check."),
-        task("Reduce battery use of {component}", "perf/battery", "{component} uses 9% of the battery in a shift. Find the wake-ups and reduce them."),
-        task("Add dark mode to {component}", "feat/dark-mode", "Add dark mode to {component}, following the system setting."),
-        task("Migrate {symbol} to coroutines", "refactor/coroutines", "`{symbol}` still uses RxJava. Migrate it to coroutines and keep the tests green."),
-        task("Explain the crash in {symbol}", "main", "What does this crash in `{symbol}` mean? It happens only on Android 16: `java.lang.IllegalStateException: Cannot start a foreground service`."),
-        task("Support conflicts in {component}", "feat/conflicts", "Two couriers can edit the same {entity}. Design how {component} resolves conflicts, then implement the first step."),
+        task(
+            "Fix lost signatures in {component}",
+            "fix/signatures",
+            "Couriers lose the {entity} when the app is in the background for more than 10 minutes ({ticket}). I think `{symbol}` drops it, but check.",
+        ),
+        task(
+            "Reduce battery use of {component}",
+            "perf/battery",
+            "We lose 9% of the battery in a shift to {component}. Find the wake-ups and reduce them.",
+        ),
+        task(
+            "Add dark mode to {component}",
+            "feat/dark-mode",
+            "Add dark mode to {component}, following the system setting.",
+        ),
+        task(
+            "Migrate {symbol} to coroutines",
+            "refactor/coroutines",
+            "`{symbol}` still uses RxJava. Migrate it to coroutines and keep the tests green.",
+        ),
+        task(
+            "Explain the crash in {symbol}",
+            "main",
+            "What does this crash in `{symbol}` mean? It happens only on Android 16: `java.lang.IllegalStateException: Cannot start a foreground service`.",
+        ),
+        task(
+            "Support conflicts in {component}",
+            "feat/conflicts",
+            "Two couriers can edit the same {entity}. Design how {component} resolves conflicts, then implement the first step.",
+        ),
     ],
     code: &[
         "class {symbol} @Inject constructor(",
@@ -55,9 +86,18 @@ pub(super) const MOBILE: Project = Project {
         "}",
     ],
     edits: &[
-        ("        val pending = dao.pending(shift.id)", "        val pending = dao.pending(shift.id, limit = BATCH)"),
-        ("            api.upload({entity}.toDto())\n            dao.markSent({entity}.id)", "            val sent = api.upload({entity}.toDto())\n            dao.markSent({entity}.id, sent.version)"),
-        ("        .distinctUntilChanged()", "        .distinctUntilChanged()\n        .flowOn(Dispatchers.Default)"),
+        (
+            "        val pending = dao.pending(shift.id)",
+            "        val pending = dao.pending(shift.id, limit = BATCH)",
+        ),
+        (
+            "            api.upload({entity}.toDto())\n            dao.markSent({entity}.id)",
+            "            val sent = api.upload({entity}.toDto())\n            dao.markSent({entity}.id, sent.version)",
+        ),
+        (
+            "        .distinctUntilChanged()",
+            "        .distinctUntilChanged()\n        .flowOn(Dispatchers.Default)",
+        ),
     ],
     test: Check {
         command: "./gradlew :app:testDebugUnitTest --tests '*{symbol}*'",

@@ -42,16 +42,56 @@ pub(super) const SHOP: Project = Project {
         "trackEvent",
     ],
     tasks: &[
-        task("Fix focus trap in {component}", "fix/focus-trap", "The focus leaves the dialog in {component} when I press Tab on the last field. {ticket}. Please fix and add a test with user-event."),
-        task("Add voucher codes to checkout", "feat/vouchers", "Add voucher codes to the checkout. Design is in Linear {ticket}. Use `{symbol}` where you can."),
-        task("Reduce the bundle size of {component}", "perf/bundle", "{component} pulls 180 kB of JavaScript. Find out what is in it and propose what to lazy-load."),
-        task("Fix hydration error in {file}", "fix/hydration", "I get \"Text content does not match server-rendered HTML\" in {file} since the last release. Why?"),
-        task("Translate {component}", "feat/i18n", "Move all strings of {component} to the translation files, German and French. Leave the wording alone."),
-        task("Why is the {entity} shown twice?", "main", "Customers report that the {entity} is shown twice in {component} after a reload ({ticket}). What could cause this?"),
-        task("Upgrade to React 20", "chore/react-20", "Upgrade the web app to React 20. Start with a plan and the list of packages that block us."),
-        task("Move {component} to the new design tokens", "refactor/tokens", "Move {component} to the new design tokens. Screenshots must not change except for the colors."),
-        task("Write an end-to-end test for {component}", "test/e2e", "Write an end-to-end test for {component} with Playwright, happy path and one declined card."),
-        task("Review accessibility of {component}", "main", "Check {component} for accessibility problems. Only list what a screen reader user would notice."),
+        task(
+            "Fix focus trap in {component}",
+            "fix/focus-trap",
+            "The focus leaves the dialog in {component} when I press Tab on the last field. {ticket}. Please fix and add a test with user-event.",
+        ),
+        task(
+            "Add voucher codes to checkout",
+            "feat/vouchers",
+            "Add voucher codes to the checkout. Design is in Linear {ticket}. Use `{symbol}` where you can.",
+        ),
+        task(
+            "Reduce the bundle size of {component}",
+            "perf/bundle",
+            "The page with {component} pulls 180 kB of JavaScript. Find out what is in it and propose what to lazy-load.",
+        ),
+        task(
+            "Fix hydration error in {file}",
+            "fix/hydration",
+            "I get \"Text content does not match server-rendered HTML\" in {file} since the last release. Why?",
+        ),
+        task(
+            "Translate {component}",
+            "feat/i18n",
+            "Move all strings of {component} to the translation files, German and French. Leave the wording alone.",
+        ),
+        task(
+            "Why is the {entity} shown twice?",
+            "main",
+            "Customers report that the {entity} is shown twice in {component} after a reload ({ticket}). What could cause this?",
+        ),
+        task(
+            "Upgrade to React 20",
+            "chore/react-20",
+            "Upgrade the web app to React 20. Start with a plan and the list of packages that block us.",
+        ),
+        task(
+            "Move {component} to the new design tokens",
+            "refactor/tokens",
+            "Move {component} to the new design tokens. Screenshots must not change except for the colors.",
+        ),
+        task(
+            "Write an end-to-end test for {component}",
+            "test/e2e",
+            "Write an end-to-end test for {component} with Playwright, happy path and one declined card.",
+        ),
+        task(
+            "Review accessibility of {component}",
+            "main",
+            "Check {component} for accessibility problems. Only list what a screen reader user would notice.",
+        ),
     ],
     code: &[
         "export function {symbol}({ {entity}, onChange }: Props) {",
@@ -77,10 +117,22 @@ pub(super) const SHOP: Project = Project {
     ],
     edits: &[
         ("  }, [data]);", "  }, [data, id]);"),
-        ("    if (!data) return;", "    if (!data || isStale(data, id)) return;"),
-        ("        <Line key={item.id} item={item} price={formatPrice(item)} />", "        <Line\n          key={item.id}\n          item={item}\n          price={formatPrice(item, locale)}\n          isLast={item === last}\n        />"),
-        ("  const [state, setState] = useState<State>({ status: 'idle' });", "  const [state, dispatch] = useReducer(reduce, initial);"),
-        ("    <Dialog label={t('{entity}.title')} onClose={onChange}>", "    <Dialog\n      label={t('{entity}.title')}\n      initialFocus={first}\n      onClose={onChange}\n    >"),
+        (
+            "    if (!data) return;",
+            "    if (!data || isStale(data, id)) return;",
+        ),
+        (
+            "        <Line key={item.id} item={item} price={formatPrice(item)} />",
+            "        <Line\n          key={item.id}\n          item={item}\n          price={formatPrice(item, locale)}\n          isLast={item === last}\n        />",
+        ),
+        (
+            "  const [state, setState] = useState<State>({ status: 'idle' });",
+            "  const [state, dispatch] = useReducer(reduce, initial);",
+        ),
+        (
+            "    <Dialog label={t('{entity}.title')} onClose={onChange}>",
+            "    <Dialog\n      label={t('{entity}.title')}\n      initialFocus={first}\n      onClose={onChange}\n    >",
+        ),
     ],
     test: Check {
         command: "pnpm vitest run {other}",
