@@ -45,7 +45,7 @@ const OPENINGS: &[&str] = &[
     "I found two causes, and fixed the one that explains {ticket}.",
     "All checks pass. The change is small:",
     "Short answer: yes, but only for new data.",
-    "I did not change anything yet. This is what I found in {component}:",
+    "This is what I found in {component}, and what I changed:",
 ];
 
 /// Items of lists in final answers.

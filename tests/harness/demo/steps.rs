@@ -165,8 +165,12 @@ pub(super) fn bash(
 pub(super) fn check(random: &mut Random, scene: &Scene, check: &Check, passes: bool) -> Call {
     let command = scene.fill(check.command);
     let seconds = random.spread(&CHECK_SECONDS);
+    let hundredths = random.below(100);
+    let passed = check
+        .passed
+        .replace("{seconds}", &format!("{seconds}.{hundredths:02}"));
     let result = match passes {
-        true => Ok(scene.output(random, check.passed)),
+        true => Ok(scene.output(random, &passed)),
         false => Err(format!(
             "Exit code 1\n{}",
             scene.output(random, check.failed)
