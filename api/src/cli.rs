@@ -7,6 +7,7 @@ mod client;
 mod compare;
 mod completions;
 mod component;
+mod demo;
 mod error;
 mod json;
 mod knowledge;
@@ -138,6 +139,9 @@ pub type Environment = fn(&str) -> Option<OsString>;
 enum Command {
     /// Serve the HTTP API and run processors on schedule
     Serve(serve::ServeArgs),
+    /// Serve the dashboard with generated sessions, to try the program
+    #[command(after_help = demo::AFTER_HELP)]
+    Demo(demo::DemoArgs),
     /// Process new and changed sessions
     Run(run::RunArgs),
     /// Print reports on the extracted data
@@ -284,12 +288,17 @@ pub fn main(
 fn dispatch(cli: &Cli) -> Result<Exit, CommandFailure> {
     let global = &cli.global;
     // An invalid configuration stops every command, even if the command does not use the value.
-    // The compiler child is exempt: it has no data directory, and its parent passes all it needs.
-    if !matches!(cli.command, Command::CompileComponent { .. }) {
+    // The compiler child is exempt: it has no data directory, and its parent passes all it needs. The
+    // demo has a data directory of its own.
+    if !matches!(
+        cli.command,
+        Command::CompileComponent { .. } | Command::Demo(_)
+    ) {
         global.config()?;
     }
     match &cli.command {
         Command::Serve(arguments) => serve::serve(global, arguments),
+        Command::Demo(arguments) => demo::demo(global, arguments),
         Command::Run(arguments) => run::run(global, arguments),
         Command::Report(command) => report::report(global, command),
         Command::Prices(command) => prices::prices(global, command),
@@ -348,6 +357,26 @@ impl GlobalArgs {
             config.service.usage_retention_days = Some(days).filter(|days| *days > 0);
         }
         Ok(self.config.get_or_init(|| config).clone())
+    }
+
+    /// The same options for another data directory, with its own sessions and configuration.
+    fn for_data_dir(&self, data_dir: PathBuf) -> Self {
+        Self {
+            data_dir: Some(data_dir),
+            sessions: None,
+            config_file: None,
+            api: None,
+            token: None,
+            scheduler_token: self.scheduler_token.clone(),
+            max_per_run: self.max_per_run,
+            usage_retention_days: self.usage_retention_days,
+            json: self.json,
+            verbose: self.verbose,
+            config: OnceCell::new(),
+            variables: self.variables.clone(),
+            environment: self.environment,
+            hooks: self.hooks.clone(),
+        }
     }
 
     /// Opens the pipeline with the configured language model, if there is one.

@@ -48,6 +48,7 @@ pub mod compiled;
 pub mod component;
 pub mod conformance;
 pub mod data_dir;
+pub mod demo;
 pub mod executions;
 pub mod fuzz;
 pub mod guest;

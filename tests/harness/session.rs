@@ -3,6 +3,8 @@
 //! Ids and times depend only on the id of the session and the position of the line, so the same
 //! calls produce the same bytes.
 
+pub mod uuid;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -31,6 +33,8 @@ pub struct Transcript {
     git_branch: String,
     version: String,
     agent: Option<String>,
+    uuid_seed: Option<u64>,
+    members: Map<String, Value>,
     bytes: Vec<u8>,
     entries: u64,
     now: UtcMicros,
@@ -47,6 +51,8 @@ impl Transcript {
             git_branch: "main".to_owned(),
             version: "2.1.42".to_owned(),
             agent: None,
+            uuid_seed: None,
+            members: Map::new(),
             bytes: Vec::new(),
             entries: 0,
             now: MONDAY_MORNING,
@@ -88,6 +94,27 @@ impl Transcript {
     pub fn version(mut self, version: &str) -> Self {
         version.clone_into(&mut self.version);
         self
+    }
+
+    /// Sets a member of all later entries, for example `entrypoint`. A `null` removes it.
+    #[must_use]
+    pub fn member(mut self, name: &str, value: Value) -> Self {
+        self.members.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Gives later entries ids that look random, as the agent writes them. The default ids depend
+    /// on 32 bits of the id of the session, so they are easy to read, but among thousands of
+    /// sessions, two can be equal.
+    #[must_use]
+    pub fn random_uuids(mut self, seed: u64) -> Self {
+        self.uuid_seed = Some(seed);
+        self
+    }
+
+    /// The time of the next entry.
+    pub fn now(&self) -> UtcMicros {
+        self.now
     }
 
     /// Makes later entries those of a sub-agent.
@@ -150,6 +177,9 @@ impl Transcript {
         for line in message.lines() {
             self.last_tool = line.tool.or(self.last_tool);
             let mut extra = json!({ "message": line.message });
+            for (name, value) in &message.members {
+                extra[name] = value.clone();
+            }
             if let Some(request) = &message.request {
                 extra["requestId"] = json!(request);
             }
@@ -178,10 +208,16 @@ impl Transcript {
             block["is_error"] = json!(true);
             tool_use_result = json!(format!("Error: {text}"));
         }
+        self.tool_result_block(block, tool_use_result)
+    }
+
+    /// Adds a result with any block for the model, and any details in the format of the tool.
+    #[must_use]
+    pub fn tool_result_block(self, block: Value, details: Value) -> Self {
         let message = json!({ "role": "user", "content": [block] });
         self.entry(
             "user",
-            json!({ "message": message, "toolUseResult": tool_use_result }),
+            json!({ "message": message, "toolUseResult": details }),
         )
     }
 
@@ -244,6 +280,7 @@ impl Transcript {
         let Value::Object(members) = members else {
             panic!("`members` must be an object")
         };
+        entry.extend(self.members.clone());
         entry.extend(members);
         entry.retain(|_, value| !value.is_null());
         // The first entry of a conversation has `"parentUuid": null`.
@@ -288,6 +325,11 @@ impl Transcript {
 
     /// An id that depends on the session, the purpose and the position.
     fn uuid(&self, purpose: &str) -> String {
+        if let Some(seed) = self.uuid_seed {
+            // Entries and the entries inside them have different ids.
+            let position = self.entries * 256 + purpose.len() as u64;
+            return uuid::random(seed, position);
+        }
         let bytes = self.id.bytes().chain(purpose.bytes());
         let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
             (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -311,6 +353,7 @@ pub struct AgentMessage {
     usage: Value,
     stop_reason: Option<String>,
     blocks: Vec<Value>,
+    members: Map<String, Value>,
     tool_prefix: String,
 }
 
@@ -335,6 +378,7 @@ impl AgentMessage {
             }),
             stop_reason: Some("end_turn".to_owned()),
             blocks: Vec::new(),
+            members: Map::new(),
             tool_prefix: format!("toolu_{position}"),
         }
     }
@@ -357,6 +401,13 @@ impl AgentMessage {
     #[must_use]
     pub fn without_id(mut self) -> Self {
         self.id = None;
+        self
+    }
+
+    /// Sets a member of the entries of this answer, for example `attributionSkill`.
+    #[must_use]
+    pub fn member(mut self, name: &str, value: Value) -> Self {
+        self.members.insert(name.to_owned(), value);
         self
     }
 

@@ -6,6 +6,7 @@ mod client;
 mod compare;
 mod completions;
 mod config;
+mod demo;
 mod errors;
 mod migrate;
 mod new;

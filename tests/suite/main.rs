@@ -19,6 +19,7 @@ mod corruption;
 mod crash;
 mod dashboard;
 mod database;
+mod demo;
 mod documents;
 mod executions;
 mod fuzz;

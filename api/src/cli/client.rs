@@ -10,11 +10,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use session_pipeline_host::fault::printable_lines;
+use session_pipeline_pipeline::run::Pipeline;
 use ureq::http::{Method, StatusCode};
 
 use super::CommandFailure;
 use crate::body::Problem;
-use crate::http::Listener;
+use crate::http::{HandlerSource, Listener};
 use crate::percent::encode;
 use crate::problem::ProblemClass;
 
@@ -112,6 +113,15 @@ struct RouteResponse {
 }
 
 impl Client {
+    /// The router in this process over an open pipeline.
+    pub(super) fn over(pipeline: Arc<Pipeline>) -> Result<Self, CommandFailure> {
+        LocalClient::new(HandlerSource::Pipeline(pipeline))
+            .map(Self::Local)
+            .map_err(|error| {
+                CommandFailure::could_not_run(format!("cannot start the async runtime: {error}"))
+            })
+    }
+
     /// Sends a call and parses the JSON document in the response.
     pub(super) fn call<T: DeserializeOwned>(
         &self,

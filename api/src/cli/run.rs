@@ -71,6 +71,17 @@ pub(super) fn run(global: &GlobalArgs, arguments: &RunArgs) -> Result<Exit, Comm
     Ok(if is_ok { Exit::Done } else { Exit::Findings })
 }
 
+/// Runs one processor without limits, and without hints about the data directory.
+pub(super) fn run_without_limits(client: &Client, name: &str) -> Result<RunBody, CommandFailure> {
+    let arguments = RunArgs {
+        processor: Some(name.to_owned()),
+        all: false,
+        max_sessions: None,
+        time_budget: None,
+    };
+    run_one(client, &arguments, name, "", false)
+}
+
 /// Runs one processor. Hints about the data directory are printed only for the first one.
 fn run_one(
     client: &Client,

@@ -15,7 +15,7 @@ use super::random::SystemRandomness;
 use super::table::field_list;
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::dashboard::Dashboard;
-use crate::http::{HttpLimits, Server, ServiceState};
+use crate::http::{HttpLimits, ServeError, Server, ServiceState};
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
@@ -29,8 +29,8 @@ pub(super) struct ServeArgs {
 
 /// Printed when the server is ready.
 #[derive(Serialize)]
-struct StartMessage {
-    url: String,
+pub(super) struct StartMessage {
+    pub(super) url: String,
     data_dir: String,
     sessions: String,
     processors: Vec<ScheduleLine>,
@@ -46,10 +46,42 @@ struct ScheduleLine {
     unavailable: Option<String>,
 }
 
+/// How to serve.
+pub(super) struct ServeOptions {
+    /// The address to listen on.
+    pub(super) listen: SocketAddr,
+    /// Whether to listen on any free port if that of `listen` is in use.
+    pub(super) uses_other_port: bool,
+    /// Whether to run processors on schedule.
+    pub(super) has_scheduler: bool,
+}
+
 pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, CommandFailure> {
+    let pipeline = Arc::new(global.pipeline()?);
+    let options = ServeOptions {
+        listen: arguments.listen,
+        uses_other_port: false,
+        has_scheduler: !arguments.no_scheduler,
+    };
+    serve_pipeline(global, pipeline, &options, |message| {
+        if global.json {
+            print_json(message)
+        } else {
+            print(&render(message, arguments.no_scheduler))
+        }
+    })
+}
+
+/// Serves an open pipeline until a signal arrives. `announce` is called once, when the server is
+/// ready and handles signals. An error of `announce` stops the server.
+pub(super) fn serve_pipeline(
+    global: &GlobalArgs,
+    pipeline: Arc<Pipeline>,
+    options: &ServeOptions,
+    announce: impl FnOnce(&StartMessage) -> Result<(), CommandFailure>,
+) -> Result<Exit, CommandFailure> {
     let secret = SchedulerSecret::parse(global.scheduler_token.as_deref())
         .map_err(|error| CommandFailure::usage_error(error.to_string()))?;
-    let pipeline = Arc::new(global.pipeline()?);
     pipeline.sweep();
     let mut service = ServiceState::new(
         Arc::clone(&pipeline),
@@ -58,7 +90,7 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
         HttpLimits::default(),
     )?
     .with_frontend(Dashboard);
-    let scheduler = if arguments.no_scheduler {
+    let scheduler = if !options.has_scheduler {
         None
     } else {
         let clock = Arc::clone(pipeline.clock());
@@ -72,7 +104,7 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
     let service = Arc::new(service);
     let is_new = service.create_first_token()?;
     let token_path = service.admin_token_path();
-    let server = Server::start(Arc::clone(&service), arguments.listen)?;
+    let server = start(&service, options)?;
     let audit = |action: &str, params: serde_json::Value| {
         let now = pipeline.clock().now();
         let entry = AuditEntry {
@@ -89,7 +121,7 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
             "version": env!("CARGO_PKG_VERSION"),
             "url": server.url(),
             "pid": std::process::id(),
-            "scheduler": !arguments.no_scheduler,
+            "scheduler": options.has_scheduler,
         }),
     );
     // Install the handlers before printing that the server is ready, so that no signal is lost.
@@ -122,15 +154,11 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
             .collect(),
         admin_token: token_path.display().to_string(),
     };
-    if global.json {
-        print_json(&message)?;
-    } else {
-        print(&render(&message, arguments.no_scheduler))?;
-    }
-    if !arguments.listen.ip().is_loopback() {
+    announce(&message)?;
+    if !options.listen.ip().is_loopback() {
         hint(&format!(
             "`{}` is reachable from other machines, and the server uses plain HTTP; put a proxy with TLS in front of it, or listen on 127.0.0.1",
-            arguments.listen
+            options.listen
         ));
     }
     if is_new {
@@ -151,6 +179,21 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
         None => Ok(Exit::Done),
         Some(reason) => Err(CommandFailure::could_not_run(reason)),
     }
+}
+
+/// Starts to listen, on another port if `options` permit it.
+fn start(service: &Arc<ServiceState>, options: &ServeOptions) -> Result<Server, ServeError> {
+    let error = match Server::start(Arc::clone(service), options.listen) {
+        Err(error @ ServeError::Listen { .. }) if options.uses_other_port => error,
+        started => return started,
+    };
+    let free = SocketAddr::new(options.listen.ip(), 0);
+    let server = Server::start(Arc::clone(service), free).map_err(|_| error)?;
+    hint(&format!(
+        "port {} is in use; listening on another one",
+        options.listen.port()
+    ));
+    Ok(server)
 }
 
 /// Examines the folder of processors once, as the scheduler would, so that new components take over at
