@@ -8,6 +8,7 @@ use super::filters::Filters;
 use super::format::{cost, count, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
 use super::parts::{ChartRow, Ranked, bar_chart, data_links, ranked, reasons};
+use super::sessions::last_part;
 use crate::body::session::SessionsBody;
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
 
@@ -299,6 +300,18 @@ fn by_day(data: &Overview, filters: &Filters) -> Markup {
     }
 }
 
+/// The number of sessions, and the whole path of a project.
+fn note(name: Option<&str>, sessions: i64) -> String {
+    let sessions = match sessions {
+        1 => "1 session".to_owned(),
+        sessions => format!("{} sessions", count(sessions)),
+    };
+    match name.filter(|name| last_part(name) != *name) {
+        Some(path) => format!("{sessions} in {path}"),
+        None => sessions,
+    }
+}
+
 fn top(
     report: &UsageReportBody,
     head: &str,
@@ -310,19 +323,11 @@ fn top(
         .map(|row| Ranked {
             name: html! {
                 @match name(row) {
-                    Some(name) => a href=(link(name)) { (plain(name)) },
+                    Some(name) => a href=(link(name)) title=(plain(name)) { (plain(last_part(name))) },
                     None => span .empty { "not recorded" },
                 }
             },
-            note: Some(format!(
-                "{} {}",
-                count(row.totals.sessions),
-                if row.totals.sessions == 1 {
-                    "session"
-                } else {
-                    "sessions"
-                }
-            )),
+            note: Some(note(name(row), row.totals.sessions)),
             cost: row.totals.cost_usd,
             is_lower_bound: row.totals.cost_is_lower_bound,
         })

@@ -146,7 +146,11 @@ pub(super) async fn overview(
         &filters
             .sessions()
             .into_iter()
-            .chain([("sort", "cost".to_owned()), ("limit", "10".to_owned())])
+            .chain([
+                ("sort", "cost".to_owned()),
+                ("limit", "10".to_owned()),
+                ("subagents", "no".to_owned()),
+            ])
             .collect::<Vec<_>>(),
     );
     // Each request runs on its own thread of the database.

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use serde::Deserialize;
+use session_pipeline_pipeline::listing::overview;
 
 use super::filters::{Filters, address};
 use super::format::{cost, count, duration, plain, short_count, time};
@@ -22,6 +23,8 @@ pub(super) struct ListQuery {
     search: Option<String>,
     state: Option<String>,
     automated: Option<String>,
+    /// `all`: sub-agents as well, `yes`: only sub-agents.
+    subagents: Option<String>,
     cursor: Option<String>,
 }
 
@@ -61,6 +64,7 @@ impl ListQuery {
             ("search", &self.search),
             ("state", &self.state),
             ("automated", &self.automated),
+            ("subagents", &self.subagents),
         ]
         .into_iter()
         .filter_map(|(name, value)| {
@@ -77,6 +81,10 @@ impl ListQuery {
                 .into_iter()
                 .map(|(name, value)| (name, value.to_owned())),
         );
+        parameters.retain(|(name, value)| *name != "subagents" || value == "yes");
+        if self.subagents.as_deref().is_none_or(str::is_empty) {
+            parameters.push(("subagents", "no".to_owned()));
+        }
         parameters.push(("sort", self.sort().to_owned()));
         parameters.push(("reverse", self.is_reversed().to_string()));
         parameters.push(("limit", PAGE.to_owned()));
@@ -152,6 +160,13 @@ fn own_fields(query: &ListQuery) -> Markup {
                 }
             }
         }
+        label { "Files"
+            select name="subagents" {
+                (option("", "Without sub-agents", query.subagents.as_deref()))
+                (option("all", "All", query.subagents.as_deref()))
+                (option("yes", "Only sub-agents", query.subagents.as_deref()))
+            }
+        }
         label { "Begun by"
             select name="automated" {
                 (option("", "Anyone", query.automated.as_deref()))
@@ -202,12 +217,12 @@ fn row(session: &SessionBody) -> Markup {
         html! { td .number data-label=(label) { (value.map_or_else(|| "–".to_owned(), count)) } }
     };
     let text = |label: &str, value: Option<&str>| {
-        html! { td .text data-label=(label) title=[value.map(plain)] { (value.map_or_else(|| "–".to_owned(), |value| plain(last(value)))) } }
+        html! { td .wide data-label=(label) title=[value.map(plain)] { (value.map_or_else(|| "–".to_owned(), |value| plain(last_part(value)))) } }
     };
     let user = summary.user_email.as_deref().unwrap_or(&session.user);
     html! {
         tr {
-            th scope="row" .text {
+            th scope="row" .wide {
                 a href=(link(&session.key)) { (title(session)) }
                 @if summary.is_automated == Some(true) { " " span .tag { "program" } }
                 @if summary.is_subagent { " " span .tag { "sub-agent" } }
@@ -233,9 +248,9 @@ fn row(session: &SessionBody) -> Markup {
 }
 
 /// The last part of a path, and other texts as they are.
-fn last(text: &str) -> &str {
+pub(super) fn last_part(text: &str) -> &str {
     match text.starts_with(['/', '\\']) || text.get(1..3).is_some_and(|drive| drive == ":\\") {
-        true => session_pipeline_pipeline::listing::overview::last_part(text),
+        true => overview::last_part(text),
         false => text,
     }
 }
