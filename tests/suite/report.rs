@@ -6,6 +6,7 @@ mod causes;
 mod command;
 mod outcomes;
 mod prices;
+mod quality;
 mod rollups;
 mod views;
 

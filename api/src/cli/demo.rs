@@ -166,6 +166,7 @@ fn render(message: &DemoMessage<'_>) -> String {
             ("dashboard", Some(format!("{url}/"))),
             ("admin token", Some(tokens.admin.clone())),
             ("analyst token", Some(tokens.analyst.clone())),
+            ("member token", Some(tokens.member.clone())),
             ("sessions", Some(message.sessions.to_string())),
             ("data directory", Some(data_dir.clone())),
         ],

@@ -217,16 +217,16 @@ fn failures(report: &UsageReportBody) -> (i64, i64) {
 fn change(now: f64, before: f64) -> String {
     if before == 0.0 {
         return match now == 0.0 {
-            true => "as in the period before".to_owned(),
-            false => "none in the period before".to_owned(),
+            true => "same as the previous period".to_owned(),
+            false => "none in the previous period".to_owned(),
         };
     }
     let change = (now - before) / before * 100.0;
     let sign = if change < 0.0 { "−" } else { "+" };
     match change.abs() {
-        small if small < 0.5 => "as in the period before".to_owned(),
-        large if large > 999.0 => format!("{:.0} × the period before", now / before),
-        size => format!("{sign}{size:.0} % to the period before"),
+        small if small < 0.5 => "same as the previous period".to_owned(),
+        large if large > 999.0 => format!("{:.0} × the previous period", now / before),
+        size => format!("{sign}{size:.0} % vs. the previous period"),
     }
 }
 

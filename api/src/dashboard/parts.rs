@@ -57,7 +57,6 @@ pub(super) fn ranked(head: &str, rows: &[Ranked], total: f64) -> Markup {
                 thead { tr {
                     th scope="col" { (head) }
                     th scope="col" .number { "Cost" }
-                    th scope="col" .number { "Share" }
                 } }
                 tbody { @for row in rows {
                     @let share = share(row.cost, total);
@@ -66,11 +65,13 @@ pub(super) fn ranked(head: &str, rows: &[Ranked], total: f64) -> Markup {
                             (row.name)
                             @if let Some(note) = &row.note { span .sub { (plain(note)) } }
                         }
-                        td .number { (cost(row.cost, row.is_lower_bound)) }
-                        td .number .share data-label="Share" {
-                            (format!("{share:.1} %"))
-                            svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true" {
-                                rect width=(format!("{share:.1}")) height="4" {}
+                        td .number {
+                            (cost(row.cost, row.is_lower_bound))
+                            span .share {
+                                svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true" {
+                                    rect width=(format!("{share:.1}")) height="4" {}
+                                }
+                                (format!("{share:.1} %"))
                             }
                         }
                     }

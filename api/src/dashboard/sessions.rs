@@ -132,7 +132,7 @@ pub(super) fn page(list: &SessionsBody, query: &ListQuery, filters: &Filters) ->
                 (empty("No session matches. Choose a longer period, remove a filter, or search for another word."))
             } @else {
                 div .scroll tabindex="0" role="region" aria-label="List of sessions" {
-                    table .stack {
+                    table .stack .sessions {
                         thead { tr { @for (name, sort, is_number) in COLUMNS { (heading(name, sort, is_number, query, filters)) } } }
                         tbody { @for session in &list.sessions { (row(session)) } }
                     }
@@ -255,13 +255,18 @@ pub(super) fn last_part(text: &str) -> &str {
     }
 }
 
-/// The states that need attention, else one word.
+/// The states that differ from the usual one.
 fn states(session: &SessionBody) -> Markup {
-    let mut states: Vec<SessionState> =
-        session.processors.iter().map(|known| known.state).collect();
+    let states = session.processors.iter().map(|known| known.state);
+    let mut states: Vec<SessionState> = states
+        .filter(|state| *state != SessionState::Processed)
+        .collect();
     states.sort_unstable();
     states.dedup();
-    html! { @for state in states { (state_tag(state)) " " } }
+    html! {
+        @if states.is_empty() && session.summary.session_id.is_some() { span .visually-hidden { "processed" } }
+        @for state in states { (state_tag(state)) " " }
+    }
 }
 
 pub(super) fn state_tag(state: SessionState) -> Markup {
