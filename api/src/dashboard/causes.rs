@@ -6,7 +6,7 @@ use session_pipeline_pipeline::report::{SkillKind, SkillsReport, WasteReport};
 
 use super::filters::Filters;
 use super::format::{cost, count, duration, percent, plain, short_count, time};
-use super::frame::{empty, filter_form};
+use super::frame::{Reader, empty, filter_form};
 use super::overview::{data_address, message_rows};
 use super::parts::{Ranked, data_links, ranked};
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow};
@@ -85,7 +85,7 @@ pub(super) const CAUSES: [Cause; 10] = [
 ];
 
 /// The frame of the page. Each part is loaded on its own, so that the page opens at once.
-pub(super) fn page(filters: &Filters) -> Markup {
+pub(super) fn page(filters: &Filters, reader: &Reader) -> Markup {
     let part = |name: &str| filters.link(&format!("/causes/{name}"), &[]);
     let lazy = |name: &str, title: &str| {
         html! {
@@ -100,7 +100,7 @@ pub(super) fn page(filters: &Filters) -> Markup {
     };
     html! {
         h1 { "Causes" }
-        (filter_form("/causes", filters, &html! {}))
+        (filter_form("/causes", filters, reader.filters(), &html! {}))
         div .flow { @for cause in &CAUSES { (lazy(cause.by, cause.head)) } }
         (lazy("waste", "What could have been saved"))
         (lazy("tools", "Tools"))

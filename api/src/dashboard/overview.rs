@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::ToSpan;
+use jiff::civil::Date;
 use maud::{Markup, html};
 
 use super::filters::Filters;
@@ -15,12 +17,17 @@ use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotals
 /// Maximum number of models in the chart. The rest are one series.
 const MODELS_MAX: usize = 7;
 
+/// Maximum number of days that are added to the chart because they have no usage.
+const DAYS_MAX: usize = 1000;
+
 /// The data of the page.
 pub(super) struct Overview {
     /// By day and model.
     pub(super) days: UsageReportBody,
     /// The period before. `None`: the period is open.
     pub(super) previous: Option<UsageReportBody>,
+    /// The totals of everyone, for a reader whose own figures are on the page.
+    pub(super) team: Option<UsageReportBody>,
     /// `None`: the reader's role does not include other users.
     pub(super) users: Option<UsageReportBody>,
     pub(super) users_before: Option<UsageReportBody>,
@@ -137,6 +144,16 @@ fn cards(data: &Overview, filters: &Filters) -> Markup {
             Some(filters.link("/sessions", &[])),
         ),
     ];
+    if let Some(team) = &data.team {
+        let totals = &team.totals;
+        cards.push(Card {
+            name: "Cost of the team",
+            value: cost(totals.cost_usd, totals.cost_is_lower_bound),
+            now: totals.cost_usd.unwrap_or(0.0),
+            before: None,
+            link: None,
+        });
+    }
     if let Some(users) = &data.users {
         let people =
             |report: &UsageReportBody| report.rows.len() as i64 + report.omitted_rows as i64;
@@ -273,6 +290,20 @@ fn by_day(data: &Overview, filters: &Filters) -> Markup {
     if !rest.is_empty() {
         series.push("Other models".to_owned());
     }
+    // Days without usage are days as well.
+    let dates: Vec<Date> = days.keys().filter_map(|day| day.parse().ok()).collect();
+    let without: Vec<String> = match (dates.first(), dates.last()) {
+        (Some(first), Some(last)) => first
+            .series(1.day())
+            .take_while(|day| day <= last)
+            .take(DAYS_MAX)
+            .map(|day| day.to_string())
+            .collect(),
+        _ => Vec::new(),
+    };
+    for day in &without {
+        days.entry(day).or_default();
+    }
     let rows: Vec<ChartRow> = days
         .iter()
         .map(|(day, costs)| {
@@ -281,7 +312,7 @@ fn by_day(data: &Overview, filters: &Filters) -> Markup {
             if !rest.is_empty() {
                 values.push(rest.iter().map(|(model, _)| of(model)).sum());
             }
-            let link = day.parse::<jiff::civil::Date>().is_ok().then(|| {
+            let link = day.parse::<Date>().is_ok().then(|| {
                 filters.link(
                     "/sessions",
                     &[("range", "days"), ("since", day), ("until", day)],

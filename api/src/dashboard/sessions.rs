@@ -6,7 +6,7 @@ use session_pipeline_pipeline::listing::overview;
 
 use super::filters::{Filters, address};
 use super::format::{cost, count, duration, plain, short_count, time};
-use super::frame::{empty, filter_form};
+use super::frame::{Reader, empty, filter_form};
 use super::parts::pager;
 use crate::body::session::{SessionBody, SessionState, SessionsBody};
 use crate::percent::encode;
@@ -118,7 +118,12 @@ pub(super) fn title(session: &SessionBody) -> String {
     }
 }
 
-pub(super) fn page(list: &SessionsBody, query: &ListQuery, filters: &Filters) -> Markup {
+pub(super) fn page(
+    list: &SessionsBody,
+    query: &ListQuery,
+    filters: &Filters,
+    reader: &Reader,
+) -> Markup {
     let next = list
         .next
         .as_deref()
@@ -126,7 +131,8 @@ pub(super) fn page(list: &SessionsBody, query: &ListQuery, filters: &Filters) ->
     let first = query.cursor.as_ref().map(|_| query.link(filters, &[]));
     html! {
         h1 { "Sessions" }
-        (filter_form("/sessions", filters, &own_fields(query)))
+        // A session has any number of models.
+        (filter_form("/sessions", filters, reader.filters().without_model(), &own_fields(query)))
         section .panel aria-label="Sessions" {
             @if list.sessions.is_empty() {
                 (empty("No session matches. Choose a longer period, remove a filter, or search for another word."))
