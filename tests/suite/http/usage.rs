@@ -573,11 +573,10 @@ fn a_busy_role_gets_503_while_the_other_role_is_served() {
     let mut reports: Vec<TcpStream> = (0..20)
         .map(|_| send_only(&server, "/api/usage/summary", &server.analyst))
         .collect();
-    let started = Instant::now();
+    // In the same lane, they would time out like the reports.
     for path in ["/api/admin/audit", "/api/admin/tokens", "/api/admin/runs"] {
         assert_eq!(server.get(path).status, 200, "{path}");
     }
-    let waited = started.elapsed();
     // The first report uses its whole time limit, so the others time out while they wait.
     let busy =
         "the database was busy with other requests of the role `analyst` for 0.4 s; retry later";
@@ -598,7 +597,6 @@ fn a_busy_role_gets_503_while_the_other_role_is_served() {
         assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
         assert!(head.contains("\r\nretry-after: 5\r\n"), "{head}");
     }
-    assert!(waited < Duration::from_millis(400), "{waited:?}");
 }
 
 #[test]
