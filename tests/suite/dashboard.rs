@@ -3,6 +3,7 @@
 //! This file has a browser without scripts.
 
 mod csrf;
+mod pages;
 mod proxy;
 mod roles;
 mod sign_in;
