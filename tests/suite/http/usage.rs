@@ -83,7 +83,7 @@ fn the_rows_of_a_report_and_the_sessions_are_available_as_csv() {
     );
     // A name that a spreadsheet would evaluate is text.
     assert!(
-        lines.iter().any(|line| line.contains(",'=bob,100,20,")),
+        lines.iter().any(|line| line.contains(",\"'=bob\",100,20,")),
         "{users}"
     );
     assert_eq!(lines.len(), 3, "{users}");
