@@ -132,10 +132,10 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// After an item is decided, the next one gets the focus.
+// After an item is decided, the next one gets the focus. Evidence is loaded into a part of an item.
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const item = event.target.closest && event.target.closest("[data-item]");
-  if (!item) return;
+  const item = event.target;
+  if (!item.matches || !item.matches("[data-item]")) return;
   const next = item.nextElementSibling || item.previousElementSibling;
   if (next && next.matches("[data-item]")) next.focus();
 });
