@@ -166,7 +166,8 @@ addEventListener("pageshow", () => {
 
 // A menu of the page opens the details of an address like `#L120`.
 function openTarget() {
-  const id = decodeURIComponent(location.hash.slice(1));
+  // Ids are ASCII, so there is nothing to decode. An address can have any text here.
+  const id = location.hash.slice(1);
   const target = id && document.getElementById(id);
   if (!target) return;
   for (let box = target; box; box = box.parentElement) {
