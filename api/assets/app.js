@@ -164,6 +164,25 @@ addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form[data-filters] :disabled")) field.disabled = false;
 });
 
+// Links to the prompts, errors and compactions of a transcript go to the next one below.
+document.addEventListener("click", (event) => {
+  const jump = event.target.closest("a.jump[data-lines]");
+  if (!jump) return;
+  const lines = jump.dataset.lines.split(" ").map(Number);
+  const shown = [...document.querySelectorAll(".transcript > [id^=L]")];
+  const top = shown.find((entry) => entry.getBoundingClientRect().top > 80);
+  const here = top ? Number(top.id.slice(1)) : 0;
+  const line = lines.find((line) => line > here) ?? lines[0];
+  const target = document.getElementById(`L${line}`);
+  event.preventDefault();
+  if (target) {
+    history.replaceState(null, "", `#L${line}`);
+    openTarget();
+  } else {
+    location.assign(`${location.pathname}?after=${line - 1}#L${line}`);
+  }
+});
+
 // A menu of the page opens the details of an address like `#L120`.
 function openTarget() {
   // Ids are ASCII, so there is nothing to decode. An address can have any text here.

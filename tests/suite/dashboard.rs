@@ -4,6 +4,7 @@
 
 mod assets;
 mod csrf;
+mod pages;
 mod proxy;
 mod roles;
 mod sign_in;
@@ -37,12 +38,12 @@ impl Page {
         value.map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The CSRF token in a form.
+    /// The CSRF token of a page.
     fn csrf(&self) -> String {
         let (_, rest) = self
             .body
-            .split_once("name=\"csrf\" value=\"")
-            .unwrap_or_else(|| panic!("no form: {self:?}"));
+            .split_once("name=\"csrf\" content=\"")
+            .unwrap_or_else(|| panic!("no token: {self:?}"));
         rest.split('"').next().unwrap().to_owned()
     }
 }

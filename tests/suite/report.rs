@@ -6,6 +6,7 @@ mod causes;
 mod command;
 mod outcomes;
 mod prices;
+mod quality;
 mod rollups;
 mod views;
 
@@ -19,7 +20,7 @@ use session_pipeline_harness::strategies::transcript;
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript, cases};
 use session_pipeline_pipeline::report::{
     self, DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ToolCalls, ToolGrouping,
-    UNKNOWN_MODELS_MAX, UsageReport, UsageTotals,
+    UNKNOWN_MODELS_MAX, UsageGrouping, UsageReport, UsageTotals,
 };
 use session_pipeline_store::money::Usd;
 
@@ -43,6 +44,21 @@ fn filtered(pipeline: &TestPipeline, by: ReportGrouping, filter: ReportFilter) -
     let pipeline = pipeline.pipeline();
     let prices = PriceTable::load(pipeline.config()).unwrap();
     let report = report::usage(pipeline.store(), &prices, by, filter, pipeline.clock());
+    report.unwrap().unwrap()
+}
+
+/// The report with rows by two groupings.
+fn split(pipeline: &TestPipeline, grouping: UsageGrouping) -> UsageReport {
+    let pipeline = pipeline.pipeline();
+    let prices = PriceTable::load(pipeline.config()).unwrap();
+    let filter = ReportFilter::default();
+    let report = report::usage(
+        pipeline.store(),
+        &prices,
+        grouping,
+        filter,
+        pipeline.clock(),
+    );
     report.unwrap().unwrap()
 }
 
@@ -314,10 +330,11 @@ pub const TOTALS: [&str; 15] = [
 ];
 
 /// The fields of a report.
-pub const DOCUMENT: [&str; 6] = [
+pub const DOCUMENT: [&str; 7] = [
     "as_of",
     "omitted_rows",
     "outdated_sessions",
+    "prompts",
     "rows",
     "totals",
     "unknown_kinds",

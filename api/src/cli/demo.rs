@@ -13,7 +13,7 @@ use session_pipeline_harness::demo::DemoOptions;
 use session_pipeline_host::fault::printable;
 
 use super::client::Client;
-use super::serve::{ServeOptions, StartMessage, serve_pipeline};
+use super::serve::{ServeOptions, StartMessage, scheduler_secret, serve_pipeline};
 use super::table::field_list;
 use super::{CommandFailure, Exit, GlobalArgs, hint, now, print, print_json};
 
@@ -73,6 +73,7 @@ fn serve_folder(
     interruption: &Interruption,
 ) -> Result<Exit, CommandFailure> {
     let global = global.for_data_dir(folder.path().to_owned());
+    let secret = scheduler_secret(&global)?;
     if !folder.is_complete() {
         contents::generate(folder, interruption)?;
     }
@@ -92,8 +93,9 @@ fn serve_folder(
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port.unwrap_or(PORT))),
         uses_other_port: arguments.port.is_none(),
         has_scheduler: true,
+        secret,
     };
-    serve_pipeline(&global, pipeline, &options, |message| {
+    serve_pipeline(pipeline, options, |message| {
         interruption.check()?;
         // From now on, the server handles signals.
         interruption.end();
@@ -164,6 +166,7 @@ fn render(message: &DemoMessage<'_>) -> String {
             ("dashboard", Some(format!("{url}/"))),
             ("admin token", Some(tokens.admin.clone())),
             ("analyst token", Some(tokens.analyst.clone())),
+            ("member token", Some(tokens.member.clone())),
             ("sessions", Some(message.sessions.to_string())),
             ("data directory", Some(data_dir.clone())),
         ],

@@ -54,16 +54,27 @@ pub(super) struct ServeOptions {
     pub(super) uses_other_port: bool,
     /// Whether to run processors on schedule.
     pub(super) has_scheduler: bool,
+    /// The secret of an external scheduler.
+    pub(super) secret: Option<SchedulerSecret>,
+}
+
+/// Parses the secret of an external scheduler. Call it before opening the data directory.
+pub(super) fn scheduler_secret(
+    global: &GlobalArgs,
+) -> Result<Option<SchedulerSecret>, CommandFailure> {
+    SchedulerSecret::parse(global.scheduler_token.as_deref())
+        .map_err(|error| CommandFailure::usage_error(error.to_string()))
 }
 
 pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, CommandFailure> {
-    let pipeline = Arc::new(global.pipeline()?);
     let options = ServeOptions {
         listen: arguments.listen,
         uses_other_port: false,
         has_scheduler: !arguments.no_scheduler,
+        secret: scheduler_secret(global)?,
     };
-    serve_pipeline(global, pipeline, &options, |message| {
+    let pipeline = Arc::new(global.pipeline()?);
+    serve_pipeline(pipeline, options, |message| {
         if global.json {
             print_json(message)
         } else {
@@ -75,17 +86,14 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
 /// Serves an open pipeline until a signal arrives. `announce` is called once, when the server is
 /// ready and handles signals. An error of `announce` stops the server.
 pub(super) fn serve_pipeline(
-    global: &GlobalArgs,
     pipeline: Arc<Pipeline>,
-    options: &ServeOptions,
+    mut options: ServeOptions,
     announce: impl FnOnce(&StartMessage) -> Result<(), CommandFailure>,
 ) -> Result<Exit, CommandFailure> {
-    let secret = SchedulerSecret::parse(global.scheduler_token.as_deref())
-        .map_err(|error| CommandFailure::usage_error(error.to_string()))?;
     pipeline.sweep();
     let mut service = ServiceState::new(
         Arc::clone(&pipeline),
-        secret,
+        options.secret.take(),
         Box::new(SystemRandomness),
         HttpLimits::default(),
     )?
@@ -104,7 +112,7 @@ pub(super) fn serve_pipeline(
     let service = Arc::new(service);
     let is_new = service.create_first_token()?;
     let token_path = service.admin_token_path();
-    let server = start(&service, options)?;
+    let server = start(&service, &options)?;
     let audit = |action: &str, params: serde_json::Value| {
         let now = pipeline.clock().now();
         let entry = AuditEntry {

@@ -6,7 +6,7 @@ use session_pipeline_pipeline::report::{SkillKind, SkillsReport, WasteReport};
 
 use super::filters::Filters;
 use super::format::{cost, count, duration, percent, plain, short_count, time};
-use super::frame::{empty, filter_form};
+use super::frame::{Reader, empty, filter_form};
 use super::overview::{data_address, message_rows};
 use super::parts::{Ranked, data_links, ranked};
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow};
@@ -85,7 +85,7 @@ pub(super) const CAUSES: [Cause; 10] = [
 ];
 
 /// The frame of the page. Each part is loaded on its own, so that the page opens at once.
-pub(super) fn page(filters: &Filters) -> Markup {
+pub(super) fn page(filters: &Filters, reader: &Reader) -> Markup {
     let part = |name: &str| filters.link(&format!("/causes/{name}"), &[]);
     let lazy = |name: &str, title: &str| {
         html! {
@@ -100,8 +100,8 @@ pub(super) fn page(filters: &Filters) -> Markup {
     };
     html! {
         h1 { "Causes" }
-        (filter_form("/causes", filters, &html! {}))
-        div .columns { @for cause in &CAUSES { (lazy(cause.by, cause.head)) } }
+        (filter_form("/causes", filters, reader.filters(), &html! {}))
+        div .flow { @for cause in &CAUSES { (lazy(cause.by, cause.head)) } }
         (lazy("waste", "What could have been saved"))
         (lazy("tools", "Tools"))
         (lazy("skills", "Skills, commands and sub-agents in use"))
@@ -158,7 +158,7 @@ pub(super) fn tools(report: &UsageReportBody, filters: &Filters) -> Markup {
                             }
                         } }
                         tbody { @for row in rows { tr {
-                            th scope="row" .text { (plain(row.tool.as_deref().unwrap_or("–"))) }
+                            th scope="row" .wide { (plain(row.tool.as_deref().unwrap_or("–"))) }
                             td .number data-label="Calls" { (count(row.calls)) }
                             td .number data-label="Failed" title=(count(row.errors)) { (percent(row.errors, row.calls)) }
                             td .number data-label="Tool error" { (count(row.tool_errors)) }
@@ -196,7 +196,7 @@ pub(super) fn waste(report: &WasteReport, filters: &Filters) -> Markup {
                             td .number data-label="Tokens" { (short_count(row.tokens)) }
                             td .number data-label="Sessions" { (count(row.sessions)) }
                             td .number data-label="Times" { (count(row.instances)) }
-                            td .text data-label="What to do" { (row.advice) }
+                            td .wide data-label="What to do" { (row.advice) }
                         } } }
                     }
                 }
@@ -230,7 +230,7 @@ pub(super) fn skills(report: &SkillsReport, filters: &Filters) -> Markup {
                             th scope="col" { "Since" } th scope="col" { "Last used" }
                         } }
                         tbody { @for row in &report.rows { tr {
-                            th scope="row" .text { (plain(&row.name)) @if let Some(plugin) = &row.plugin { span .sub { (plain(plugin)) } } }
+                            th scope="row" .wide { (plain(&row.name)) @if let Some(plugin) = &row.plugin { span .sub { (plain(plugin)) } } }
                             td data-label="Kind" { (match row.kind { SkillKind::Skill => "skill", SkillKind::Command => "command", SkillKind::Agent => "sub-agent" }) }
                             td .number data-label="Uses" { (count(row.uses)) }
                             td .number data-label="Failed" { (count(row.errors)) }

@@ -65,7 +65,31 @@ pub(super) struct Reader {
     pub(super) can_sign_out: bool,
 }
 
+/// The filters that apply to a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShownFilters {
+    user: bool,
+    model: bool,
+}
+
+impl ShownFilters {
+    pub(super) fn without_model(self) -> Self {
+        Self {
+            model: false,
+            ..self
+        }
+    }
+}
+
 impl Reader {
+    /// The filters of pages. A member's pages are about one user.
+    pub(super) fn filters(&self) -> ShownFilters {
+        ShownFilters {
+            user: self.role != "member",
+            model: true,
+        }
+    }
+
     /// Whether the role can list sessions. Analysts see figures, and no sessions.
     pub(super) fn can_list_sessions(&self) -> bool {
         self.sections.contains(&Section::Sessions)
@@ -162,7 +186,12 @@ impl Frame<'_> {
 }
 
 /// The form with the filters of a page, and the fields of the page's own.
-pub(super) fn filter_form(path: &str, filters: &Filters, own: &Markup) -> Markup {
+pub(super) fn filter_form(
+    path: &str,
+    filters: &Filters,
+    shown: ShownFilters,
+    own: &Markup,
+) -> Markup {
     let text = |name: &str, label: &str, value: &Option<String>, hint: &str| {
         html! {
             label .grow { (label)
@@ -181,9 +210,9 @@ pub(super) fn filter_form(path: &str, filters: &Filters, own: &Markup) -> Markup
             }
             label { "From" input type="date" name="since" value=[filters.since.filter(|_| filters.range == Range::Days)]; }
             label { "To" input type="date" name="until" value=[filters.until.filter(|_| filters.range == Range::Days)]; }
-            (text("user", "User", &filters.user, "E-mail or folder"))
+            @if shown.user { (text("user", "User", &filters.user, "E-mail or folder")) }
             (text("project", "Project", &filters.project, "Folder or its last part"))
-            (text("model", "Model", &filters.model, "Exact id"))
+            @if shown.model { (text("model", "Model", &filters.model, "Exact id")) }
             (own)
             @if filters.is_zoned { input type="hidden" name="tz" value=(filters.zone); }
             button .primary { "Apply" }

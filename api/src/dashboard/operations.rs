@@ -93,8 +93,8 @@ fn health(health: &DetailedHealth) -> Markup {
                     tr {
                         th scope="row" { (plain(&name.replace('_', " "))) }
                         td data-label="State" { span class=(class(&state)) { (state) } }
-                        td .text data-label="Finding" { (check.detail.as_deref().map_or_else(|| "–".to_owned(), plain)) }
-                        td .text data-label="What to do" { (check.next_action.as_deref().map_or_else(|| "–".to_owned(), plain)) }
+                        td .wide data-label="Finding" { (check.detail.as_deref().map_or_else(|| "–".to_owned(), plain)) }
+                        td .wide data-label="What to do" { (check.next_action.as_deref().map_or_else(|| "–".to_owned(), plain)) }
                     }
                 } }
             }
@@ -117,7 +117,7 @@ fn processors(processors: &ProcessorsBody, scheduler: &SchedulerBody, reader: &R
                 tbody { @for processor in &processors.processors {
                     @let job = scheduler.jobs.iter().find(|job| job.processor == processor.name);
                     tr {
-                        th scope="row" .text { (plain(&processor.name))
+                        th scope="row" .wide { (plain(&processor.name))
                             @if let Some(text) = &processor.description { span .sub { (plain(text)) } }
                             @if let Some(reason) = &processor.unavailable { span .sub .error-text { (plain(reason)) } }
                         }
@@ -129,7 +129,7 @@ fn processors(processors: &ProcessorsBody, scheduler: &SchedulerBody, reader: &R
                                 None => (time(processor.last_run_at.as_deref())),
                             }
                         }
-                        td .text data-label="Result" {
+                        td .wide data-label="Result" {
                             @if let Some(job) = job {
                                 @if let Some(status) = &job.last_status { span class=(class(&word(status))) { (word(status)) } }
                                 @if let Some(reason) = &job.last_reason { span .sub { (plain(reason)) } }
@@ -171,7 +171,7 @@ pub(super) fn runs(runs: &RunsBody, filters: &Filters) -> Markup {
                                 th scope="row" { (time(Some(&run.started_at))) }
                                 td data-label="Processor" { (plain(&run.processor)) }
                                 td data-label="By" { (word(&run.trigger)) }
-                                td .text data-label="Result" { span class=(class(&result)) { (result) }
+                                td .wide data-label="Result" { span class=(class(&result)) { (result) }
                                     @if let Some(error) = &run.error { span .sub { (plain(error)) } }
                                     @if let Some(stats) = &run.stats { @for failure in stats.errors_detail.iter().take(3) {
                                         span .sub { a href=(link(&failure.session)) { (plain(&failure.session)) } ": " (plain(&failure.fault)) }
@@ -234,9 +234,9 @@ fn tokens(tokens: &TokensBody, reader: &Reader) -> Markup {
                 table .stack {
                     thead { tr { th scope="col" { "Token" } th scope="col" { "Role" } th scope="col" { "User" } th scope="col" { "Created" } th scope="col" { "Last used" } th scope="col" { "State" } th scope="col" { "Action" } } }
                     tbody { @for token in &tokens.tokens { tr {
-                        th scope="row" .text { (plain(token.label.as_deref().unwrap_or("–"))) span .sub { (plain(&token.id)) } }
+                        th scope="row" .wide { (plain(token.label.as_deref().unwrap_or("–"))) span .sub { (plain(&token.id)) } }
                         td data-label="Role" { (word(&token.role)) }
-                        td .text data-label="User" { (token.user.as_deref().map_or_else(|| "–".to_owned(), plain)) }
+                        td .wide data-label="User" { (token.user.as_deref().map_or_else(|| "–".to_owned(), plain)) }
                         td data-label="Created" { (time(Some(&token.created_at))) }
                         td data-label="Last used" { (time(token.last_used_at.as_deref())) }
                         td data-label="State" {
@@ -267,9 +267,9 @@ fn audit(audit: &AuditBody) -> Markup {
                     tbody { @for entry in &audit.entries { tr {
                         th scope="row" { (time(Some(&entry.timestamp.to_string()))) }
                         td data-label="Action" { (plain(&entry.action)) }
-                        td .text data-label="By" { (entry.user_id.as_deref().map_or_else(|| "–".to_owned(), plain))
+                        td .wide data-label="By" { (entry.user_id.as_deref().map_or_else(|| "–".to_owned(), plain))
                             @if let Some(ip) = &entry.client_ip { span .sub { (plain(ip)) } } }
-                        td .text data-label="On" { (entry.resource.as_deref().map_or_else(|| "–".to_owned(), plain)) }
+                        td .wide data-label="On" { (entry.resource.as_deref().map_or_else(|| "–".to_owned(), plain)) }
                         td data-label="Result" { (entry.result.as_deref().map_or_else(|| "–".to_owned(), plain)) }
                     } } }
                 }

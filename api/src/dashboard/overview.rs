@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use jiff::ToSpan;
+use jiff::civil::Date;
 use maud::{Markup, html};
 
 use super::filters::Filters;
 use super::format::{cost, count, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
 use super::parts::{ChartRow, Ranked, bar_chart, data_links, ranked, reasons};
+use super::sessions::last_part;
 use crate::body::session::SessionsBody;
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
 
 /// Maximum number of models in the chart. The rest are one series.
 const MODELS_MAX: usize = 7;
+
+/// Maximum number of days that are added to the chart because they have no usage.
+const DAYS_MAX: usize = 1000;
 
 /// The data of the page.
 pub(super) struct Overview {
@@ -20,6 +26,8 @@ pub(super) struct Overview {
     pub(super) days: UsageReportBody,
     /// The period before. `None`: the period is open.
     pub(super) previous: Option<UsageReportBody>,
+    /// The totals of everyone, for a reader whose own figures are on the page.
+    pub(super) team: Option<UsageReportBody>,
     /// `None`: the reader's role does not include other users.
     pub(super) users: Option<UsageReportBody>,
     pub(super) users_before: Option<UsageReportBody>,
@@ -136,6 +144,16 @@ fn cards(data: &Overview, filters: &Filters) -> Markup {
             Some(filters.link("/sessions", &[])),
         ),
     ];
+    if let Some(team) = &data.team {
+        let totals = &team.totals;
+        cards.push(Card {
+            name: "Cost of the team",
+            value: cost(totals.cost_usd, totals.cost_is_lower_bound),
+            now: totals.cost_usd.unwrap_or(0.0),
+            before: None,
+            link: None,
+        });
+    }
     if let Some(users) = &data.users {
         let people =
             |report: &UsageReportBody| report.rows.len() as i64 + report.omitted_rows as i64;
@@ -216,16 +234,16 @@ fn failures(report: &UsageReportBody) -> (i64, i64) {
 fn change(now: f64, before: f64) -> String {
     if before == 0.0 {
         return match now == 0.0 {
-            true => "as in the period before".to_owned(),
-            false => "none in the period before".to_owned(),
+            true => "same as the previous period".to_owned(),
+            false => "none in the previous period".to_owned(),
         };
     }
     let change = (now - before) / before * 100.0;
     let sign = if change < 0.0 { "−" } else { "+" };
     match change.abs() {
-        small if small < 0.5 => "as in the period before".to_owned(),
-        large if large > 999.0 => format!("{:.0} × the period before", now / before),
-        size => format!("{sign}{size:.0} % to the period before"),
+        small if small < 0.5 => "same as the previous period".to_owned(),
+        large if large > 999.0 => format!("{:.0} × the previous period", now / before),
+        size => format!("{sign}{size:.0} % vs. the previous period"),
     }
 }
 
@@ -272,6 +290,20 @@ fn by_day(data: &Overview, filters: &Filters) -> Markup {
     if !rest.is_empty() {
         series.push("Other models".to_owned());
     }
+    // Days without usage are days as well.
+    let dates: Vec<Date> = days.keys().filter_map(|day| day.parse().ok()).collect();
+    let without: Vec<String> = match (dates.first(), dates.last()) {
+        (Some(first), Some(last)) => first
+            .series(1.day())
+            .take_while(|day| day <= last)
+            .take(DAYS_MAX)
+            .map(|day| day.to_string())
+            .collect(),
+        _ => Vec::new(),
+    };
+    for day in &without {
+        days.entry(day).or_default();
+    }
     let rows: Vec<ChartRow> = days
         .iter()
         .map(|(day, costs)| {
@@ -280,7 +312,7 @@ fn by_day(data: &Overview, filters: &Filters) -> Markup {
             if !rest.is_empty() {
                 values.push(rest.iter().map(|(model, _)| of(model)).sum());
             }
-            let link = day.parse::<jiff::civil::Date>().is_ok().then(|| {
+            let link = day.parse::<Date>().is_ok().then(|| {
                 filters.link(
                     "/sessions",
                     &[("range", "days"), ("since", day), ("until", day)],
@@ -299,6 +331,18 @@ fn by_day(data: &Overview, filters: &Filters) -> Markup {
     }
 }
 
+/// The number of sessions, and the whole path of a project.
+fn note(name: Option<&str>, sessions: i64) -> String {
+    let sessions = match sessions {
+        1 => "1 session".to_owned(),
+        sessions => format!("{} sessions", count(sessions)),
+    };
+    match name.filter(|name| last_part(name) != *name) {
+        Some(path) => format!("{sessions} in {path}"),
+        None => sessions,
+    }
+}
+
 fn top(
     report: &UsageReportBody,
     head: &str,
@@ -310,19 +354,11 @@ fn top(
         .map(|row| Ranked {
             name: html! {
                 @match name(row) {
-                    Some(name) => a href=(link(name)) { (plain(name)) },
+                    Some(name) => a href=(link(name)) title=(plain(name)) { (plain(last_part(name))) },
                     None => span .empty { "not recorded" },
                 }
             },
-            note: Some(format!(
-                "{} {}",
-                count(row.totals.sessions),
-                if row.totals.sessions == 1 {
-                    "session"
-                } else {
-                    "sessions"
-                }
-            )),
+            note: Some(note(name(row), row.totals.sessions)),
             cost: row.totals.cost_usd,
             is_lower_bound: row.totals.cost_is_lower_bound,
         })

@@ -146,37 +146,47 @@ pub(super) async fn overview(
         &filters
             .sessions()
             .into_iter()
-            .chain([("sort", "cost".to_owned()), ("limit", "10".to_owned())])
+            .chain([
+                ("sort", "cost".to_owned()),
+                ("limit", "10".to_owned()),
+                ("subagents", "no".to_owned()),
+            ])
             .collect::<Vec<_>>(),
     );
     // Each request runs on its own thread of the database.
-    let (days, previous, users, users_before, projects, sessions, hours, tools, tools_before) = tokio::try_join!(
-        api.report(filters, &[("by", "day"), ("split", "model")]),
-        maybe(
-            before
-                .as_ref()
-                .map(|before| api.report(before, &[("by", "source"), ("top", "1")]))
-        ),
-        maybe(sees_users.then(|| api.report(filters, &[("by", "user"), ("top", "10")]))),
-        maybe(
-            before
-                .as_ref()
-                .filter(|_| sees_users)
-                .map(|before| api.report(before, &[("by", "user"), ("top", "1")]))
-        ),
-        api.report(filters, &[("by", "project"), ("top", "10")]),
-        maybe(
-            view.reader
-                .can_list_sessions()
-                .then(|| api.get::<SessionsBody>(&by_cost))
-        ),
-        api.report(filters, &[("by", "hour")]),
-        api.tools(filters),
-        maybe(before.as_ref().map(|before| api.tools(before))),
-    )?;
+    let team = [("by", "source"), ("top", "1"), ("scope", "team")];
+    // The team's totals have no names, so they cannot be filtered by any.
+    let shows_team = !sees_users && filters.user.is_none() && filters.project.is_none();
+    let (days, previous, team, users, users_before, projects, sessions, hours, tools, tools_before) =
+        tokio::try_join!(
+            api.report(filters, &[("by", "day"), ("split", "model")]),
+            maybe(
+                before
+                    .as_ref()
+                    .map(|before| api.report(before, &[("by", "source"), ("top", "1")]))
+            ),
+            maybe(shows_team.then(|| api.report(filters, &team))),
+            maybe(sees_users.then(|| api.report(filters, &[("by", "user"), ("top", "10")]))),
+            maybe(
+                before
+                    .as_ref()
+                    .filter(|_| sees_users)
+                    .map(|before| api.report(before, &[("by", "user"), ("top", "1")]))
+            ),
+            api.report(filters, &[("by", "project"), ("top", "10")]),
+            maybe(
+                view.reader
+                    .can_list_sessions()
+                    .then(|| api.get::<SessionsBody>(&by_cost))
+            ),
+            api.report(filters, &[("by", "hour")]),
+            api.tools(filters),
+            maybe(before.as_ref().map(|before| api.tools(before))),
+        )?;
     let data = overview::Overview {
         days,
         previous,
+        team,
         users,
         users_before,
         projects,
@@ -186,7 +196,7 @@ pub(super) async fn overview(
         tools_before,
     };
     let main = html! {
-        (super::frame::filter_form("/", filters, &html! {}))
+        (super::frame::filter_form("/", filters, view.reader.filters(), &html! {}))
         (overview::page(&data, filters, &view.reader))
     };
     Ok(view.page("Overview", Section::Overview, true, &main))
@@ -205,7 +215,7 @@ pub(super) async fn sessions(
         visitor: &visitor,
     };
     let found: SessionsBody = api.get(&list.request(&view.filters)).await?;
-    let main = sessions::page(&found, &list, &view.filters);
+    let main = sessions::page(&found, &list, &view.filters, &view.reader);
     Ok(view.page("Sessions", Section::Sessions, false, &main))
 }
 
@@ -344,7 +354,7 @@ pub(super) async fn causes(
         "Causes",
         Section::Causes,
         false,
-        &causes::page(&view.filters),
+        &causes::page(&view.filters, &view.reader),
     )
 }
 

@@ -57,18 +57,22 @@ pub(super) fn ranked(head: &str, rows: &[Ranked], total: f64) -> Markup {
                 thead { tr {
                     th scope="col" { (head) }
                     th scope="col" .number { "Cost" }
-                    th scope="col" .number { "Share" }
                 } }
                 tbody { @for row in rows {
                     @let share = share(row.cost, total);
                     tr {
-                        th scope="row" .text {
+                        th scope="row" .wide {
                             (row.name)
                             @if let Some(note) = &row.note { span .sub { (plain(note)) } }
                         }
-                        td .number { (cost(row.cost, row.is_lower_bound)) }
-                        td .number title=(format!("{share:.1} %")) {
-                            meter min="0" max="100" value=(format!("{share:.1}")) aria-label="Share of the cost" { (format!("{share:.0} %")) }
+                        td .number {
+                            (cost(row.cost, row.is_lower_bound))
+                            span .share {
+                                svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true" {
+                                    rect width=(format!("{share:.1}")) height="4" {}
+                                }
+                                (format!("{share:.1} %"))
+                            }
                         }
                     }
                 } }

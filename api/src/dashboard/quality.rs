@@ -151,7 +151,7 @@ fn table(
                     @for head in times { th scope="col" { (head) } }
                 } }
                 tbody { @for row in rows { tr {
-                    @for text in &row.texts { th scope="row" .text { (text) } }
+                    @for text in &row.texts { th scope="row" .wide { (text) } }
                     @for (head, number) in numbers.iter().zip(&row.numbers) { td .number data-label=(head) { (number) } }
                     @for (head, time) in times.iter().zip(&row.times) { td data-label=(head) { (time) } }
                 } } }

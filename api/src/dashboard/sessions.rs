@@ -2,10 +2,11 @@
 
 use maud::{Markup, html};
 use serde::Deserialize;
+use session_pipeline_pipeline::listing::overview;
 
 use super::filters::{Filters, address};
 use super::format::{cost, count, duration, plain, short_count, time};
-use super::frame::{empty, filter_form};
+use super::frame::{Reader, empty, filter_form};
 use super::parts::pager;
 use crate::body::session::{SessionBody, SessionState, SessionsBody};
 use crate::percent::encode;
@@ -22,6 +23,8 @@ pub(super) struct ListQuery {
     search: Option<String>,
     state: Option<String>,
     automated: Option<String>,
+    /// `all`: sub-agents as well, `yes`: only sub-agents.
+    subagents: Option<String>,
     cursor: Option<String>,
 }
 
@@ -61,6 +64,7 @@ impl ListQuery {
             ("search", &self.search),
             ("state", &self.state),
             ("automated", &self.automated),
+            ("subagents", &self.subagents),
         ]
         .into_iter()
         .filter_map(|(name, value)| {
@@ -77,6 +81,10 @@ impl ListQuery {
                 .into_iter()
                 .map(|(name, value)| (name, value.to_owned())),
         );
+        parameters.retain(|(name, value)| *name != "subagents" || value == "yes");
+        if self.subagents.as_deref().is_none_or(str::is_empty) {
+            parameters.push(("subagents", "no".to_owned()));
+        }
         parameters.push(("sort", self.sort().to_owned()));
         parameters.push(("reverse", self.is_reversed().to_string()));
         parameters.push(("limit", PAGE.to_owned()));
@@ -110,7 +118,12 @@ pub(super) fn title(session: &SessionBody) -> String {
     }
 }
 
-pub(super) fn page(list: &SessionsBody, query: &ListQuery, filters: &Filters) -> Markup {
+pub(super) fn page(
+    list: &SessionsBody,
+    query: &ListQuery,
+    filters: &Filters,
+    reader: &Reader,
+) -> Markup {
     let next = list
         .next
         .as_deref()
@@ -118,13 +131,14 @@ pub(super) fn page(list: &SessionsBody, query: &ListQuery, filters: &Filters) ->
     let first = query.cursor.as_ref().map(|_| query.link(filters, &[]));
     html! {
         h1 { "Sessions" }
-        (filter_form("/sessions", filters, &own_fields(query)))
+        // A session has any number of models.
+        (filter_form("/sessions", filters, reader.filters().without_model(), &own_fields(query)))
         section .panel aria-label="Sessions" {
             @if list.sessions.is_empty() {
                 (empty("No session matches. Choose a longer period, remove a filter, or search for another word."))
             } @else {
                 div .scroll tabindex="0" role="region" aria-label="List of sessions" {
-                    table .stack {
+                    table .stack .sessions {
                         thead { tr { @for (name, sort, is_number) in COLUMNS { (heading(name, sort, is_number, query, filters)) } } }
                         tbody { @for session in &list.sessions { (row(session)) } }
                     }
@@ -150,6 +164,13 @@ fn own_fields(query: &ListQuery) -> Markup {
                 @for state in ["new", "processed", "due", "waiting", "quarantined", "missing"] {
                     (option(state, state, query.state.as_deref()))
                 }
+            }
+        }
+        label { "Files"
+            select name="subagents" {
+                (option("", "Without sub-agents", query.subagents.as_deref()))
+                (option("all", "All", query.subagents.as_deref()))
+                (option("yes", "Only sub-agents", query.subagents.as_deref()))
             }
         }
         label { "Begun by"
@@ -202,12 +223,12 @@ fn row(session: &SessionBody) -> Markup {
         html! { td .number data-label=(label) { (value.map_or_else(|| "–".to_owned(), count)) } }
     };
     let text = |label: &str, value: Option<&str>| {
-        html! { td .text data-label=(label) title=[value.map(plain)] { (value.map_or_else(|| "–".to_owned(), |value| plain(last(value)))) } }
+        html! { td .wide data-label=(label) title=[value.map(plain)] { (value.map_or_else(|| "–".to_owned(), |value| plain(last_part(value)))) } }
     };
     let user = summary.user_email.as_deref().unwrap_or(&session.user);
     html! {
         tr {
-            th scope="row" .text {
+            th scope="row" .wide {
                 a href=(link(&session.key)) { (title(session)) }
                 @if summary.is_automated == Some(true) { " " span .tag { "program" } }
                 @if summary.is_subagent { " " span .tag { "sub-agent" } }
@@ -233,20 +254,25 @@ fn row(session: &SessionBody) -> Markup {
 }
 
 /// The last part of a path, and other texts as they are.
-fn last(text: &str) -> &str {
+pub(super) fn last_part(text: &str) -> &str {
     match text.starts_with(['/', '\\']) || text.get(1..3).is_some_and(|drive| drive == ":\\") {
-        true => session_pipeline_pipeline::listing::overview::last_part(text),
+        true => overview::last_part(text),
         false => text,
     }
 }
 
-/// The states that need attention, else one word.
+/// The states that differ from the usual one.
 fn states(session: &SessionBody) -> Markup {
-    let mut states: Vec<SessionState> =
-        session.processors.iter().map(|known| known.state).collect();
+    let states = session.processors.iter().map(|known| known.state);
+    let mut states: Vec<SessionState> = states
+        .filter(|state| *state != SessionState::Processed)
+        .collect();
     states.sort_unstable();
     states.dedup();
-    html! { @for state in states { (state_tag(state)) " " } }
+    html! {
+        @if states.is_empty() && session.summary.session_id.is_some() { span .visually-hidden { "processed" } }
+        @for state in states { (state_tag(state)) " " }
+    }
 }
 
 pub(super) fn state_tag(state: SessionState) -> Markup {

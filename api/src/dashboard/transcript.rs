@@ -154,15 +154,14 @@ fn nest<'e>(
     }
 }
 
-/// Whether an entry has only metadata.
+/// Whether an entry has only metadata, or no text.
 fn is_folded(entry: &TranscriptEntry) -> bool {
-    !is_joined_result(entry)
-        && entry.parts.iter().all(|part| {
-            matches!(
-                part,
-                EntryPart::Other { .. } | EntryPart::ToolResult { text: None, .. }
-            )
-        })
+    let mut parts = entry.parts.iter();
+    parts.all(|part| match part {
+        EntryPart::Other { .. } | EntryPart::ToolResult { text: None, .. } => true,
+        EntryPart::Response { text } => text.text.trim().is_empty() && !text.is_truncated,
+        _ => false,
+    })
 }
 
 /// Whether an entry only has results that their calls show.
@@ -190,6 +189,11 @@ impl View<'_> {
     fn item(&self, item: &Item<'_>) -> Markup {
         match item {
             Item::Entry(entry, agents) => self.entry(entry, agents),
+            Item::Folded(entries) if entries.iter().all(|entry| is_joined_result(entry)) => {
+                html! {
+                    @for entry in entries { (self.entry(entry, &[])) }
+                }
+            }
             Item::Folded(entries) => self.folded(entries),
             Item::SubAgent(lines) => self.sub_agent(lines),
         }
@@ -310,9 +314,12 @@ fn folded_names(entries: &[&TranscriptEntry]) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let parts = entries.iter().flat_map(|entry| &entry.parts);
     for part in parts {
-        if let EntryPart::Other { name, .. } = part {
-            *counts.entry(name).or_default() += 1;
-        }
+        let name = match part {
+            EntryPart::Other { name, .. } => name,
+            EntryPart::ToolResult { .. } => "tool result",
+            _ => continue,
+        };
+        *counts.entry(name).or_default() += 1;
     }
     let mut names: Vec<(&str, usize)> = counts.into_iter().collect();
     names.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

@@ -22,6 +22,9 @@ const STATUSES: &[(&str, [u16; 4])] = &[
     ("GET /api/admin/scheduler", [401, 403, 403, 200]),
     ("GET /api/admin/sessions", [401, 200, 200, 200]),
     ("GET /api/admin/tokens", [401, 403, 403, 200]),
+    ("GET /api/admin/transcript", [401, 422, 422, 422]),
+    ("GET /api/admin/transcript/entry", [401, 422, 422, 422]),
+    ("GET /api/admin/transcript/marks", [401, 422, 422, 422]),
     ("GET /api/admin/usage/export", [401, 403, 403, 400]),
     ("GET /api/admin/usage/summary", [401, 403, 403, 400]),
     ("GET /api/health", [200, 200, 200, 200]),
@@ -30,6 +33,7 @@ const STATUSES: &[(&str, [u16; 4])] = &[
     ("GET /api/knowledge/{id}", [401, 403, 404, 404]),
     ("GET /api/openapi.json", [200, 200, 200, 200]),
     ("GET /api/usage/prices", [401, 403, 200, 200]),
+    ("GET /api/usage/quality", [401, 403, 200, 200]),
     ("GET /api/usage/skills", [401, 200, 200, 200]),
     ("GET /api/usage/summary", [401, 200, 200, 200]),
     ("GET /api/usage/tools", [401, 200, 200, 200]),
@@ -171,6 +175,9 @@ fn requests() -> Vec<String> {
         .map(|by| format!("/api/usage/summary?by={by}&"))
         .collect();
     for path in [
+        "/api/usage/summary?by=day&split=user&",
+        "/api/usage/summary?by=project&split=session&",
+        "/api/usage/summary?by=session&format=csv&",
         "/api/usage/tools?",
         "/api/usage/tools?by=mcp-server&",
         "/api/usage/skills?",
@@ -182,6 +189,8 @@ fn requests() -> Vec<String> {
         "/api/admin/sessions?sort=recent&",
         "/api/admin/sessions?sort=cost&",
         "/api/admin/sessions?sort=title&reverse=true&",
+        "/api/admin/sessions?sort=tokens&",
+        "/api/admin/sessions?format=csv&",
         "/api/admin/sessions?processor=usage&state=processed&",
     ] {
         requests.push(path.to_owned());
@@ -296,6 +305,31 @@ fn the_data_of_others_is_like_data_that_does_not_exist() {
         assert!(!found.1.contains(SECRET), "{key}: {found:?}");
     }
     assert_eq!(detail("bob/secret.jsonl"), nothing);
+    for route in [
+        "transcript?",
+        "transcript/marks?",
+        "transcript/entry?line=1&",
+    ] {
+        let transcript = |key: &str| {
+            let (status, text) = get(&format!("/api/admin/{route}session={key}"));
+            (status, text.replace(key, "KEY"))
+        };
+        assert_eq!(transcript("mia/own.jsonl").0, 200, "{route}");
+        let nothing = transcript("bob/nothin.jsonl");
+        assert_eq!(nothing.0, 404, "{route}");
+        for key in [
+            "bob/secret.jsonl",
+            "mia@example.com/secret.jsonl",
+            "Mia/secret.jsonl",
+        ] {
+            assert_eq!(transcript(key), nothing, "{route} {key}");
+        }
+        let escaped = transcript("mia/../bob/secret.jsonl");
+        assert!(
+            escaped.0 == 404 && !escaped.1.contains(SECRET),
+            "{escaped:?}"
+        );
+    }
 }
 
 #[test]
@@ -331,6 +365,10 @@ fn a_member_sees_totals_of_the_team_without_names() {
             all["totals"]["messages"].as_i64().unwrap(),
             "{by}: {team}"
         );
+    }
+    for named in ["split=user", "split=session", "session=secret-session"] {
+        let refused = get(&format!("summary?scope=team&by=day&{named}"));
+        assert_eq!(refused.status, 403, "{named}: {refused:?}");
     }
     let models = get("summary?scope=team&by=model").json();
     let names = models["rows"]

@@ -66,6 +66,42 @@ fn every_report_checks_its_filters() {
 }
 
 #[test]
+fn the_rows_of_a_report_and_the_sessions_are_available_as_csv() {
+    let dir = DataDir::new();
+    let server = start_with_usage(&dir);
+    let csv = |path: &str| {
+        let response = server.get(path);
+        assert_eq!(response.status, 200, "{response:?}");
+        assert_eq!(response.content_type, "text/csv; charset=utf-8");
+        response.text()
+    };
+    let users = csv("/api/usage/summary?by=user&split=model&format=csv");
+    let lines: Vec<&str> = users.lines().collect();
+    assert!(
+        lines[0].starts_with("model,user,input_tokens,output_tokens,"),
+        "{users}"
+    );
+    // A name that a spreadsheet would evaluate is text.
+    assert!(
+        lines.iter().any(|line| line.contains(",'=bob,100,20,")),
+        "{users}"
+    );
+    assert_eq!(lines.len(), 3, "{users}");
+    let sessions = csv("/api/admin/sessions?format=csv&sort=user");
+    assert_eq!(sessions.lines().count(), 3, "{sessions}");
+    assert!(
+        sessions.lines().next().unwrap().contains("cost_usd"),
+        "{sessions}"
+    );
+    let refused = server.get("/api/usage/summary?format=xml");
+    assert_eq!(refused.status, 422);
+    for invalid in ["by=day&split=day", "by=tool&split=day", "by=day&split=tool"] {
+        let refused = server.get(&format!("/api/usage/summary?{invalid}"));
+        assert_eq!(refused.status, 422, "{invalid}: {refused:?}");
+    }
+}
+
+#[test]
 fn an_analyst_can_group_the_report_by_every_key() {
     let dir = DataDir::new();
     let server = start_with_usage(&dir);
@@ -537,11 +573,10 @@ fn a_busy_role_gets_503_while_the_other_role_is_served() {
     let mut reports: Vec<TcpStream> = (0..20)
         .map(|_| send_only(&server, "/api/usage/summary", &server.analyst))
         .collect();
-    let started = Instant::now();
+    // In the same lane, they would time out like the reports.
     for path in ["/api/admin/audit", "/api/admin/tokens", "/api/admin/runs"] {
         assert_eq!(server.get(path).status, 200, "{path}");
     }
-    let waited = started.elapsed();
     // The first report uses its whole time limit, so the others time out while they wait.
     let busy =
         "the database was busy with other requests of the role `analyst` for 0.4 s; retry later";
@@ -562,7 +597,6 @@ fn a_busy_role_gets_503_while_the_other_role_is_served() {
         assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
         assert!(head.contains("\r\nretry-after: 5\r\n"), "{head}");
     }
-    assert!(waited < Duration::from_millis(400), "{waited:?}");
 }
 
 #[test]

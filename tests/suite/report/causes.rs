@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_pipeline::report::{DayRange, ReportFilter, ReportGrouping, UsageReport};
+use session_pipeline_pipeline::report::{
+    DayRange, ReportFilter, ReportGrouping, UsageGrouping, UsageReport,
+};
 
-use super::filtered;
+use super::{filtered, split};
 use crate::guests::{usage, usage_dir};
 
 fn processed(dir: &DataDir) -> TestPipeline {
@@ -199,6 +201,57 @@ fn filters_select_messages_and_a_limit_keeps_the_most_expensive_rows() {
     );
     assert_eq!(rows(&top), "s4: 4, s2: 2");
     assert_eq!((top.omitted_rows, top.totals.input_tokens), (1, 7));
+}
+
+#[test]
+fn limited_rows_are_ordered_by_the_amount_and_not_by_its_text() {
+    let dir = usage_dir();
+    for (number, input) in [(1, 1_500_000), (2, 3_400_000), (3, 17_000_000)] {
+        let session = Transcript::new(&format!("s{number}"))
+            .entry("assistant", response(number, input, &json!({})));
+        dir.write(&format!("ada/s{number}.jsonl"), session);
+    }
+    let pipeline = processed(&dir);
+    let filter = ReportFilter {
+        top: Some(2),
+        ..ReportFilter::default()
+    };
+    let report = filtered(&pipeline, ReportGrouping::Session, filter);
+    // $9, $20.40 and $102.
+    assert_eq!(rows(&report), "s3: 17000000, s2: 3400000");
+}
+
+#[test]
+fn two_groupings_add_up_to_the_first_one() {
+    let dir = usage_dir();
+    let session = Transcript::new("s1")
+        .git_branch("main")
+        .entry("assistant", response(1, 1, &json!({ "effort": "high" })))
+        .entry("assistant", response(2, 2, &json!({ "effort": "low" })))
+        .git_branch("fix")
+        .entry("assistant", response(3, 4, &json!({ "effort": "high" })));
+    dir.write("ada/s1.jsonl", session);
+    let pipeline = processed(&dir);
+    let grouping = UsageGrouping {
+        by: ReportGrouping::Branch,
+        split: Some(ReportGrouping::Effort),
+    };
+    let report = split(&pipeline, grouping);
+    let found: Vec<String> = report
+        .rows
+        .iter()
+        .map(|row| {
+            let key = |key: &Option<String>| key.clone().unwrap_or_default();
+            format!(
+                "{}/{}: {}",
+                key(&row.key),
+                key(&row.split),
+                row.totals.input_tokens
+            )
+        })
+        .collect();
+    assert_eq!(found, ["fix/high: 4", "main/high: 1", "main/low: 2"]);
+    assert_eq!(report.totals.input_tokens, 7);
 }
 
 #[test]

@@ -405,7 +405,7 @@ fn a_page_is_semantic_and_loads_the_rest_on_demand() {
         folded
             .unwrap()
             .text
-            .starts_with("1 line folded: system: turn_duration")
+            .starts_with("2 lines folded: system: turn_duration, tool result")
     );
     let more = elements
         .iter()

@@ -18,6 +18,8 @@ use crate::percent::encode;
 const ADMIN: &str = "grace";
 /// The person whose token is that of an analyst.
 const ANALYST: &str = "ben";
+/// The person whose token is that of a member.
+const MEMBER: &str = "kim";
 
 /// The numbers of knowledge items that are approved and rejected.
 const APPROVED: usize = 8;
@@ -88,7 +90,8 @@ fn create_tokens(client: &Client) -> Result<DemoTokens, CommandFailure> {
         let new = NewTokenBody {
             role: match user {
                 ADMIN => TokenRole::Admin,
-                _ => TokenRole::Analyst,
+                ANALYST => TokenRole::Analyst,
+                _ => TokenRole::Member,
             },
             user: Some(demo::email(user)),
             label: Some("laptop".to_owned()),
@@ -99,6 +102,7 @@ fn create_tokens(client: &Client) -> Result<DemoTokens, CommandFailure> {
         match user {
             ADMIN => tokens.admin = created.token,
             ANALYST => tokens.analyst = created.token,
+            MEMBER => tokens.member = created.token,
             _ => {}
         }
     }

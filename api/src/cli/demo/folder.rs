@@ -44,6 +44,8 @@ pub(super) struct DemoTokens {
     pub(super) admin: String,
     /// Of an analyst.
     pub(super) analyst: String,
+    /// Of a member.
+    pub(super) member: String,
 }
 
 /// The beginning of the hour. A demo that is generated twice in an hour has the same sessions.

@@ -56,6 +56,16 @@ pub(in crate::http) enum AutomatedParam {
     No,
 }
 
+/// Whether a session is that of a sub-agent.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::http) enum SubagentsParam {
+    /// Only files of sub-agents.
+    Yes,
+    /// Only other sessions.
+    No,
+}
+
 /// Which sessions, and in which order.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +91,9 @@ pub(in crate::http) struct SessionsQuery {
     /// Only sessions that programs began (`yes`), or only those of people (`no`).
     #[param(inline)]
     automated: Option<AutomatedParam>,
+    /// Only files of sub-agents (`yes`), or only other sessions (`no`).
+    #[param(inline)]
+    subagents: Option<SubagentsParam>,
     /// The first day of the last activity.
     #[param(format = Date)]
     since: Option<String>,
@@ -130,6 +143,9 @@ impl SessionsQuery {
                 is_automated: self
                     .automated
                     .map(|automated| matches!(automated, AutomatedParam::Yes)),
+                is_subagent: self
+                    .subagents
+                    .map(|subagents| matches!(subagents, SubagentsParam::Yes)),
                 days,
                 zone: self.tz.as_deref().map(zone).transpose()?,
                 search: self.search.clone(),

@@ -22,7 +22,7 @@ use super::{
 use crate::config::Config;
 use crate::identity::resolve;
 use crate::registry::Registry;
-use crate::report::sessions::{SessionBackground, SessionReader, SessionSummary};
+use crate::report::sessions::{SessionBackground, SessionReader, SessionSummary, is_subagent_file};
 use crate::report::{DayRange, PriceTable};
 
 /// The order of a list.
@@ -73,6 +73,8 @@ pub struct SessionFilter {
     /// Only sessions whose turns all were begun by programs, or only others. Sessions of which this
     /// is not known are in neither.
     pub is_automated: Option<bool>,
+    /// Only files of sub-agents, or only others.
+    pub is_subagent: Option<bool>,
     /// Only sessions with their last activity on these days.
     pub days: DayRange,
     /// The time zone of the days. `None`: UTC.
@@ -453,6 +455,9 @@ impl<'a> FilterMatcher<'a> {
         filter.user.as_ref().is_none_or(is_of_user)
             && filter.project.as_ref().is_none_or(is_of_project)
             && (filter.is_automated.is_none() || filter.is_automated == is_automated)
+            && filter
+                .is_subagent
+                .is_none_or(|wanted| wanted == is_subagent_file(&session.listed.key))
             && self
                 .since
                 .is_none_or(|since| at.is_some_and(|at| at >= since))

@@ -173,12 +173,13 @@ fn totals_sql(key: &Key, split: Option<&Key>, conditions: &Conditions, top: Opti
         conditions.joins(std::iter::once(key).chain(split)),
         conditions.sql
     );
-    let order = row_order(top, "cost_usd", "key, split");
+    // Without its table, the name would be that of the text, which orders $9 before $10.
+    let order = row_order(top, "summed.cost_usd", "key, split");
     format!(
         "SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, CAST({} AS VARCHAR),
             CAST({split_text} AS VARCHAR), * EXCLUDE (key, split, is_total)
             REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
-         FROM ({}) ORDER BY {order}",
+         FROM ({}) AS summed ORDER BY {order}",
         key.text,
         match split {
             Some(_) => sums(&rows, "key, split", "GROUPING SETS ((key, split), ())"),

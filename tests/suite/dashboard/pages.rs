@@ -1,0 +1,176 @@
+//! The pages over HTTP: who can open each one, what an empty one says, and what each action does.
+
+use session_pipeline_harness::{DataDir, Transcript};
+
+use super::Browser;
+use crate::guests::usage;
+use crate::http::TestServer;
+
+/// The status of each page for a member, an analyst and an admin. The session is that of the member.
+const STATUSES: &[(&str, [u16; 3])] = &[
+    ("/", [200, 200, 200]),
+    ("/sessions", [200, 200, 200]),
+    ("/sessions/mia/own.jsonl", [200, 404, 200]),
+    ("/sessions/entries?session=mia/own.jsonl", [200, 404, 200]),
+    (
+        "/sessions/part?session=mia/own.jsonl&line=1",
+        [200, 404, 200],
+    ),
+    ("/sessions/mia/nothing.jsonl", [404, 404, 404]),
+    ("/causes", [200, 200, 200]),
+    ("/causes/model", [200, 200, 200]),
+    ("/causes/branch", [200, 200, 200]),
+    ("/causes/tools", [200, 200, 200]),
+    ("/causes/waste", [200, 200, 200]),
+    ("/causes/skills", [200, 200, 200]),
+    ("/causes/nothing", [404, 404, 404]),
+    ("/knowledge", [403, 200, 200]),
+    ("/knowledge/nothing", [403, 404, 404]),
+    ("/quality", [403, 200, 200]),
+    ("/operations", [403, 403, 200]),
+    ("/operations/runs", [403, 403, 200]),
+    ("/nothing", [404, 404, 404]),
+];
+
+/// A name that no page may contain as markup.
+const HOSTILE: &str = "\"><script>alert(1)</script>\u{202e}";
+
+fn start(dir: &DataDir) -> TestServer {
+    let session = Transcript::new("own-session")
+        .at("2099-12-31T10:00:00Z".parse().unwrap())
+        .cwd(&format!("/home/{HOSTILE}"))
+        .git_branch(HOSTILE)
+        .user(HOSTILE)
+        .entry("ai-title", serde_json::json!({ "aiTitle": HOSTILE }))
+        .assistant(|m| m.model(HOSTILE).tokens(100, 20).tool(HOSTILE));
+    dir.write("mia/own.jsonl", session);
+    let server = TestServer::start(dir, &[usage()]);
+    let run = server.post("/api/admin/run-session-processor?processor=usage");
+    assert_eq!(run.json()["details"]["processed"], 1, "{run:?}");
+    server
+}
+
+#[test]
+fn each_page_has_its_status_for_each_role_and_no_markup_of_a_transcript() {
+    let dir = DataDir::new();
+    let server = start(&dir);
+    let member = server.token("member", "mia@example.com");
+    let tokens = [&member, &server.analyst, &server.admin];
+    let mut names = 0;
+    for (at, token) in tokens.into_iter().enumerate() {
+        let mut browser = Browser::signed_in(&server, token);
+        for (path, statuses) in STATUSES {
+            let query = if path.contains('?') { "&" } else { "?" };
+            let page = browser.get(&format!("{path}{query}range=all&tz=UTC"));
+            assert_eq!(page.status, statuses[at], "{path}: {page:?}");
+            assert!(!page.body.contains("<script>"), "{path}: {page:?}");
+            assert!(!page.body.contains('\u{202e}'), "{path}: {page:?}");
+            names += page.body.matches("&lt;script&gt;").count();
+        }
+    }
+    assert!(names > 10, "{names}");
+}
+
+#[test]
+fn an_empty_data_directory_says_what_to_do() {
+    let dir = DataDir::new();
+    let server = TestServer::start(&dir, &[]);
+    let mut browser = Browser::signed_in(&server, &server.admin);
+    for (path, text) in [
+        ("/", "Copy transcripts to"),
+        ("/sessions", "No session matches"),
+        ("/causes/tools", "No tool was called"),
+        ("/knowledge", "Nothing to review"),
+        ("/quality", "Every message has a price"),
+        ("/operations", "No run yet"),
+    ] {
+        let page = browser.get(path);
+        assert_eq!(page.status, 200, "{page:?}");
+        assert!(page.body.contains(text), "{path}: {page:?}");
+    }
+}
+
+#[test]
+fn an_invalid_address_shows_the_page_and_says_what_is_wrong() {
+    let dir = DataDir::new();
+    let server = start(&dir);
+    let mut browser = Browser::signed_in(&server, &server.admin);
+    let page = browser.get("/?tz=Mars/Olympus&since=yesterday&range=never&moon=1");
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(
+        page.body.contains("time zone in the address is unknown"),
+        "{page:?}"
+    );
+    assert!(page.body.contains("is not a day"), "{page:?}");
+    let page = browser.get("/sessions?sort=moon&cursor=x");
+    assert_eq!(page.status, 422, "{page:?}");
+}
+
+#[test]
+fn actions_change_what_the_api_shows() {
+    let dir = DataDir::new();
+    let server = start(&dir);
+    let mut browser = Browser::signed_in(&server, &server.admin);
+    let csrf = browser.get("/operations").csrf();
+    let form = format!("csrf={csrf}&processor=usage&session=mia/own.jsonl");
+    let marked = browser.post("/sessions/reprocess", &form);
+    assert_eq!(
+        (marked.status, marked.header("location")),
+        (303, "/sessions/mia/own%2Ejsonl")
+    );
+    let run = browser.post("/operations/run", &form);
+    assert!([200, 303].contains(&run.status), "{run:?}");
+    let created = browser.post(
+        "/operations/tokens",
+        &format!("csrf={csrf}&role=member&user=eve%40example.com&label=x"),
+    );
+    assert_eq!(created.status, 200);
+    let (_, token) = created.body.split_once("<code>").unwrap();
+    let token = token.split('<').next().unwrap();
+    let mut eve = Browser::signed_in(&server, token);
+    assert_eq!(eve.get("/").status, 200);
+    let refused = browser.post(
+        "/operations/tokens",
+        &format!("csrf={csrf}&role=member&user=&label="),
+    );
+    assert!(refused.body.contains("role=\"alert\""), "{refused:?}");
+    let tokens = server.get("/api/admin/tokens").json();
+    let tokens = tokens["tokens"].as_array().unwrap();
+    let id = tokens
+        .iter()
+        .find(|token| token["user"] == "eve@example.com")
+        .unwrap()["id"]
+        .as_str()
+        .unwrap();
+    let revoked = browser.post("/operations/revoke", &format!("csrf={csrf}&id={id}"));
+    assert_eq!(
+        (revoked.status, revoked.header("location")),
+        (303, "/operations?done=revoked")
+    );
+    assert_eq!(eve.get("/").status, 303, "a sign-in ends with its token");
+    for (path, form) in [
+        ("/operations/release", form.as_str()),
+        ("/operations/run", "processor=nothing"),
+        ("/knowledge/nothing/approve", ""),
+    ] {
+        let failed = browser.post(path, &format!("csrf={csrf}&{form}"));
+        assert!(
+            [200, 404, 422].contains(&failed.status),
+            "{path}: {failed:?}"
+        );
+        assert!(!failed.body.contains("Internal Server Error"), "{failed:?}");
+    }
+}
+
+#[test]
+fn data_of_pages_is_that_of_the_api() {
+    let dir = DataDir::new();
+    let server = start(&dir);
+    let mut browser = Browser::signed_in(&server, &server.admin).with("Accept", Some("*/*"));
+    let path = "/api/usage/summary?by=day&split=model";
+    let page = browser.get(&format!("/data{path}"));
+    assert_eq!(page.body, server.get(path).text());
+    let csv = browser.get("/data/api/usage/summary?by=day&format=csv");
+    assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
+    assert!(csv.header("content-disposition").starts_with("attachment"));
+}
