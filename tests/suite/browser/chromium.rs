@@ -191,6 +191,17 @@ impl Chromium {
         self.post(&format!("{}/click", self.element(css)), &json!({}));
     }
 
+    /// Clicks a place in the window, in CSS pixels.
+    pub fn click_at(&self, x: i64, y: i64) {
+        let actions = [
+            json!({ "type": "pointerMove", "x": x, "y": y }),
+            json!({ "type": "pointerDown", "button": 0 }),
+            json!({ "type": "pointerUp", "button": 0 }),
+        ];
+        let mouse = json!({ "type": "pointer", "id": "mouse", "actions": actions });
+        self.post("actions", &json!({ "actions": [mouse] }));
+    }
+
     /// Types into a field.
     pub fn type_into(&self, css: &str, text: &str) {
         let body = json!({ "text": text });
