@@ -132,10 +132,10 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// After an item is decided, the next one gets the focus.
+// After an item is decided, the next one gets the focus. Evidence is loaded into a part of an item.
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const item = event.target.closest && event.target.closest("[data-item]");
-  if (!item) return;
+  const item = event.target;
+  if (!item.matches || !item.matches("[data-item]")) return;
   const next = item.nextElementSibling || item.previousElementSibling;
   if (next && next.matches("[data-item]")) next.focus();
 });
@@ -185,7 +185,8 @@ document.addEventListener("click", (event) => {
 
 // A menu of the page opens the details of an address like `#L120`.
 function openTarget() {
-  const id = decodeURIComponent(location.hash.slice(1));
+  // Ids are ASCII, so there is nothing to decode. An address can have any text here.
+  const id = location.hash.slice(1);
   const target = id && document.getElementById(id);
   if (!target) return;
   for (let box = target; box; box = box.parentElement) {

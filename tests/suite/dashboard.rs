@@ -2,6 +2,7 @@
 //!
 //! This file has a browser without scripts.
 
+mod assets;
 mod csrf;
 mod pages;
 mod proxy;

@@ -34,35 +34,43 @@ pub fn prepared_dir() -> DataDir {
 }
 
 /// The state of a data directory in which these guests are registered. It is created once per build
-/// of this program, because most tests need it, and nextest starts each test as a process.
+/// of this program, because most tests need it.
 pub fn prepared_state(name: &str, guests: &[(&'static str, &'static [u8])]) -> PathBuf {
+    prepared_folder(name, |state| {
+        let dir = DataDir::new();
+        let pipeline = TestPipeline::open(&dir, guests);
+        for (name, _) in guests {
+            pipeline.pipeline().processor(name).unwrap();
+        }
+        drop(pipeline);
+        dir.copy_state_to(state);
+    })
+}
+
+/// A folder that is created once per build of this program, because nextest starts each test as a
+/// process.
+pub fn prepared_folder(name: &str, create: impl FnOnce(&Path)) -> PathBuf {
     let program = std::env::current_exe().unwrap();
     let built = program.metadata().unwrap().modified().unwrap();
     let built = built.duration_since(UNIX_EPOCH).unwrap().as_nanos();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let state = folder.join(format!("prepared-{name}-{built}"));
-    if state.exists() {
-        return state;
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = parent.join(format!("prepared-{name}-{built}"));
+    if folder.exists() {
+        return folder;
     }
-    for other in folder.read_dir().unwrap().flatten() {
+    for other in parent.read_dir().unwrap().flatten() {
         let name = other.file_name().to_string_lossy().into_owned();
         if name.starts_with("prepared-") && !name.ends_with(&built.to_string()) {
             // Another process could have removed it first.
             let _ = std::fs::remove_dir_all(other.path());
         }
     }
-    let dir = DataDir::new();
-    let pipeline = TestPipeline::open(&dir, guests);
-    for (name, _) in guests {
-        pipeline.pipeline().processor(name).unwrap();
-    }
-    drop(pipeline);
-    let scratch = tempfile::tempdir_in(folder).unwrap();
-    let own = scratch.path().join("state");
-    dir.copy_state_to(&own);
-    // The process that was first provides the state of all.
-    let _ = std::fs::rename(&own, &state);
-    state
+    let scratch = tempfile::tempdir_in(parent).unwrap();
+    let own = scratch.path().join("created");
+    create(&own);
+    // The process that was first provides the folder of all.
+    let _ = std::fs::rename(&own, &folder);
+    folder
 }
 
 /// The name and component of a faulty guest.

@@ -10,6 +10,7 @@
     reason = "a panic fails the test and reports the location"
 )]
 
+mod browser;
 mod bulk_sessions;
 mod cli;
 mod config;

@@ -1,5 +1,5 @@
 //! Checks the prerequisites of a build besides cargo: the target of the guests, a C++ compiler and
-//! make.
+//! make. Also checks the browser, which only some tests need.
 //!
 //! A missing prerequisite is reported in one line, before cargo fails with a long message.
 
@@ -91,4 +91,17 @@ pub fn can_start(program: &str) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// The program that the tests in a browser need and that is not installed.
+pub fn missing_browser() -> Option<&'static str> {
+    // The driver finds Chromium, and also Chrome, under these names.
+    let browsers = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+    if !can_start("chromedriver") {
+        Some("chromedriver")
+    } else if !browsers.into_iter().any(can_start) {
+        Some("Chromium")
+    } else {
+        None
+    }
 }

@@ -21,6 +21,8 @@ use crate::{examples, fuzz_api, prerequisites, templates, tidy};
 /// fast enough for every run.
 const PROPERTY_CASES: &str = "32";
 const PROPERTY_CASES_QUICK: &str = "4";
+/// The module of the tests that need a browser, and the stage that runs them.
+const BROWSER: &str = "browser";
 /// The environment variable from which the harness reads the number of cases.
 pub const CASES: &str = "SESSION_PIPELINE_CASES";
 
@@ -63,7 +65,11 @@ fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
     let are_passed = stages.run("tests", || runner.workspace_tests());
     stages.run("guest tests", || runner.guest_tests());
     let is_everything = args.module.is_none() && args.args.is_empty();
-    if !is_everything && stages.tests() == TestCounts::default() {
+    let is_browser = args.module.as_deref() == Some(BROWSER);
+    if is_browser || (is_everything && !args.quick) {
+        stages.run(BROWSER, || runner.browser_tests());
+    }
+    if !is_everything && !is_browser && stages.tests() == TestCounts::default() {
         stages.run("selection", || {
             anyhow::bail!("no test matches; pass the name of a module, such as `scan`")
         });
@@ -130,20 +136,44 @@ impl<'a> Runner<'a> {
     }
 
     fn workspace_tests(&self) -> Result<StageResult> {
-        let has_nextest = Command::new("cargo-nextest")
-            .args(["nextest", "--version"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
-        if has_nextest {
-            self.nextest()
+        let module = self.args.module.as_deref();
+        if has_nextest() {
+            let mut selection = Vec::new();
+            if let Some(module) = module {
+                selection.push("-E".into());
+                selection.push(format!("test(/(^|::){module}::/)").into());
+            }
+            selection.extend_from_slice(&self.args.args);
+            self.nextest(&selection)
         } else {
-            self.cargo_test()
+            let mut selection: Vec<OsString> = Vec::new();
+            selection.extend(module.map(|module| format!("{module}::").into()));
+            selection.extend_from_slice(&self.args.args);
+            self.cargo_test(&selection)
         }
     }
 
-    fn nextest(&self) -> Result<StageResult> {
+    /// Runs the tests of the dashboard in Chromium, which are ignored by default. Skipped if Chromium
+    /// or its driver is not installed.
+    fn browser_tests(&self) -> Result<StageResult> {
+        if let Some(missing) = prerequisites::missing_browser() {
+            eprintln!(
+                "skipped: {missing} is not installed; on Debian, run `apt-get install chromium chromium-driver`"
+            );
+            return Ok(StageResult::skipped());
+        }
+        if has_nextest() {
+            let selection = ["--run-ignored", "only", "-E", "test(/^browser::/)"].map(Into::into);
+            self.nextest(&[&selection, self.args.args.as_slice()].concat())
+        } else {
+            // Each test starts a browser.
+            let selection = ["--ignored", "--test-threads=2", "browser::"].map(Into::into);
+            self.cargo_test(&[&selection, self.args.args.as_slice()].concat())
+        }
+    }
+
+    /// Runs nextest with these arguments.
+    fn nextest(&self, selection: &[OsString]) -> Result<StageResult> {
         // nextest writes its store to the clone, even if the target directory is elsewhere.
         let profile = env::var("NEXTEST_PROFILE").unwrap_or_else(|_| "default".to_owned());
         let junit = self
@@ -159,10 +189,7 @@ impl<'a> Runner<'a> {
             .workspace
             .cargo(["nextest", "run", "--workspace", "--tests"]);
         command.args(["--no-fail-fast", "--no-tests", "pass"]);
-        if let Some(module) = &self.args.module {
-            command.args(["-E", &format!("test(/(^|::){module}::/)")]);
-        }
-        command.args(&self.args.args);
+        command.args(selection);
         let is_ok = status(self.prepare(command))?.success();
         let tests = fs::read_to_string(&junit)
             .ok()
@@ -173,15 +200,12 @@ impl<'a> Runner<'a> {
         })
     }
 
-    fn cargo_test(&self) -> Result<StageResult> {
+    /// Runs Rust's test runner with these arguments.
+    fn cargo_test(&self, selection: &[OsString]) -> Result<StageResult> {
         let mut command =
             self.workspace
                 .cargo(["test", "--workspace", "--tests", "--no-fail-fast"]);
-        command.arg("--");
-        if let Some(module) = &self.args.module {
-            command.arg(format!("{module}::"));
-        }
-        command.args(&self.args.args);
+        command.arg("--").args(selection);
         counted(self.prepare(command))
     }
 
@@ -226,6 +250,15 @@ impl<'a> Runner<'a> {
         }
         Ok(StageResult::of(is_ok))
     }
+}
+
+fn has_nextest() -> bool {
+    Command::new("cargo-nextest")
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Runs Rust's test runner, prints its output and adds up its results.

@@ -139,7 +139,7 @@ fn processors(processors: &ProcessorsBody, scheduler: &SchedulerBody, reader: &R
                             form method="post" action="/operations/run" {
                                 (super::csrf::field(&reader.csrf))
                                 input type="hidden" name="processor" value=(processor.name);
-                                button aria-label=(format!("Run {} now", plain(&processor.name))) { "Run now" }
+                                button aria-label=(format!("Run now: {}", plain(&processor.name))) { "Run now" }
                             }
                         }
                     }
