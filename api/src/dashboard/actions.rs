@@ -9,6 +9,7 @@ use maud::Markup;
 use serde::Deserialize;
 
 use super::filters::{FilterQuery, address};
+use super::format::counted;
 use super::pages::{View, operations_page};
 use super::visitor::Visitor;
 use super::{DashboardState, call, knowledge, sessions};
@@ -96,8 +97,14 @@ pub(super) async fn run(
         }
         Ok(Ok(Err(error))) => Err(error.detail),
         Ok(Ok(Ok(run))) => Ok(format!(
-            "{}: {} sessions processed, {} failed.",
-            form.processor, run.details.processed, run.details.errors
+            "{}: {} processed, {} failed.",
+            form.processor,
+            counted(
+                i64::try_from(run.details.processed).unwrap_or(i64::MAX),
+                "session",
+                "sessions"
+            ),
+            run.details.errors
         )),
     };
     let view = View::of(&state, &visitor, &FilterQuery::default());

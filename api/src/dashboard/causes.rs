@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use session_pipeline_pipeline::report::{SkillKind, SkillsReport, WasteReport};
 
 use super::filters::Filters;
-use super::format::{cost, count, duration, percent, plain, short_count, time};
+use super::format::{cost, count, counted, duration, percent, plain, short_count, time};
 use super::frame::{Reader, empty, filter_form};
 use super::overview::{data_address, message_rows};
 use super::parts::{Ranked, data_links, ranked};
@@ -121,10 +121,10 @@ pub(super) fn cause(cause: &Cause, report: &UsageReportBody, filters: &Filters) 
                 }
             },
             note: Some(format!(
-                "{} tokens, {} sessions",
+                "{} tokens, {}",
                 short_count(row.totals.input_tokens.saturating_add(row.totals.output_tokens)
                     .saturating_add(row.totals.cache_read_tokens).saturating_add(row.totals.cache_creation_tokens)),
-                count(row.totals.sessions)
+                counted(row.totals.sessions, "session", "sessions")
             )),
             cost: row.totals.cost_usd,
             is_lower_bound: row.totals.cost_is_lower_bound,

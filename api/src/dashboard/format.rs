@@ -18,6 +18,11 @@ pub(super) fn count(value: i64) -> String {
     }
 }
 
+/// A number with its noun, which is in the plural unless the number is one.
+pub(super) fn counted(value: i64, one: &str, many: &str) -> String {
+    format!("{} {}", count(value), if value == 1 { one } else { many })
+}
+
 /// A large count in at most four characters and a unit: `137.4 M`.
 pub(super) fn short_count(value: i64) -> String {
     const UNITS: [(i64, &str); 4] = [
@@ -140,13 +145,15 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, count, dollars, duration, percent, plain, short_count};
+    use super::{bytes, count, counted, dollars, duration, percent, plain, short_count};
 
     #[test]
     fn numbers_have_separators_and_units() {
         assert_eq!(count(0), "0");
         assert_eq!(count(-1_234_567), "−1,234,567");
         assert_eq!(count(i64::MIN), "−9,223,372,036,854,775,808");
+        assert_eq!(counted(1, "quote", "quotes"), "1 quote");
+        assert_eq!(counted(1_000, "quote", "quotes"), "1,000 quotes");
         assert_eq!(short_count(999), "999");
         assert_eq!(short_count(137_382_852), "137.3 M");
         assert_eq!(dollars(1234.567), "$1,234.57");

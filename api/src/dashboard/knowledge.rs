@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::filters::address;
-use super::format::{count, plain, time};
+use super::format::{counted, plain, time};
 use super::frame::{Reader, empty};
 use super::parts::pager;
 use super::session::multiline;
@@ -114,13 +114,13 @@ pub(super) fn item(item: &KnowledgeItemBody, reader: &Reader) -> Markup {
                 p .links {
                     span class=(status_class(&item.status)) { (plain(&item.status)) }
                     @if let Some(domain) = &item.domain { span .tag { (plain(domain)) } }
-                    @if item.contradictions > 0 { span .tag .warning { (count(item.contradictions as i64)) " contradictions" } }
+                    @if item.contradictions > 0 { span .tag .warning { (counted(item.contradictions as i64, "contradiction", "contradictions")) } }
                 }
             }
             p { (plain(&item.content)) }
             p .links {
                 span { "By " (plain(&item.source_user)) ", " (time(Some(&item.created_at))) }
-                span { (count(item.evidence_count as i64)) " quotes from " (count(item.users as i64)) (if item.users == 1 { " user" } else { " users" }) }
+                span { (counted(item.evidence_count as i64, "quote", "quotes")) " from " (counted(item.users as i64, "user", "users")) }
                 span { "Confidence " (format!("{:.2}", item.confidence)) }
             }
             div .actions {

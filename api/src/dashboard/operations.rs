@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use super::filters::Filters;
-use super::format::{bytes, count, duration, plain, time};
+use super::format::{bytes, count, counted, duration, plain, time};
 use super::frame::{Reader, empty};
 use super::session::{action, multiline};
 use super::sessions::link;
@@ -80,12 +80,20 @@ fn health(health: &DetailedHealth) -> Markup {
         Some("info") => 3,
         _ => 4,
     };
-    let mut checks: Vec<(&String, &HealthCheckBody)> = health.services.iter().collect();
+    let (fine, mut checks): (Vec<_>, Vec<_>) = health
+        .services
+        .iter()
+        .partition(|(_, check)| rank(check) == 4 && check.detail.is_none());
+    let fine: Vec<String> = fine
+        .iter()
+        .map(|(name, _)| plain(&name.replace('_', " ")))
+        .collect();
     checks.sort_by_key(|(name, check)| (rank(check), *name));
     html! {
         p { span class=(class(&state)) { (state) } " Version " (plain(&health.version)) ", database schema " (health.schema_version)
             ", started " (time(Some(&health.deployed_at))) }
-        div .scroll tabindex="0" role="region" aria-label="Health checks" {
+        @if !fine.is_empty() { p { span .tag .ok { "ok" } " " (fine.join(", ")) } }
+        @if !checks.is_empty() { div .scroll tabindex="0" role="region" aria-label="Health checks" {
             table .stack {
                 thead { tr { th scope="col" { "Check" } th scope="col" { "State" } th scope="col" { "Finding" } th scope="col" { "What to do" } } }
                 tbody { @for (name, check) in checks {
@@ -98,7 +106,7 @@ fn health(health: &DetailedHealth) -> Markup {
                     }
                 } }
             }
-        }
+        } }
     }
 }
 
@@ -208,7 +216,7 @@ fn quarantine(quarantine: &QuarantineBody, reader: &Reader) -> Markup {
                     p .links {
                         span { (plain(&session.processor)) }
                         span .tag .error { (plain(&session.fault)) }
-                        span { (session.attempts) " attempts" }
+                        span { (counted(session.attempts.into(), "attempt", "attempts")) }
                         span { "since " (time(session.quarantined_at.as_deref())) }
                     }
                     details { summary { "Log" } pre { (multiline(&session.detail)) } }

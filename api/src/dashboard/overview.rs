@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use maud::{Markup, html};
 
 use super::filters::Filters;
-use super::format::{cost, count, dollars, percent, plain, short_count};
+use super::format::{cost, count, counted, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
 use super::parts::{ChartRow, Ranked, bar_chart, data_links, ranked, reasons};
 use super::sessions::last_part;
@@ -333,10 +333,7 @@ fn by_day(data: &Overview, filters: &Filters) -> Markup {
 
 /// The number of sessions, and the whole path of a project.
 fn note(name: Option<&str>, sessions: i64) -> String {
-    let sessions = match sessions {
-        1 => "1 session".to_owned(),
-        sessions => format!("{} sessions", count(sessions)),
-    };
+    let sessions = counted(sessions, "session", "sessions");
     match name.filter(|name| last_part(name) != *name) {
         Some(path) => format!("{sessions} in {path}"),
         None => sessions,

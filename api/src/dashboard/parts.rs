@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::format::{cost, count, dollars, plain};
+use super::format::{cost, counted, dollars, plain};
 use crate::body::usage::UsageTotalsBody;
 
 /// The values of a chart, row by row.
@@ -90,31 +90,27 @@ fn share(cost: Option<f64>, total: f64) -> f64 {
 
 /// Why the figures are lower bounds, in one sentence per reason.
 pub(super) fn reasons(totals: &UsageTotalsBody) -> Vec<String> {
-    let plural = |number: i64, one: &str, many: &str| match number {
-        1 => format!("1 {one}"),
-        number => format!("{} {many}", count(number)),
-    };
     let mut reasons = Vec::new();
     if totals.unpriced_messages > 0 {
         let models = totals.unknown_models.len() as i64;
         let of = match models {
             0 => "no model".to_owned(),
-            models => plural(models, "model without a price", "models without a price"),
+            models => counted(models, "model without a price", "models without a price"),
         };
         reasons.push(format!(
             "{of} ({})",
-            plural(totals.unpriced_messages, "message", "messages")
+            counted(totals.unpriced_messages, "message", "messages")
         ));
     }
     if totals.open_messages > 0 {
-        reasons.push(plural(
+        reasons.push(counted(
             totals.open_messages,
             "message without a final count",
             "messages without a final count",
         ));
     }
     if totals.unrecorded_runs > 0 {
-        reasons.push(plural(
+        reasons.push(counted(
             totals.unrecorded_runs,
             "sub-agent run without a transcript",
             "sub-agent runs without a transcript",

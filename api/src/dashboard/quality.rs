@@ -46,9 +46,9 @@ pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
         section .panel aria-labelledby="versions" {
             h2 #versions { "By version of the agent" }
             @if versions.is_empty() { (empty("No messages yet.")) } @else {
-                p { "Some versions of an agent do not write the final output count of a response, so its output and cost are lower bounds." }
+                p { "Some versions of an agent do not write the final output count of a response, so its output and cost are lower bounds. Versions without a problem are not listed." }
                 (table("Messages by version of the agent", &["Version"], &["Messages", "Without final count", "Without price", "Sessions"], &[],
-                    versions.iter().map(|version| Row {
+                    versions.iter().filter(|version| version.open_messages + version.unpriced_messages > 0).map(|version| Row {
                         texts: vec![html! { (version.agent_version.as_deref().map_or_else(|| "not recorded".to_owned(), plain)) }],
                         numbers: vec![
                             count(version.messages),

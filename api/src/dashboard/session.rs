@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::filters::{Filters, address};
-use super::format::{bytes, cost, count, duration, plain, short_count, time};
+use super::format::{bytes, cost, count, counted, duration, plain, short_count, time};
 use super::frame::Reader;
 use super::overview::message_rows;
 use super::parts::{Ranked, ranked};
@@ -148,7 +148,7 @@ fn processor(known: &ProcessorDetailsBody, key: &str, reader: &Reader) -> Markup
             }
             @if let Some(failure) = failure {
                 div .notice .error {
-                    p { strong { (plain(&failure.fault)) } " after " (count(failure.attempts.into())) " attempts. "
+                    p { strong { (plain(&failure.fault)) } " after " (counted(failure.attempts.into(), "attempt", "attempts")) ". "
                         @if let Some(next) = &failure.next_attempt_at { "Next attempt: " (time(Some(next))) ". " }
                     }
                     pre { (multiline(&failure.detail)) }

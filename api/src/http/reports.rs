@@ -165,7 +165,7 @@ enum RequestedScope {
 /// Returns tokens, cost and messages. Each message counts once over all files. A member sees its own
 /// sessions.
 #[utoipa::path(get, path = "/api/usage/summary", operation_id = "report_usage", tag = "usage", security(("bearer" = ["member"])),
-    params(UsageQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
+    params(UsageQuery), responses((status = 200, content((UsageReportBody = "application/json"), (String = "text/csv"))), AuthenticatedResponses))]
 pub(super) async fn usage(
     State(service): State<Arc<ServiceState>>,
     member: Member,
@@ -212,7 +212,7 @@ report_query!(ToolsQuery {
 
 /// Returns calls of tools, their failures by class, and how long they took.
 #[utoipa::path(get, path = "/api/usage/tools", operation_id = "report_tools", tag = "usage", security(("bearer" = ["member"])),
-    params(ToolsQuery), responses((status = 200, body = UsageReportBody), AuthenticatedResponses))]
+    params(ToolsQuery), responses((status = 200, content((UsageReportBody = "application/json"), (String = "text/csv"))), AuthenticatedResponses))]
 pub(super) async fn tools(
     State(service): State<Arc<ServiceState>>,
     member: Member,
@@ -242,7 +242,7 @@ report_query!(SkillsQuery {});
 /// Returns skills, slash commands and sub-agents: how often they were used, by which users, and
 /// since when.
 #[utoipa::path(get, path = "/api/usage/skills", operation_id = "report_skills", tag = "usage", security(("bearer" = ["member"])),
-    params(SkillsQuery), responses((status = 200, body = SkillsReport), AuthenticatedResponses))]
+    params(SkillsQuery), responses((status = 200, content((SkillsReport = "application/json"), (String = "text/csv"))), AuthenticatedResponses))]
 pub(super) async fn skills(
     State(service): State<Arc<ServiceState>>,
     member: Member,
@@ -266,7 +266,7 @@ report_query!(WasteQuery {
 
 /// Returns tokens that sessions could have saved, by kind, with their cost.
 #[utoipa::path(get, path = "/api/usage/waste", operation_id = "report_waste", tag = "usage", security(("bearer" = ["member"])),
-    params(WasteQuery), responses((status = 200, body = WasteReport), AuthenticatedResponses))]
+    params(WasteQuery), responses((status = 200, content((WasteReport = "application/json"), (String = "text/csv"))), AuthenticatedResponses))]
 pub(super) async fn waste(
     State(service): State<Arc<ServiceState>>,
     member: Member,

@@ -26,7 +26,7 @@ use query::SessionsQuery;
 /// their keys or another one. Only an admin sees the sessions of other users.
 #[utoipa::path(get, path = "/api/admin/sessions", operation_id = "list_sessions", tag = "admin", security(("bearer" = ["member"])),
     params(SessionsQuery), responses(
-        (status = 200, body = SessionsOrDetails),
+        (status = 200, content((SessionsOrDetails = "application/json"), (String = "text/csv"))),
         (status = 404, body = Problem, description = "The session does not exist."),
         AuthenticatedResponses))]
 pub(super) async fn list(

@@ -149,7 +149,10 @@ fn actions_change_what_the_api_shows() {
     );
     assert_eq!(eve.get("/").status, 303, "a sign-in ends with its token");
     for (path, form) in [
-        ("/operations/release", "processor=usage&session=mia/own.jsonl"),
+        (
+            "/operations/release",
+            "processor=usage&session=mia/own.jsonl",
+        ),
         ("/operations/run", "processor=nothing"),
         ("/knowledge/nothing/approve", ""),
     ] {
