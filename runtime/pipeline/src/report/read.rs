@@ -206,8 +206,9 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         parameters: Vec::new(),
     };
     format!(
-        "WITH chosen AS (
-            SELECT {column} AS key, * FROM usage.call_rollups {joins}
+        "WITH chosen AS NOT MATERIALIZED (
+            SELECT {column} AS key, session_id, is_error, error_class, duration_buckets, calls
+            FROM usage.call_rollups {joins}
             WHERE tool_name IS NOT NULL {only} AND {condition}
         ),
         grouped AS MATERIALIZED (
