@@ -1,27 +1,23 @@
 //! The changes that pages make: each is a request to the API as the visitor.
 
-use std::sync::Arc;
-
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Extension, Form, http::HeaderMap};
+use axum::{Form, http::HeaderMap};
 use maud::Markup;
 use serde::Deserialize;
 
 use super::filters::{FilterQuery, address};
 use super::format::counted;
-use super::pages::{View, operations_page};
-use super::visitor::Visitor;
-use super::{DashboardState, call, knowledge, sessions};
+use super::pages::{Visit, operations_page};
+use super::{knowledge, sessions};
 use crate::body::admin::ReprocessBody;
 use crate::body::knowledge::KnowledgeDetailsBody;
 use crate::body::quarantine::ReleaseBody;
+use crate::body::run::RunBody;
 use crate::body::token::{CreatedTokenBody, TokenBody};
 use crate::http::ApiError;
 use crate::percent::encode;
 use crate::problem::ProblemClass;
-
-type Dashboard = State<Arc<DashboardState>>;
 
 /// What the page says after a change that it was redirected from.
 pub(super) fn done_text(done: &str) -> Option<String> {
@@ -42,25 +38,23 @@ pub(super) struct SessionForm {
 
 /// Marks a session for the next run to process again.
 pub(super) async fn reprocess(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Form(form): Form<SessionForm>,
 ) -> Result<Response, ApiError> {
     let query = [("processor", &form.processor), ("session", &form.session)];
     let path = address("/api/admin/reprocess", &query);
-    let _: ReprocessBody = call::post(&state.api, &visitor, &path, None::<&()>).await?;
+    let _: ReprocessBody = visit.post(&path).await?;
     Ok(Redirect::to(&sessions::link(&form.session)).into_response())
 }
 
 /// Releases a session from quarantine.
 pub(super) async fn release(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Form(form): Form<SessionForm>,
 ) -> Result<Response, ApiError> {
     let query = [("processor", &form.processor), ("session", &form.session)];
     let path = address("/api/admin/quarantine/release", &query);
-    let _: ReleaseBody = call::post(&state.api, &visitor, &path, None::<&()>).await?;
+    let _: ReleaseBody = visit.post(&path).await?;
     Ok(Redirect::to("/operations?done=released").into_response())
 }
 
@@ -71,20 +65,13 @@ pub(super) struct RunForm {
 }
 
 /// Starts a run. It goes on when the visitor leaves the page.
-pub(super) async fn run(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
-    Form(form): Form<RunForm>,
-) -> Result<Response, ApiError> {
+pub(super) async fn run(visit: Visit, Form(form): Form<RunForm>) -> Result<Response, ApiError> {
     let path = address(
         "/api/admin/run-session-processor",
         &[("processor", &form.processor)],
     );
-    let started = Arc::clone(&state);
-    let runner = visitor.clone();
-    let mut run = tokio::spawn(async move {
-        call::post::<(), crate::body::run::RunBody>(&started.api, &runner, &path, None).await
-    });
+    let runner = visit.clone();
+    let mut run = tokio::spawn(async move { runner.post::<RunBody>(&path).await });
     // A run that cannot start fails at once, and a short one has ended.
     let outcome = tokio::time::timeout(std::time::Duration::from_millis(700), &mut run).await;
     let message = match outcome {
@@ -107,12 +94,10 @@ pub(super) async fn run(
             run.details.errors
         )),
     };
-    let view = View::of(&state, &visitor, &FilterQuery::default());
-    Ok(
-        operations_page(&state, &visitor, &view, None, Some(message))
-            .await?
-            .into_response(),
-    )
+    let view = visit.view(&FilterQuery::default());
+    Ok(operations_page(&visit, &view, None, Some(message))
+        .await?
+        .into_response())
 }
 
 /// A new token. Empty fields have no value.
@@ -127,20 +112,19 @@ pub(super) struct TokenForm {
 
 /// Creates a token and shows it once.
 pub(super) async fn create_token(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Form(form): Form<TokenForm>,
 ) -> Result<Response, ApiError> {
     let value = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let body = serde_json::json!({ "role": form.role, "user": value(&form.user), "label": value(&form.label) });
     let created: Result<CreatedTokenBody, ApiError> =
-        call::post(&state.api, &visitor, "/api/admin/tokens", Some(&body)).await;
+        visit.post_json("/api/admin/tokens", &body).await;
     let (created, message) = match created {
         Ok(created) => (Some(created), None),
         Err(error) => (None, Some(Err(error.detail))),
     };
-    let view = View::of(&state, &visitor, &FilterQuery::default());
-    Ok(operations_page(&state, &visitor, &view, created, message)
+    let view = visit.view(&FilterQuery::default());
+    Ok(operations_page(&visit, &view, created, message)
         .await?
         .into_response())
 }
@@ -153,19 +137,17 @@ pub(super) struct RevokeForm {
 
 /// Revokes a token.
 pub(super) async fn revoke_token(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Form(form): Form<RevokeForm>,
 ) -> Result<Response, ApiError> {
     let path = format!("/api/admin/tokens/{}", encode(&form.id));
-    let _: TokenBody = call::delete(&state.api, &visitor, &path).await?;
+    let _: TokenBody = visit.delete(&path).await?;
     Ok(Redirect::to("/operations?done=revoked").into_response())
 }
 
 /// Approves or rejects an item. Scripts get the item as it is now, and other clients the list.
 pub(super) async fn decide(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Path((id, decision)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -173,12 +155,11 @@ pub(super) async fn decide(
         return Err(ApiError::new(ProblemClass::NotFound, "unknown decision"));
     }
     let path = format!("/api/knowledge/{}/{decision}", encode(&id));
-    let details: KnowledgeDetailsBody =
-        call::post(&state.api, &visitor, &path, None::<&()>).await?;
+    let details: KnowledgeDetailsBody = visit.post(&path).await?;
     if !headers.contains_key("hx-request") {
         return Ok(Redirect::to("/knowledge").into_response());
     }
-    let view = View::of(&state, &visitor, &FilterQuery::default());
+    let view = visit.view(&FilterQuery::default());
     let item: Markup = knowledge::item(&details.item, &view.reader);
     Ok(item.into_response())
 }

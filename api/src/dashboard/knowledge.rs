@@ -160,7 +160,7 @@ pub(super) fn evidence(details: &KnowledgeDetailsBody, reader: &Reader) -> Marku
                     span { (time(Some(&evidence.recorded_at))) }
                     span { (plain(&evidence.detection_type)) " (" (plain(&evidence.detector)) ")" }
                     @if reader.role == "admin" {
-                        a href=(format!("{}?line={}#L{}", link(&evidence.session), evidence.line, evidence.line)) { "Open the transcript at line " (evidence.line) }
+                        a href=(format!("{}?after={}#L{}", link(&evidence.session), evidence.line.saturating_sub(1).max(0), evidence.line)) { "Open the transcript at line " (evidence.line) }
                     }
                 }
             }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::ExtensionRejection;
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use session_pipeline_pipeline::report::QualityReport;
 
 use super::filters::{FilterQuery, Filters, address};
@@ -26,18 +29,62 @@ use crate::http::ApiError;
 use crate::percent::encode;
 use crate::problem::ProblemClass;
 
-/// The visitor's requests to the API.
-pub(super) struct Api<'a> {
-    pub(super) state: &'a DashboardState,
-    pub(super) visitor: &'a Visitor,
+/// A request of a visitor: the visitor's requests to the API, and the frame of pages.
+#[derive(Clone)]
+pub(super) struct Visit {
+    state: Arc<DashboardState>,
+    visitor: Visitor,
 }
 
-impl Api<'_> {
-    pub(super) async fn get<T: serde::de::DeserializeOwned>(
+impl FromRequestParts<Arc<DashboardState>> for Visit {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &Arc<DashboardState>,
+    ) -> Result<Self, ExtensionRejection> {
+        let Extension(visitor) = Extension::from_request_parts(parts, state).await?;
+        Ok(Self {
+            state: Arc::clone(state),
+            visitor,
+        })
+    }
+}
+
+impl Visit {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        call::get(&self.state.api, &self.visitor, path).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        call::post(&self.state.api, &self.visitor, path, None::<&()>).await
+    }
+
+    pub(super) async fn post_json<T: DeserializeOwned>(
         &self,
         path: &str,
+        body: &impl Serialize,
     ) -> Result<T, ApiError> {
-        call::get(&self.state.api, self.visitor, path).await
+        call::post(&self.state.api, &self.visitor, path, Some(body)).await
+    }
+
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        call::delete(&self.state.api, &self.visitor, path).await
+    }
+
+    pub(super) fn view(&self, query: &FilterQuery) -> View {
+        let caller = &self.visitor.caller;
+        let role = caller.role.as_str();
+        View {
+            reader: Reader {
+                name: caller.email.clone().unwrap_or_else(|| caller.audit_id()),
+                role,
+                csrf: self.visitor.csrf.clone(),
+                sections: Section::of_role(role),
+                can_sign_out: self.visitor.can_sign_out,
+            },
+            filters: Filters::of(query, self.state.service.clock().now()),
+        }
     }
 
     async fn report(
@@ -92,21 +139,6 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn of(state: &DashboardState, visitor: &Visitor, query: &FilterQuery) -> Self {
-        let caller = &visitor.caller;
-        let role = caller.role.as_str();
-        Self {
-            reader: Reader {
-                name: caller.email.clone().unwrap_or_else(|| caller.audit_id()),
-                role,
-                csrf: visitor.csrf.clone(),
-                sections: Section::of_role(role),
-                can_sign_out: visitor.can_sign_out,
-            },
-            filters: Filters::of(query, state.service.clock().now()),
-        }
-    }
-
     pub(super) fn page(
         &self,
         title: &str,
@@ -125,20 +157,13 @@ impl View {
     }
 }
 
-type Dashboard = State<Arc<DashboardState>>;
-
 /// `/`
 pub(super) async fn overview(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Query(query): Query<FilterQuery>,
 ) -> Result<Markup, ApiError> {
-    let view = View::of(&state, &visitor, &query);
+    let view = visit.view(&query);
     let filters = &view.filters;
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
     let sees_users = view.reader.role != "member";
     let before = filters.previous();
     let by_cost = address(
@@ -159,29 +184,29 @@ pub(super) async fn overview(
     let shows_team = !sees_users && filters.user.is_none() && filters.project.is_none();
     let (days, previous, team, users, users_before, projects, sessions, hours, tools, tools_before) =
         tokio::try_join!(
-            api.report(filters, &[("by", "day"), ("split", "model")]),
+            visit.report(filters, &[("by", "day"), ("split", "model")]),
             maybe(
                 before
                     .as_ref()
-                    .map(|before| api.report(before, &[("by", "source"), ("top", "1")]))
+                    .map(|before| visit.report(before, &[("by", "source"), ("top", "1")]))
             ),
-            maybe(shows_team.then(|| api.report(filters, &team))),
-            maybe(sees_users.then(|| api.report(filters, &[("by", "user"), ("top", "10")]))),
+            maybe(shows_team.then(|| visit.report(filters, &team))),
+            maybe(sees_users.then(|| visit.report(filters, &[("by", "user"), ("top", "10")]))),
             maybe(
                 before
                     .as_ref()
                     .filter(|_| sees_users)
-                    .map(|before| api.report(before, &[("by", "user"), ("top", "1")]))
+                    .map(|before| visit.report(before, &[("by", "user"), ("top", "1")]))
             ),
-            api.report(filters, &[("by", "project"), ("top", "10")]),
+            visit.report(filters, &[("by", "project"), ("top", "10")]),
             maybe(
                 view.reader
                     .can_list_sessions()
-                    .then(|| api.get::<SessionsBody>(&by_cost))
+                    .then(|| visit.get::<SessionsBody>(&by_cost))
             ),
-            api.report(filters, &[("by", "hour")]),
-            api.tools(filters),
-            maybe(before.as_ref().map(|before| api.tools(before))),
+            visit.report(filters, &[("by", "hour")]),
+            visit.tools(filters),
+            maybe(before.as_ref().map(|before| visit.tools(before))),
         )?;
     let data = overview::Overview {
         days,
@@ -204,35 +229,25 @@ pub(super) async fn overview(
 
 /// `/sessions`
 pub(super) async fn sessions(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Query(query): Query<FilterQuery>,
     Query(list): Query<sessions::ListQuery>,
 ) -> Result<Markup, ApiError> {
-    let view = View::of(&state, &visitor, &query);
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
-    let found: SessionsBody = api.get(&list.request(&view.filters)).await?;
+    let view = visit.view(&query);
+    let found: SessionsBody = visit.get(&list.request(&view.filters)).await?;
     let main = sessions::page(&found, &list, &view.filters, &view.reader);
     Ok(view.page("Sessions", Section::Sessions, false, &main))
 }
 
 /// `/sessions/<key>`
 pub(super) async fn session(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Path(key): Path<String>,
     Query(query): Query<FilterQuery>,
     Query(place): Query<Place>,
 ) -> Result<Markup, ApiError> {
-    let view = View::of(&state, &visitor, &query);
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
-    let found: SessionDetailsBody = api
+    let view = visit.view(&query);
+    let found: SessionDetailsBody = visit
         .get(&address("/api/admin/sessions", &[("key", &key)]))
         .await?;
     let id = found
@@ -247,15 +262,15 @@ pub(super) async fn session(
             ("user", found.user.as_str()),
         ];
         let path = address("/api/usage/summary", &parameters);
-        let api = &api;
-        async move { api.get::<UsageReportBody>(&path).await }
+        let visit = &visit;
+        async move { visit.get::<UsageReportBody>(&path).await }
     };
     let (models, agents) = tokio::try_join!(
         maybe(id.as_ref().map(|_| of("model"))),
         maybe(id.as_ref().map(|_| of("agent-type"))),
     )?;
     let title = found.summary.title.clone().unwrap_or_else(|| key.clone());
-    let transcript = api.transcript(&key, place.after()).await;
+    let transcript = visit.transcript(&key, place.after).await;
     let data = session::SessionPage {
         session: found,
         models,
@@ -270,15 +285,7 @@ pub(super) async fn session(
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Place {
-    after: Option<u64>,
-    line: Option<u64>,
-}
-
-impl Place {
-    fn after(&self) -> u64 {
-        let line = self.line.map(|line| line.saturating_sub(1));
-        self.after.or(line).unwrap_or(0)
-    }
+    after: u64,
 }
 
 /// Entries of a transcript.
@@ -293,15 +300,12 @@ pub(super) struct EntriesQuery {
 
 /// `/sessions/entries`: the next entries of a transcript.
 pub(super) async fn entries(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Query(query): Query<EntriesQuery>,
 ) -> Result<Markup, ApiError> {
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
-    let page: TranscriptBody = api.get(&entries_path(&query.session, query.after)).await?;
+    let page: TranscriptBody = visit
+        .get(&entries_path(&query.session, query.after))
+        .await?;
     Ok(transcript::entries(&page, query.nested))
 }
 
@@ -322,34 +326,22 @@ pub(super) struct PartQuery {
 }
 
 /// `/sessions/part`: the whole text of a part of an entry.
-pub(super) async fn part(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
-    Query(query): Query<PartQuery>,
-) -> Result<Markup, ApiError> {
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
+pub(super) async fn part(visit: Visit, Query(query): Query<PartQuery>) -> Result<Markup, ApiError> {
     let (line, part) = (query.line.to_string(), query.part.to_string());
     let parameters = [
         ("session", query.session.as_str()),
         ("line", &line),
         ("part", &part),
     ];
-    let found: TranscriptPartBody = api
+    let found: TranscriptPartBody = visit
         .get(&address("/api/admin/transcript/entry", &parameters))
         .await?;
     Ok(transcript::part(&found))
 }
 
 /// `/causes`
-pub(super) async fn causes(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
-    Query(query): Query<FilterQuery>,
-) -> Markup {
-    let view = View::of(&state, &visitor, &query);
+pub(super) async fn causes(visit: Visit, Query(query): Query<FilterQuery>) -> Markup {
+    let view = visit.view(&query);
     view.page(
         "Causes",
         Section::Causes,
@@ -360,36 +352,31 @@ pub(super) async fn causes(
 
 /// `/causes/<part>`: one part of the page, which is loaded on its own.
 pub(super) async fn cause(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Path(part): Path<String>,
     Query(query): Query<FilterQuery>,
 ) -> Result<Markup, ApiError> {
-    let view = View::of(&state, &visitor, &query);
+    let view = visit.view(&query);
     let filters = &view.filters;
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
     let found = causes::CAUSES.iter().find(|cause| cause.by == part);
     Ok(match (part.as_str(), found) {
         (_, Some(cause)) => {
-            let report = api
+            let report = visit
                 .report(filters, &[("by", cause.by), ("top", "10")])
                 .await?;
             causes::cause(cause, &report, filters)
         }
         ("tools", _) => {
             let path = data_address("/api/usage/tools", filters, &[("top", "50")]);
-            causes::tools(&api.get(&path).await?, filters)
+            causes::tools(&visit.get(&path).await?, filters)
         }
         ("waste", _) => {
             let path = data_address("/api/usage/waste", filters, &[]);
-            causes::waste(&api.get(&path).await?, filters)
+            causes::waste(&visit.get(&path).await?, filters)
         }
         ("skills", _) => {
             let path = data_address("/api/usage/skills", filters, &[("top", "50")]);
-            causes::skills(&api.get(&path).await?, filters)
+            causes::skills(&visit.get(&path).await?, filters)
         }
         _ => {
             return Err(ApiError::new(
@@ -402,48 +389,32 @@ pub(super) async fn cause(
 
 /// `/knowledge`
 pub(super) async fn knowledge(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Query(query): Query<FilterQuery>,
     Query(list): Query<knowledge::KnowledgeListQuery>,
 ) -> Result<Markup, ApiError> {
-    let view = View::of(&state, &visitor, &query);
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
-    let found: KnowledgeBody = api.get(&list.request()).await?;
+    let view = visit.view(&query);
+    let found: KnowledgeBody = visit.get(&list.request()).await?;
     let main = knowledge::page(&found, &list, &view.reader);
     Ok(view.page("Knowledge", Section::Knowledge, false, &main))
 }
 
 /// `/knowledge/<id>`: the evidence of an item.
-pub(super) async fn evidence(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-) -> Result<Markup, ApiError> {
-    let view = View::of(&state, &visitor, &FilterQuery::default());
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
-    let details: KnowledgeDetailsBody = api.get(&format!("/api/knowledge/{}", encode(&id))).await?;
+pub(super) async fn evidence(visit: Visit, Path(id): Path<String>) -> Result<Markup, ApiError> {
+    let view = visit.view(&FilterQuery::default());
+    let details: KnowledgeDetailsBody = visit
+        .get(&format!("/api/knowledge/{}", encode(&id)))
+        .await?;
     Ok(knowledge::evidence(&details, &view.reader))
 }
 
 /// `/quality`
 pub(super) async fn quality(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Query(query): Query<FilterQuery>,
 ) -> Result<Markup, ApiError> {
-    let view = View::of(&state, &visitor, &query);
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
-    let report: QualityReport = api.get("/api/usage/quality").await?;
+    let view = visit.view(&query);
+    let report: QualityReport = visit.get("/api/usage/quality").await?;
     let main = quality::page(&report, &view.filters);
     Ok(view.page("Data quality", Section::Quality, false, &main))
 }
@@ -457,8 +428,7 @@ pub(super) struct Outcome {
 
 /// `/operations`
 pub(super) async fn operations(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Query(query): Query<FilterQuery>,
     Query(outcome): Query<Outcome>,
 ) -> Result<Response, ApiError> {
@@ -467,29 +437,27 @@ pub(super) async fn operations(
         .as_deref()
         .and_then(super::actions::done_text)
         .map(Ok);
-    let view = View::of(&state, &visitor, &query);
-    Ok(operations_page(&state, &visitor, &view, None, message)
+    let view = visit.view(&query);
+    Ok(operations_page(&visit, &view, None, message)
         .await?
         .into_response())
 }
 
 /// The page of operations, after a change with what came of it.
 pub(super) async fn operations_page(
-    state: &DashboardState,
-    visitor: &Visitor,
+    visit: &Visit,
     view: &View,
     created: Option<crate::body::token::CreatedTokenBody>,
     message: Option<Result<String, String>>,
 ) -> Result<Markup, ApiError> {
-    let api = Api { state, visitor };
     let (health, scheduler, processors, runs, quarantine, tokens, audit) = tokio::try_join!(
-        api.get::<DetailedHealth>("/api/health/detailed"),
-        api.get("/api/admin/scheduler"),
-        api.get("/api/admin/processors"),
-        api.get("/api/admin/runs?limit=20"),
-        api.get("/api/admin/quarantine?limit=50"),
-        api.get("/api/admin/tokens?limit=50"),
-        api.get("/api/admin/audit?limit=25"),
+        visit.get::<DetailedHealth>("/api/health/detailed"),
+        visit.get("/api/admin/scheduler"),
+        visit.get("/api/admin/processors"),
+        visit.get("/api/admin/runs?limit=20"),
+        visit.get("/api/admin/quarantine?limit=50"),
+        visit.get("/api/admin/tokens?limit=50"),
+        visit.get("/api/admin/audit?limit=25"),
     )?;
     let data = operations::Operations {
         health,
@@ -508,17 +476,12 @@ pub(super) async fn operations_page(
 
 /// `/operations/runs`: the table of runs, which reloads itself while one is in progress.
 pub(super) async fn runs(
-    State(state): Dashboard,
-    Extension(visitor): Extension<Visitor>,
+    visit: Visit,
     Query(query): Query<FilterQuery>,
 ) -> Result<Markup, ApiError> {
-    let view = View::of(&state, &visitor, &query);
-    let api = Api {
-        state: &state,
-        visitor: &visitor,
-    };
+    let view = visit.view(&query);
     Ok(operations::runs(
-        &api.get("/api/admin/runs?limit=20").await?,
+        &visit.get("/api/admin/runs?limit=20").await?,
         &view.filters,
     ))
 }
