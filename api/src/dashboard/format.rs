@@ -1,10 +1,20 @@
 //! Numbers, amounts and times as pages show them.
 
 use maud::{Markup, html};
+use session_pipeline_host::fault::is_unsafe_for_terminal;
 
 /// A count with thousands separators.
 pub(super) fn count(value: i64) -> String {
-    let digits = value.unsigned_abs().to_string();
+    let digits = separated(value.unsigned_abs());
+    match value < 0 {
+        true => format!("−{digits}"),
+        false => digits,
+    }
+}
+
+/// The digits of a number with thousands separators.
+pub(super) fn separated(value: u64) -> String {
+    let digits = value.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -12,10 +22,7 @@ pub(super) fn count(value: i64) -> String {
         }
         text.push(digit);
     }
-    match value < 0 {
-        true => format!("−{text}"),
-        false => text,
-    }
+    text
 }
 
 /// A number with its noun, which is in the plural unless the number is one.
@@ -130,17 +137,14 @@ pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\r' | '\t' => ' ',
-            c if c.is_control() || is_invisible(c) => '\u{fffd}',
+            c if is_unsafe_for_terminal(c) || is_invisible(c) => '\u{fffd}',
             c => c,
         })
         .collect()
 }
 
 fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-    )
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 #[cfg(test)]
@@ -168,5 +172,6 @@ mod tests {
     #[test]
     fn text_cannot_change_the_direction_or_the_line() {
         assert_eq!(plain("a\u{202e}b\nc\u{1b}[31m"), "a\u{fffd}b c\u{fffd}[31m");
+        assert_eq!(plain("a\u{61c}b\u{2028}c"), "a\u{fffd}b\u{fffd}c");
     }
 }

@@ -2,18 +2,7 @@
 
 use maud::{Markup, html};
 
-/// A count with thousands separators.
-pub(super) fn count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
+pub(super) use crate::dashboard::format::separated as count;
 
 /// A number of lines.
 pub(super) fn lines(lines: usize) -> String {
