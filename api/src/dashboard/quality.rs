@@ -7,7 +7,6 @@ use session_pipeline_pipeline::report::QualityReport;
 use super::filters::Filters;
 use super::format::{count, dollars, percent, plain, short_count, time};
 use super::frame::empty;
-use super::parts::data_links;
 use super::sessions::link;
 
 pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
@@ -30,7 +29,7 @@ pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
             (card("Unreadable lines", &count(report.lines.bad_lines + report.lines.skipped_lines), &format!("of {} lines", short_count(report.lines.lines))))
             (card("Unknown lines", &count(report.lines.unknown_lines), &format!("of {} types", report.unknown_kinds.len())))
         }
-        (data_links("/data/api/usage/quality"))
+        p .links { a href="/data/api/usage/quality" { "JSON" } }
         section .panel aria-labelledby="prices" {
             h2 #prices { "Models without a price" }
             @if report.unpriced_models.is_empty() { (empty("Every message has a price.")) } @else {

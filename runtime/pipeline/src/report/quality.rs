@@ -10,7 +10,7 @@ use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
 use crate::report::read::{
-    Conditions, ReadSnapshot, agent_totals, unknown_kinds, unrecorded_total, usd,
+    Conditions, ReadSnapshot, agent_totals, time, unknown_kinds, unrecorded_total, usd,
 };
 use crate::report::{PriceTable, ReportFilter, ReportScope, UnknownKind};
 
@@ -290,11 +290,6 @@ fn drift(connection: &Connection) -> Result<(u64, Vec<SessionDrift>), StoreError
     });
     drift.truncate(ROWS_MAX);
     Ok((count, drift))
-}
-
-fn time(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<String>> {
-    let micros: Option<i64> = row.get(index)?;
-    Ok(micros.map(|micros| UtcMicros(micros).to_string()))
 }
 
 fn rows<T>(

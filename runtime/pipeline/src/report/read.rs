@@ -649,6 +649,12 @@ pub(super) fn usd(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<Usd>>
         .map(|pico_dollars| Usd { pico_dollars }))
 }
 
+/// A time in microseconds as text.
+pub(super) fn time(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<String>> {
+    let micros: Option<i64> = row.get(index)?;
+    Ok(micros.map(|micros| UtcMicros(micros).to_string()))
+}
+
 pub(super) fn texts(value: Value) -> Vec<String> {
     let Value::List(values) = value else {
         return Vec::new();

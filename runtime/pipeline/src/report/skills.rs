@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::{Store, StoreError};
 
-use crate::report::read::{Conditions, ReadSnapshot, USERS, texts};
+use crate::report::read::{Conditions, ReadSnapshot, USERS, texts, time};
 use crate::report::{PriceTable, ReportFilter};
 
 /// Maximum number of users that a row names.
@@ -125,10 +125,6 @@ pub fn skills(
 
 fn skill_use(row: &SqlRow<'_>) -> duckdb::Result<SkillUse> {
     let kind: String = row.get(1)?;
-    let time = |index| -> duckdb::Result<Option<String>> {
-        let micros: Option<i64> = row.get(index)?;
-        Ok(micros.map(|micros| UtcMicros(micros).to_string()))
-    };
     let users: Value = row.get(8)?;
     Ok(SkillUse {
         kind: match kind.as_str() {
@@ -143,7 +139,7 @@ fn skill_use(row: &SqlRow<'_>) -> duckdb::Result<SkillUse> {
         sessions: row.get(6)?,
         user_count: row.get(7)?,
         users: texts(users),
-        first_used: time(9)?,
-        last_used: time(10)?,
+        first_used: time(row, 9)?,
+        last_used: time(row, 10)?,
     })
 }

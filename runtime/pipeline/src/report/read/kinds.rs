@@ -2,10 +2,9 @@
 //! what they contain is in no figure.
 
 use duckdb::{Connection, params_from_iter};
-use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::StoreError;
 
-use super::names;
+use super::{names, time};
 use crate::report::{ReportScope, UnknownKind};
 
 /// Maximum number of kinds in a report. A transcript can contain any number.
@@ -25,16 +24,12 @@ pub(in crate::report) fn unknown_kinds(
     let rows = || -> duckdb::Result<Vec<UnknownKind>> {
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map(params_from_iter(&directories), |row| {
-            let time = |index| -> duckdb::Result<Option<String>> {
-                let micros: Option<i64> = row.get(index)?;
-                Ok(micros.map(|micros| UtcMicros(micros).to_string()))
-            };
             Ok(UnknownKind {
                 kind: row.get(0)?,
                 sessions: row.get(1)?,
                 lines: row.get(2)?,
-                first_seen: time(3)?,
-                last_seen: time(4)?,
+                first_seen: time(row, 3)?,
+                last_seen: time(row, 4)?,
                 agent_version: row.get(5)?,
             })
         })?;
