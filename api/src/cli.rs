@@ -137,7 +137,7 @@ pub type Environment = fn(&str) -> Option<OsString>;
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the HTTP API and run processors on schedule
+    /// Serve the dashboard and the HTTP API, and run processors on schedule
     Serve(serve::ServeArgs),
     /// Serve the dashboard with generated sessions, to try the program
     #[command(after_help = demo::AFTER_HELP)]

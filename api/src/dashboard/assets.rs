@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::sync::LazyLock;
 
+use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +21,7 @@ pub(super) struct Asset {
     content_type: &'static str,
     etag: String,
     bytes: &'static [u8],
-    compressed: Option<Vec<u8>>,
+    compressed: Option<Bytes>,
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -67,7 +68,7 @@ impl Asset {
             content_type,
             etag: format!("\"{short}\""),
             bytes,
-            compressed: gzip(bytes).ok(),
+            compressed: gzip(bytes).ok().map(Bytes::from),
         }
     }
 
