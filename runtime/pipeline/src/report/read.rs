@@ -107,7 +107,11 @@ pub fn tools(
     let mut row_count = 0;
     for (place, row) in read(connection, &sql, &conditions.parameters, calls)? {
         match place {
-            RowPlace::Total(rows) => row_count = rows,
+            RowPlace::Total(rows) => {
+                row_count = rows;
+                report.tool_calls = Some(row.totals.calls);
+                report.failed_tool_calls = Some(row.totals.errors);
+            }
             RowPlace::Group => report.rows.push(row),
         }
     }
@@ -198,7 +202,12 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         ToolGrouping::Tool => ("tool_name", ""),
         ToolGrouping::McpServer => ("mcp_server", "AND mcp_server IS NOT NULL"),
     };
-    let order = row_order(top, "calls", "counted.key");
+    let order = row_order(top, "calls", "key");
+    // Durations and sessions are expensive, so only those of listed rows are counted.
+    let listed_only = match top {
+        Some(_) => "SEMI JOIN (SELECT key FROM listed WHERE is_total = 0) USING (key)",
+        None => "",
+    };
     let key = Key {
         column: column.to_owned(),
         text: "key".to_owned(),
@@ -214,12 +223,19 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         grouped AS MATERIALIZED (
             SELECT key, is_error, error_class, sum(calls) AS calls FROM chosen GROUP BY ALL
         ),
+        counted AS (
+            SELECT GROUPING(key) AS is_total, key, CAST(coalesce(sum(calls), 0) AS BIGINT) AS calls,
+                CAST(coalesce(sum(calls) FILTER (is_error), 0) AS BIGINT) AS errors,
+                {classes}
+            FROM grouped GROUP BY GROUPING SETS ((key), ())
+        ),
+        listed AS MATERIALIZED (SELECT *, count(*) OVER () - 1 AS row_count FROM counted ORDER BY {order}),
         buckets AS (
             SELECT key, duration_bucket, sum(calls) OVER (PARTITION BY key ORDER BY duration_bucket) AS calls_up_to,
                 sum(calls) OVER (PARTITION BY key) AS all_calls
             FROM (
                 SELECT key, duration_bucket, count(*) AS calls
-                FROM (SELECT key, unnest(duration_buckets) AS duration_bucket FROM chosen) GROUP BY ALL
+                FROM (SELECT key, unnest(duration_buckets) AS duration_bucket FROM chosen {listed_only}) GROUP BY ALL
             )
         ),
         durations AS (
@@ -234,21 +250,18 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
                 FROM grouped WHERE is_error GROUP BY ALL
             ) GROUP BY key
         ),
-        counted AS (
-            SELECT GROUPING(key) AS is_total, key, CAST(coalesce(sum(calls), 0) AS BIGINT) AS calls,
-                CAST(coalesce(sum(calls) FILTER (is_error), 0) AS BIGINT) AS errors,
-                {classes}
-            FROM grouped GROUP BY GROUPING SETS ((key), ())
-        ),
-        in_sessions AS (SELECT key, count(DISTINCT hash(session_id)) AS sessions FROM chosen GROUP BY key)
-        SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, counted.key, NULL, calls, errors,
+        in_sessions AS (
+            SELECT key, count(DISTINCT hash(session_id)) AS sessions FROM chosen {listed_only} GROUP BY key
+        )
+        SELECT CASE WHEN is_total = 1 THEN row_count END, listed.key, NULL, calls, errors,
             tool_errors, exit_codes, rejected, siblings_failed,
             coalesce(classes, []), {half}, {nearly_all}, coalesce(sessions, 0)
-        FROM counted
-        LEFT JOIN in_sessions ON in_sessions.key IS NOT DISTINCT FROM counted.key AND is_total = 0
-        LEFT JOIN durations ON durations.key IS NOT DISTINCT FROM counted.key AND is_total = 0
-        LEFT JOIN classes ON classes.key IS NOT DISTINCT FROM counted.key AND is_total = 0
-        ORDER BY {order}",
+        FROM listed
+        LEFT JOIN in_sessions ON in_sessions.key = listed.key AND is_total = 0
+        LEFT JOIN durations ON durations.key = listed.key AND is_total = 0
+        LEFT JOIN classes ON classes.key = listed.key AND is_total = 0
+        ORDER BY {listed_order}",
+        listed_order = row_order(top, "calls", "listed.key"),
         joins = conditions.joins([&key]),
         condition = conditions.sql,
         classes = [
