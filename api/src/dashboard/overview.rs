@@ -11,9 +11,9 @@ use super::format::{cost, count, counted, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
 use super::parts::{Ranked, data_links, ranked, reasons};
 use super::sessions::last_part;
-use timeline::Timeline;
 use crate::body::session::SessionsBody;
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
+use timeline::Timeline;
 
 /// The data of the page.
 pub(super) struct Overview {

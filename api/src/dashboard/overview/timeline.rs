@@ -161,10 +161,7 @@ impl Timeline {
     }
 
     pub(super) fn chart(&self) -> Markup {
-        let title = format!(
-            "Cost by {} and model in US dollars",
-            self.unit.name()
-        );
+        let title = format!("Cost by {} and model in US dollars", self.unit.name());
         html! {
             @if self.rows.is_empty() { (empty("No message has a time.")) }
             @else { (bar_chart(&title, self.unit.heading(), &self.series, &self.rows)) }

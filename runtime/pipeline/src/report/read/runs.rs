@@ -38,7 +38,10 @@ pub(super) fn add_unrecorded(
             add(&mut report.totals);
         } else if is_split {
             // A run has no second key.
-        } else if let Some(row) = places.get(&key).and_then(|place| report.rows.get_mut(*place)) {
+        } else if let Some(row) = places
+            .get(&key)
+            .and_then(|place| report.rows.get_mut(*place))
+        {
             add(&mut row.totals);
         } else if !is_limited {
             let mut totals = UsageReport::<UsageTotals>::empty("", report.as_of).totals;
