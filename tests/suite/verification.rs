@@ -2,6 +2,7 @@
 //!
 //! The crate of the processor tests its parts with a host in memory.
 
+mod concurrency;
 mod knowledge;
 mod llm;
 mod phrases;
@@ -46,6 +47,8 @@ fn llm_pipeline(dir: &DataDir, model: &Arc<ScriptedModel>) -> TestPipeline {
 
 fn config(dir: &DataDir, detector: &str) -> Config {
     let mut config = dir.config();
+    // Scripted answers have an order.
+    config.llm.concurrency = 1;
     let own = config.processors.entry(VERIFICATION.to_owned());
     let settings = &mut own.or_default().settings;
     settings.insert("detector".to_owned(), detector.to_owned());

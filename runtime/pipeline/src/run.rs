@@ -8,9 +8,11 @@ mod attempt;
 mod commit;
 mod dispatch;
 mod pass;
+mod recorded;
 mod report;
 mod request;
 mod running;
+mod turns;
 mod work;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -32,6 +32,8 @@ fn open_pipeline(dir: &DataDir, server: &LlmServer) -> TestPipeline {
     let mut config = config(dir, "llm");
     config.llm = server.config();
     config.llm.attempts_max = 9;
+    // The scripts of these tests have an order.
+    config.llm.concurrency = 1;
     let pipeline = TestPipeline::open_with(dir, config.clone(), &[guests::verification()]);
     let (clock, store) = (Arc::clone(dir.clock()), pipeline.pipeline().shared_store());
     let sleeper = Arc::new(TestSleeper::new(dir.clock()));
@@ -43,7 +45,7 @@ fn open_pipeline(dir: &DataDir, server: &LlmServer) -> TestPipeline {
 }
 
 /// Writes six sessions of two users, with repeated and contradictory statements.
-fn write_sessions(dir: &DataDir) {
+pub(super) fn write_sessions(dir: &DataDir) {
     for number in 0..SESSIONS {
         let (user, half) = (["ada", "bob"][number % 2], number / 2);
         let texts = [
@@ -65,7 +67,11 @@ fn write_sessions(dir: &DataDir) {
 /// A deterministic model. It extracts each prompt of the user as a statement, and judges half of
 /// the candidates as contradictions.
 fn deterministic_answer(request: &HttpRequest) -> String {
-    let prompt = request.prompt();
+    answer_to(request.prompt())
+}
+
+/// The answer of that model to a prompt.
+pub(super) fn answer_to(prompt: &str) -> String {
     if let Some((_, list)) = prompt.rsplit_once("as a JSON list:\n") {
         let candidates: Vec<Value> = serde_json::from_str(list).unwrap();
         let judgments: Vec<Value> = candidates.iter().map(judgment).collect();
@@ -97,7 +103,7 @@ fn judgment(candidate: &Value) -> Value {
 }
 
 /// All knowledge, without times and sequence numbers.
-fn knowledge(dir: &DataDir) -> Vec<String> {
+pub(super) fn knowledge(dir: &DataDir) -> Vec<String> {
     [
         "SELECT * EXCLUDE (created_at, updated_at) FROM verification.items ORDER BY ALL",
         "SELECT * EXCLUDE (session_seq, recorded_at) FROM verification.evidence ORDER BY ALL",

@@ -254,6 +254,9 @@ keys! { LLM: LlmConfig {
     attempts_max: Count(1, 10) [|llm, count| {
         llm.attempts_max = u32::try_from(count).unwrap_or(u32::MAX)
     }],
+    concurrency: Count(1, 64) [|llm, count| {
+        llm.concurrency = usize::try_from(count).unwrap_or(1)
+    }],
     session_calls_max: Count(0, COUNT_MAX) [budgets.session.calls_max],
     session_tokens_max: Count(0, COUNT_MAX) [budgets.session.tokens_max],
     run_calls_max: Count(0, COUNT_MAX) [budgets.run.calls_max],

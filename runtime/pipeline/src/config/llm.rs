@@ -32,6 +32,8 @@ pub struct LlmConfig {
     pub timeout: Duration,
     /// Maximum attempts per request. After the last one, the session waits for another run.
     pub attempts_max: u32,
+    /// Maximum number of sessions of a serial processor that are processed at the same time.
+    pub concurrency: usize,
     /// Maximum calls and tokens per session, run and day.
     pub budgets: Budgets,
 }
@@ -81,6 +83,7 @@ impl Default for LlmConfig {
             proxy: None,
             timeout: Duration::from_secs(120),
             attempts_max: 3,
+            concurrency: 8,
             budgets: Budgets {
                 session: Budget {
                     calls_max: 100,

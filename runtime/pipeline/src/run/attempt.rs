@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::{ContentHash, Snapshot};
 use session_pipeline_host::fault::{Fault, FaultKind, printable};
-use session_pipeline_host::processor::{Cost, SessionInfo};
+use session_pipeline_host::processor::{Cost, Grants, SessionInfo};
 use session_pipeline_host::rows::TableRows;
 use session_pipeline_host::sandbox;
 use session_pipeline_host::sessions::FileStat;
@@ -38,17 +38,25 @@ pub(super) struct Outcome {
     pub(super) in_progress: Option<Sender<Infallible>>,
 }
 
+impl Outcome {
+    /// Whether the session failed.
+    pub(super) fn is_failed(&self) -> bool {
+        matches!(self.entry, Some(SessionOutcome::Failed(_)))
+    }
+}
+
 impl Pass<'_> {
     /// Processes one candidate, up to the entry to commit.
     pub(super) fn process_candidate(
         &self,
         candidate: &Candidate,
+        grants: &Grants,
         stay: &mut SessionGuard<'_>,
     ) -> Outcome {
-        let mut outcome = self.try_once(candidate, stay);
+        let mut outcome = self.try_once(candidate, grants, stay);
         // A file that became shorter is read once more, then left for the next run.
         if outcome.has_shrunk {
-            outcome = self.try_once(candidate, stay);
+            outcome = self.try_once(candidate, grants, stay);
         }
         outcome
     }
@@ -66,7 +74,12 @@ impl Pass<'_> {
         }
     }
 
-    fn try_once(&self, candidate: &Candidate, stay: &mut SessionGuard<'_>) -> Outcome {
+    fn try_once(
+        &self,
+        candidate: &Candidate,
+        grants: &Grants,
+        stay: &mut SessionGuard<'_>,
+    ) -> Outcome {
         let read_at = self.pipeline.now();
         let line_bytes_max = self.processor.limits().line_bytes_max;
         let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max)
@@ -148,12 +161,13 @@ impl Pass<'_> {
             );
             return self.failed(candidate, known_hash, observed, fault, Cost::default());
         }
-        self.execute(candidate, snapshot, read_at, observed)
+        self.execute(candidate, grants, snapshot, read_at, observed)
     }
 
     fn execute(
         &self,
         candidate: &Candidate,
+        grants: &Grants,
         snapshot: Snapshot,
         read_at: UtcMicros,
         observed: Option<FileStat>,
@@ -186,7 +200,7 @@ impl Pass<'_> {
         };
         let execution = self
             .processor
-            .process_with_grants(&session, snapshot, &self.grants);
+            .process_with_grants(&session, snapshot, grants);
         kill_point("session processed");
         for line in &execution.log {
             tracing::debug!(session = %printable(&candidate.key), level = ?line.level, "{}", line.message);

@@ -90,6 +90,21 @@ impl Dispatch {
         self.changed.notify_all();
     }
 
+    /// Takes back a candidate and all later ones, as if they had not been handed out. Their workers
+    /// must return them as well.
+    pub(super) fn take_back(&self, candidate: usize) {
+        let mut state = self.state();
+        state.next = state.next.min(candidate);
+        state.in_progress -= 1;
+        state.is_stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether a candidate before this one was taken back.
+    pub(super) fn has_taken_back(&self, candidate: usize) -> bool {
+        self.state().next <= candidate
+    }
+
     /// Stops handing out candidates.
     pub(super) fn stop(&self) {
         self.state().is_stopped = true;

@@ -4,16 +4,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use session_pipeline_host::fault::{Fault, FaultKind};
+use session_pipeline_host::fault::{Fault, FaultKind, printable};
 use session_pipeline_host::manifest::Order;
 use session_pipeline_host::processor::{Cost, Grants, Processor};
 use session_pipeline_host::sandbox::{FileAccess, confine_if_possible};
 use session_pipeline_host::sessions::SessionsRoot;
+use session_pipeline_host::shared::SharedRows;
 use session_pipeline_store::{ReprocessRequests, RunStats, private_folder};
 
 use crate::identity::Identities;
+use crate::in_flight::WorkerSeat;
 use crate::run::attempt::Outcome;
 use crate::run::dispatch::{Dispatch, DispatchQueue, Progress};
+use crate::run::recorded::RecordedRows;
+use crate::run::turns::Turns;
 use crate::run::{Pipeline, RunError, RunRequest};
 use crate::scan::Candidate;
 
@@ -28,12 +32,14 @@ struct Outcomes<'a> {
     finished: Receiver<Outcome>,
     dispatch: &'a Dispatch,
     backlog: &'a DispatchQueue,
+    turns: Option<&'a Turns>,
 }
 
 impl Drop for Outcomes<'_> {
     fn drop(&mut self) {
         self.dispatch.stop();
         self.backlog.close();
+        self.turns.into_iter().for_each(Turns::close);
         self.finished.iter().for_each(drop);
     }
 }
@@ -65,10 +71,16 @@ impl Pass<'_> {
         progress: &dyn Progress,
     ) -> Result<usize, RunError> {
         let config = &self.pipeline.config;
-        let workers = match self.processor.manifest().order {
-            Order::Serial => 1,
-            Order::Independent => config.workers.clamp(1, candidates.len().max(1)),
-        };
+        let is_serial = self.processor.manifest().order == Order::Serial;
+        let workers = match is_serial {
+            // Only waiting for answers of a model is worth the risk of processing a session twice.
+            true if self.asks_model() => config.llm.concurrency,
+            true => 1,
+            false => config.workers,
+        }
+        .clamp(1, candidates.len().max(1));
+        // One worker processes them in order anyway.
+        let turns = (is_serial && workers > 1).then(Turns::default);
         let dispatch = Dispatch::new(candidates.len(), self.attempts_max());
         let backlog = DispatchQueue::new(
             config
@@ -84,11 +96,14 @@ impl Pass<'_> {
                 finished,
                 dispatch: &dispatch,
                 backlog: &backlog,
+                turns: turns.as_ref(),
             };
             let outcomes = sender;
             for number in 0..workers {
                 let outcomes = outcomes.clone();
-                let worker = || self.work(candidates, &dispatch, &backlog, outcomes);
+                let turns = turns.as_ref();
+                let (dispatch, backlog) = (&dispatch, &backlog);
+                let worker = move || self.work(candidates, dispatch, backlog, turns, &outcomes);
                 let thread = std::thread::Builder::new()
                     .name(format!("worker-{number}"))
                     .stack_size(WORKER_STACK_BYTES);
@@ -131,12 +146,25 @@ impl Pass<'_> {
         });
     }
 
+    /// Whether sessions ask a language model.
+    fn asks_model(&self) -> bool {
+        let model = self.grants.model.as_ref();
+        self.processor.manifest().uses_llm && model.is_some_and(|grant| grant.model.is_some())
+    }
+
+    /// Processes candidates until there are no more.
+    ///
+    /// The sessions of a serial processor have the same result as if they were processed one after
+    /// the other, like optimistic transactions: each records its lookups in the shared tables, and
+    /// repeats them when all earlier sessions are committed. If a result differs, the session is
+    /// processed again. It then has the only turn, so nothing can change in the meantime.
     fn work(
         &self,
         candidates: &[Candidate],
         dispatch: &Dispatch,
         backlog: &DispatchQueue,
-        outcomes: Sender<Outcome>,
+        turns: Option<&Turns>,
+        outcomes: &Sender<Outcome>,
     ) {
         let clock = &self.pipeline.clock;
         let must_stop =
@@ -147,30 +175,50 @@ impl Pass<'_> {
                 .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
         };
         let is_serial = self.processor.manifest().order == Order::Serial;
-        let mut seat = self.pipeline.in_flight.worker_seat();
-        let mut is_confined = false;
+        let mut worker = Worker {
+            seat: self.pipeline.in_flight.worker_seat(),
+            is_confined: false,
+        };
         while let Some((index, candidate)) = dispatch
             .next(must_stop, is_time_up)
             .and_then(|index| Some((index, candidates.get(index)?)))
         {
-            let mut outcome = {
-                let mut stay = seat.begin(|| self.record(candidate), index < self.suspects);
-                // After the slots folder exists, and only if there is a session.
-                if !std::mem::replace(&mut is_confined, true) {
-                    self.confine();
-                }
-                let _permit = self.pipeline.permits.take();
-                let attempt =
-                    std::panic::AssertUnwindSafe(|| self.process_candidate(candidate, &mut stay));
-                std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
-                    let fault = Fault::new(
-                        FaultKind::Host,
-                        "internal error: the host panicked on this session; please report it",
-                    );
-                    let observed = self.seen(candidate);
-                    self.failed(candidate, None, observed, fault, Cost::default())
-                })
+            let is_suspect = index < self.suspects;
+            let recorded = turns.and_then(|_| self.grants.shared.clone());
+            let recorded = recorded.map(|rows| Arc::new(RecordedRows::new(rows)));
+            let grants = Grants {
+                shared: match &recorded {
+                    Some(rows) => Some(Arc::clone(rows) as Arc<dyn SharedRows>),
+                    None => self.grants.shared.clone(),
+                },
+                ..self.grants.clone()
             };
+            let mut outcome = self.attempt(candidate, is_suspect, &grants, &mut worker);
+            let turn = match turns.map(|turns| turns.wait_for(index)) {
+                None => None,
+                Some(Some(turn)) => Some(turn),
+                // The run ends without a commit of this session.
+                Some(None) => return,
+            };
+            let has_conflict = recorded.is_some_and(|rows| !rows.still_hold());
+            if let Some(turn) = &turn
+                && index > 0
+            {
+                // One after the other, the run would end with the first failure after the stop.
+                let is_after_stop = (has_conflict || outcome.is_failed())
+                    && must_stop()
+                    && (has_conflict || turn.is_after_stop());
+                if is_after_stop || dispatch.has_taken_back(index) {
+                    dispatch.take_back(index);
+                    continue;
+                }
+            }
+            if has_conflict {
+                tracing::debug!(session = %printable(&candidate.key), "another session changed what this one looked up; it is processed again");
+                let fuel = outcome.fuel;
+                outcome = self.attempt(candidate, is_suspect, &self.grants, &mut worker);
+                outcome.fuel = outcome.fuel.saturating_add(fuel);
+            }
             let (in_progress, settled) = bounded(0);
             outcome.in_progress = is_serial.then_some(in_progress);
             dispatch.done(outcome.was_attempt);
@@ -180,10 +228,43 @@ impl Pass<'_> {
                 backlog.leave(pending_bytes);
                 return;
             }
-            // A serial processor's next session depends on the rows of this one, so wait for the
-            // commit, without a permit. Nothing is ever sent: the other end is dropped once the
+            // The next session of a serial processor depends on the rows of this one, so wait for
+            // the commit, without a permit. Nothing is ever sent: the other end is dropped once the
             // outcome is settled, or immediately for independent processors.
             let _ = settled.recv();
+            drop(turn);
         }
     }
+
+    /// Attempts one session. Waits for a permit.
+    fn attempt(
+        &self,
+        candidate: &Candidate,
+        is_suspect: bool,
+        grants: &Grants,
+        worker: &mut Worker<'_>,
+    ) -> Outcome {
+        let mut stay = worker.seat.begin(|| self.record(candidate), is_suspect);
+        // After the slots folder exists, and only if there is a session.
+        if !std::mem::replace(&mut worker.is_confined, true) {
+            self.confine();
+        }
+        let _permit = self.pipeline.permits.take();
+        let attempt =
+            std::panic::AssertUnwindSafe(|| self.process_candidate(candidate, grants, &mut stay));
+        std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
+            let fault = Fault::new(
+                FaultKind::Host,
+                "internal error: the host panicked on this session; please report it",
+            );
+            let observed = self.seen(candidate);
+            self.failed(candidate, None, observed, fault, Cost::default())
+        })
+    }
+}
+
+/// The state of a worker's thread.
+struct Worker<'a> {
+    seat: WorkerSeat<'a>,
+    is_confined: bool,
 }
