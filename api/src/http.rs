@@ -30,6 +30,7 @@ mod reprocess;
 mod runs;
 mod server;
 mod sessions;
+mod shares;
 mod source;
 mod stream;
 mod tokens;
@@ -50,7 +51,7 @@ use session_pipeline_pipeline::token::{Keyring, Randomness, SchedulerSecret};
 use session_pipeline_pipeline::transcript::TranscriptIndexes;
 use session_pipeline_pipeline::upload::UploadQuotas;
 use session_pipeline_store::StoreError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -65,6 +66,7 @@ pub use limits::HttpLimits;
 pub(crate) use local::{Listener, LocalCaller, LocalReport, local_router};
 pub(crate) use problem::ApiError;
 pub use server::{ServeError, Server, Shutdown};
+pub(crate) use shares::CallerKey;
 pub(crate) use source::{HandlerSource, ReadOnlyDataDir};
 
 /// Pages for people, which a server has next to the API. They are clients of the API.
@@ -196,7 +198,7 @@ impl ServiceState {
     /// Runs blocking work on a separate thread, without a queue. Only for short work.
     async fn run_blocking<T: Send + 'static>(
         self: &Arc<Self>,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: impl Send + 'static,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let service = Arc::clone(self);

@@ -138,9 +138,11 @@ impl Filters {
     pub(super) fn previous(&self) -> Option<Self> {
         let (since, until) = (self.since?, self.until?);
         let days = (until - since).get_days() + 1;
+        let start = since.checked_sub(i64::from(days).days()).ok();
         Some(Self {
             range: Range::Days,
-            since: since.checked_sub(i64::from(days).days()).ok(),
+            // The API has no days before the year 1.
+            since: Some(start.filter(|day| day.year() > 0)?),
             until: since.checked_sub(1.day()).ok(),
             ..self.clone()
         })

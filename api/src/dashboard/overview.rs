@@ -96,7 +96,7 @@ fn nothing(reader: &Reader) -> Markup {
             h2 { "No usage in this period" }
             p { "Choose a longer period or remove a filter. If the server is new, it has no sessions yet:" }
             ol {
-                li { "Copy transcripts to " code { "user_sessions/<user>/" } " in the data directory, or upload them to " code { "/api/upload-session" } "." }
+                li { "Copy transcripts to " code { "user_sessions/<user>/" } " in the data directory, or upload them to " code { "/api/upload/sessions" } "." }
                 @if reader.role == "admin" {
                     li { "Process them: " a href=(Section::Operations.path()) { "Operations" } " has a button for each processor, and the scheduler runs them by itself." }
                 } @else {

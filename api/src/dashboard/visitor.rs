@@ -16,7 +16,7 @@ use super::data;
 use super::page::{accepts_html, page};
 use super::sign_in;
 use crate::http::{
-    ApiError, Connection, HiddenDenial, RecognizedCaller, ServiceState, client_address,
+    ApiError, CallerKey, Connection, HiddenDenial, RecognizedCaller, ServiceState, client_address,
 };
 use crate::problem::ProblemClass;
 
@@ -181,9 +181,10 @@ pub(super) async fn require(
         let _ = recognized.0.set(visitor.caller.actor(ClientKind::Web, ip));
     }
     let connection = request.extensions().get::<Arc<Connection>>();
-    let busy = connection.map(Connection::busy);
+    let key = CallerKey::from(&visitor.caller);
+    let busy = connection.map(|connection| connection.busy(&key));
     request.extensions_mut().insert(visitor);
-    let response = next.run(request).await;
+    let response = key.run(next.run(request)).await;
     match busy {
         Some(busy) => response.map(|body| busy.until_sent(body)),
         None => response,

@@ -2,7 +2,7 @@
 //!
 //! A connection is *busy* while a request of an authenticated caller runs on it. All other
 //! connections (idle, still sending a head, rejected) can be evicted for a new one, so clients
-//! without a token cannot lock anyone out. A few reserved slots beyond the limit answer only health
+//! without a token cannot lock anyone out. At most half of all connections are busy with one caller. A few reserved slots beyond the limit answer only health
 //! and version.
 
 use std::collections::HashMap;
@@ -18,6 +18,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::HttpLimits;
+use super::shares::{CallerKey, Shares};
 
 /// Minimum idle time before a connection can be evicted: its head can be in transit. Also the time
 /// that a new connection waits for a slot when many connections arrive at once.
@@ -34,6 +35,7 @@ pub(super) struct Connections {
     reserved: Arc<Semaphore>,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     next_id: AtomicU64,
+    busy: Arc<Shares>,
 }
 
 /// The state of one connection, shared with the request middleware.
@@ -49,6 +51,7 @@ pub(crate) struct Connection {
     pub(super) is_malformed: AtomicBool,
     idle_since: Mutex<Option<Instant>>,
     evicted: Notify,
+    busy: Arc<Shares>,
 }
 
 /// A slot for a connection. Dropping it releases the slot.
@@ -67,6 +70,7 @@ impl Connections {
             reserved: Arc::new(Semaphore::new(limits.health_connections_max)),
             open: Mutex::default(),
             next_id: AtomicU64::new(0),
+            busy: Arc::new(Shares::new(limits.connections_max / 2)),
         })
     }
 
@@ -85,6 +89,7 @@ impl Connections {
             is_malformed: AtomicBool::new(false),
             idle_since: Mutex::new(Some(Instant::now())),
             evicted: Notify::new(),
+            busy: Arc::clone(&self.busy),
         });
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.open().insert(id, Arc::clone(&connection));
@@ -172,10 +177,17 @@ impl Connection {
         self.evicted.notified().await;
     }
 
-    /// Marks the connection as busy until the response to the current request is sent.
-    pub(crate) fn busy(self: &Arc<Self>) -> BusyGuard {
-        *self.idle_since() = None;
-        BusyGuard(Arc::clone(self))
+    /// Marks the connection as busy until the response to the current request is sent, unless half
+    /// of all connections are busy with this caller.
+    pub(crate) fn busy(self: &Arc<Self>, caller: &CallerKey) -> BusyGuard {
+        let place = self.busy.try_take(caller);
+        if place.is_some() {
+            *self.idle_since() = None;
+        }
+        BusyGuard {
+            connection: Arc::clone(self),
+            _place: place,
+        }
     }
 
     fn idle_since(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -187,11 +199,14 @@ impl Connection {
 
 /// Keeps a connection busy while a request of an authenticated caller runs on it.
 #[derive(Debug)]
-pub(crate) struct BusyGuard(Arc<Connection>);
+pub(crate) struct BusyGuard {
+    connection: Arc<Connection>,
+    _place: Option<OwnedSemaphorePermit>,
+}
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {
-        *self.0.idle_since() = Some(Instant::now());
+        *self.connection.idle_since() = Some(Instant::now());
     }
 }
 

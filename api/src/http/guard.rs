@@ -22,6 +22,7 @@ use super::caller::{self, CallerIdentity};
 use super::connections::Connection;
 use super::pace::{BodyDeadline, with_deadline};
 use super::problem::{ApiError, log_failures};
+use super::shares::CallerKey;
 use super::{ServiceState, head, upload};
 use crate::problem::ProblemClass;
 
@@ -99,15 +100,20 @@ async fn limit_time(
         head::check(&parts, connection, &service.config().service.hosts)?;
         check_slot(connection, parts.uri.path())
     });
+    let key = caller.as_ref().ok().map(CallerKey::from);
     let busy = connection
-        .filter(|_| admitted.is_ok() && caller.is_ok())
-        .map(|connection| connection.busy());
+        .filter(|_| admitted.is_ok())
+        .zip(key.as_ref())
+        .map(|(connection, key)| connection.busy(key));
     parts.extensions.insert(CallerIdentity(caller));
     let mut response = match admitted {
         Ok(()) => {
             let body = with_deadline(Arc::clone(&chunks), Arc::clone(&is_late), deadline);
-            next.run(Request::from_parts(parts, Body::from_stream(body)))
-                .await
+            let request = next.run(Request::from_parts(parts, Body::from_stream(body)));
+            match key {
+                Some(key) => key.run(request).await,
+                None => request.await,
+            }
         }
         Err(error) => {
             let mut response = error.into_response();

@@ -35,7 +35,7 @@ pub(super) async fn health(
     }
     // Bypasses the queue, because a probe must not wait for reports.
     let schema = service
-        .run_blocking(None, |service| Ok(service.schema_status()))
+        .run_blocking((), |service| Ok(service.schema_status()))
         .await?;
     Ok(Json(alive(&schema)))
 }

@@ -1,5 +1,5 @@
 //! Limits concurrent database requests. Each role has its own lane, and so do token requests, so
-//! that one cannot starve another.
+//! that one cannot starve another. Within the lane of a role, one caller has at most half of the places.
 //!
 //! A read is canceled when it times out, when its client disconnects, and when the service stops. A
 //! change is never canceled, because its response must report what was done.
@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::problem::ApiError;
+use super::shares::Shares;
 use super::{HttpLimits, ServiceState};
 use crate::problem::ProblemClass;
 
@@ -24,6 +25,8 @@ pub(super) struct Lanes {
     analysts: Arc<Semaphore>,
     admins: Arc<Semaphore>,
     tokens: Arc<Semaphore>,
+    /// The reads of one caller at the same time.
+    callers: Shares,
     /// Set when all reads must end.
     is_stopping: watch::Sender<bool>,
 }
@@ -35,6 +38,7 @@ impl Lanes {
             analysts: Arc::new(Semaphore::new(limits.queries_max)),
             admins: Arc::new(Semaphore::new(limits.queries_max)),
             tokens: Arc::new(Semaphore::new(limits.token_requests_max)),
+            callers: Shares::new(limits.queries_max / 2),
             is_stopping: watch::Sender::new(false),
         }
     }
@@ -52,10 +56,10 @@ impl ServiceState {
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         if self.is_local() {
-            return self.run_blocking(None, work).await;
+            return self.run_blocking((), work).await;
         }
         let permit = Arc::clone(&self.lanes.admins).acquire_owned().await;
-        self.run_blocking(permit.ok(), work).await
+        self.run_blocking(permit, work).await
     }
 
     /// Runs a token request in the lane of tokens. Other requests do not delay it.
@@ -64,7 +68,7 @@ impl ServiceState {
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let permit = Arc::clone(&self.lanes.tokens).acquire_owned().await;
-        self.run_blocking(permit.ok(), work).await
+        self.run_blocking(permit, work).await
     }
 
     /// Runs a read in the lane of a role, with the configured time limit.
@@ -75,7 +79,7 @@ impl ServiceState {
     ) -> Result<T, ApiError> {
         if self.is_local() {
             // The user can interrupt the command, and no other request is waiting.
-            return self.run_blocking(None, work).await;
+            return self.run_blocking((), work).await;
         }
         let limit = self.config().service.query_time_max;
         let until = Instant::now() + limit;
@@ -84,7 +88,11 @@ impl ServiceState {
             Role::Analyst => &self.lanes.analysts,
             Role::Admin => &self.lanes.admins,
         };
-        let permit = tokio::time::timeout_at(until, Arc::clone(lane).acquire_owned()).await;
+        let permits = async {
+            let own = self.lanes.callers.take().await;
+            (own, Arc::clone(lane).acquire_owned().await.ok())
+        };
+        let permit = tokio::time::timeout_at(until, permits).await;
         let Ok(permit) = permit else {
             let detail = format!(
                 "the database was busy with other requests of the role `{}` for {} s; retry later",
@@ -96,9 +104,8 @@ impl ServiceState {
         let cancellation = Cancellation::default();
         let _cancel_guard = CancelOnDrop(cancellation.clone());
         let scope = cancellation.clone();
-        let mut task = std::pin::pin!(
-            self.run_blocking(permit.ok(), move |service| scope.scope(|| work(service)))
-        );
+        let mut task =
+            std::pin::pin!(self.run_blocking(permit, move |service| scope.scope(|| work(service))));
         let mut stopping = self.lanes.is_stopping.subscribe();
         let reason = tokio::select! {
             result = &mut task => return result,

@@ -34,6 +34,16 @@ fn is_own_path(text: &str) -> bool {
         && text.bytes().all(is_plain)
         // These would lead back to the form.
         && !text.starts_with("/sign-")
+        && !has_dot_segment(text)
+}
+
+/// Whether a path has a segment that browsers resolve, such as `..`.
+fn has_dot_segment(text: &str) -> bool {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    path.split('/').any(|segment| {
+        let decoded = segment.to_ascii_lowercase().replace("%2e", ".");
+        matches!(decoded.as_str(), "." | "..")
+    })
 }
 
 #[cfg(test)]
@@ -63,6 +73,9 @@ mod tests {
         let long = format!("/{}", "a".repeat(2000));
         for text in [
             "",
+            "/./sign-out",
+            "/%2E/sign-out",
+            "/sessions/.%2e/sign-out?x=1",
             "//evil.example",
             "///evil.example",
             "/\\evil.example",

@@ -42,10 +42,10 @@ pub fn part(part: &TranscriptPartBody) -> Markup {
     let text = &part.text;
     html! {
         div.long-text {
-            @if part.kind == "response" {
+            @if part.kind == "response" && !has_long_line(&text.text) {
                 (markdown::render(&text.text))
             } @else {
-                pre.text { (text.text) }
+                (preformatted(&text.text))
             }
             @if text.is_truncated {
                 p.text-cut {
@@ -55,6 +55,39 @@ pub fn part(part: &TranscriptPartBody) -> Markup {
             }
         }
     }
+}
+
+/// Maximum size of a block of preformatted text, in bytes. The time in which a browser lays out one
+/// line grows with the square of its length: two megabytes took half a minute.
+const BLOCK_BYTES_MAX: usize = 8 << 10;
+
+fn has_long_line(text: &str) -> bool {
+    text.lines().any(|line| line.len() > BLOCK_BYTES_MAX)
+}
+
+/// Text as it is, in blocks that end at the end of a line if possible.
+fn preformatted(text: &str) -> Markup {
+    html! {
+        pre.text { @for block in blocks(text) { span.text-block { (block) } } }
+    }
+}
+
+fn blocks(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let most = rest.floor_char_boundary(BLOCK_BYTES_MAX);
+        let end = match rest.get(..most)?.rfind('\n') {
+            _ if most == rest.len() => most,
+            Some(line_end) => line_end + 1,
+            None => most,
+        };
+        let (block, others) = rest.split_at(end);
+        rest = others;
+        Some(block)
+    })
 }
 
 pub(super) fn entry_part(links: &Links, part: &EntryPart) -> Markup {
@@ -293,5 +326,21 @@ fn first_line(text: &str) -> String {
     match line.char_indices().nth(120) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_short_and_add_up_to_the_text() {
+        let lines = format!("{}\n{}\nend", "a".repeat(5000), "b".repeat(5000));
+        for text in ["", "short", "\n\n", &lines, &"é[".repeat(20_000)] {
+            let found: Vec<&str> = blocks(text).collect();
+            assert_eq!(found.concat(), text);
+            assert!(found.iter().all(|block| block.len() <= BLOCK_BYTES_MAX));
+        }
+        assert_eq!(blocks(&lines).next().map(str::len), Some(5001));
     }
 }

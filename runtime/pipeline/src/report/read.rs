@@ -55,11 +55,8 @@ pub fn usage(
     let mut report = UsageReport::empty(by.key(), snapshot.as_of);
     report.split_key = split.map(ReportGrouping::key);
     let sql = totals_sql(&key, split_key.as_ref(), &conditions, filter.top);
-    let mut parameters = key.parameters.clone();
-    parameters.extend(split_key.iter().flat_map(|split| split.parameters.clone()));
-    parameters.extend(conditions.parameters.clone());
     let mut row_count = 0;
-    for (place, row) in read(connection, &sql, &parameters, totals)? {
+    for (place, row) in read(connection, &sql, &conditions.parameters, totals)? {
         match place {
             RowPlace::Total(rows) => (row_count, report.totals) = (rows, row.totals),
             RowPlace::Group => report.rows.push(row),
@@ -76,7 +73,7 @@ pub fn usage(
     report.prompts = prompts(connection, &filter, &conditions)?;
     report.unknown_kinds = unknown_kinds(connection, &filter.scope)?;
     report.outdated_sessions = outdated_sessions(connection, &filter.scope)?;
-    names::keep_own_models(connection, &mut report, &filter.scope)?;
+    names::remove_unpriced_models(&mut report, &filter.scope);
     Ok(Some(report))
 }
 
@@ -225,7 +222,6 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         column: column.to_owned(),
         text: "key".to_owned(),
         join: "",
-        parameters: Vec::new(),
     };
     format!(
         "WITH chosen AS NOT MATERIALIZED (
@@ -312,8 +308,6 @@ pub(super) struct Key {
     text: String,
     /// SQL for the tables that the column needs.
     join: &'static str,
-    /// The values of the placeholders in `column`.
-    parameters: Vec<Value>,
 }
 
 /// The session of a row.
@@ -396,23 +390,17 @@ impl Key {
             column,
             text: text.to_owned(),
             join,
-            parameters: Vec::new(),
         }
     }
 
     /// The key without names that the scope excludes. In a report on the team, models without a
-    /// price have no name, unless the scope can name them.
+    /// price have no name.
     fn in_scope(self, by: ReportGrouping, scope: &ReportScope) -> Self {
-        let ReportScope::Team(directories) = scope else {
-            return self;
-        };
-        if by != ReportGrouping::Model {
+        if !matches!(scope, ReportScope::Team(_)) || by != ReportGrouping::Model {
             return self;
         }
-        let (column, parameters) = names::model(directories);
         Self {
-            column,
-            parameters,
+            column: names::TEAM_MODEL.to_owned(),
             ..self
         }
     }
@@ -456,12 +444,11 @@ impl Conditions {
             parameters.extend([project; 3].map(|text| Value::Text(text.to_owned())));
         }
         if let Some(model) = &filter.model {
-            let (column, own) = match &filter.scope {
-                ReportScope::Team(directories) => names::model(directories),
-                ReportScope::Everyone | ReportScope::Own(_) => ("model".to_owned(), Vec::new()),
+            let column = match &filter.scope {
+                ReportScope::Team(_) => names::TEAM_MODEL,
+                ReportScope::Everyone | ReportScope::Own(_) => "model",
             };
             conditions.push(format!("{column} = ?"));
-            parameters.extend(own);
             parameters.push(Value::Text(model.clone()));
         }
         if let Some(session) = &filter.session {

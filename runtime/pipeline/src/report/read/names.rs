@@ -1,12 +1,8 @@
 //! Names that a report must not contain, because only transcripts of other users have them.
 
-use std::collections::BTreeSet;
-
 use duckdb::types::Value;
-use duckdb::{Connection, params_from_iter};
-use session_pipeline_store::StoreError;
 
-use crate::report::{ReportScope, UsageReport, UsageTotals};
+use crate::report::{ReportScope, UsageReport};
 
 /// SQL for whether a column has one of some values, with its parameters.
 pub(super) fn is_one_of(column: &str, values: &[String]) -> (String, Vec<Value>) {
@@ -26,42 +22,19 @@ pub(super) fn condition(session_file: &str, scope: &ReportScope) -> (String, Vec
     }
 }
 
-/// SQL for the model of a row of a rollup in a report on the team, with its parameters. A model
-/// without a price has a name only if it is used in these directories. Such names can be private,
-/// for example that of a model on a user's machine.
-pub(super) fn model(directories: &[String]) -> (String, Vec<Value>) {
-    let (is_own, parameters) = is_one_of("directory", directories);
-    let column = format!(
-        "CASE WHEN model = '<synthetic>' OR model IN (SELECT model FROM usage.message_rollups WHERE cost_usd > 0)
-            OR model IN (SELECT model FROM usage.message_rollups WHERE model IS NOT NULL AND {is_own})
-        THEN model END"
-    );
-    (column, parameters)
-}
+/// SQL for the model of a row of a rollup in a report on the team. Models without a price have no
+/// name there: it can be private, for example that of a model on a user's machine. A name in the
+/// caller's own transcripts is no exception, because a caller could upload a name to find out who
+/// else uses it.
+pub(super) const TEAM_MODEL: &str = "CASE WHEN model = '<synthetic>'
+    OR model IN (SELECT model FROM usage.message_rollups WHERE cost_usd > 0) THEN model END";
 
-/// Removes models without a price that only other users have from a report on the team.
-pub(super) fn keep_own_models(
-    connection: &Connection,
-    report: &mut UsageReport,
-    scope: &ReportScope,
-) -> Result<(), StoreError> {
-    let ReportScope::Team(directories) = scope else {
-        return Ok(());
-    };
-    let rows = report.rows.iter_mut().map(|row| &mut row.totals);
-    let totals: Vec<&mut UsageTotals> = rows.chain([&mut report.totals]).collect();
-    let (is_own, parameters) = is_one_of("directory", directories);
-    let sql = format!(
-        "SELECT DISTINCT model FROM usage.message_rollups WHERE model IS NOT NULL AND {is_own}"
-    );
-    let models = || -> duckdb::Result<BTreeSet<String>> {
-        let mut statement = connection.prepare(&sql)?;
-        let models = statement.query_map(params_from_iter(&parameters), |row| row.get(0))?;
-        models.collect()
-    };
-    let own = models().map_err(StoreError::database("run the report"))?;
-    for totals in totals {
-        totals.unknown_models.retain(|model| own.contains(model));
+/// Removes the names of models without a price from a report on the team.
+pub(super) fn remove_unpriced_models(report: &mut UsageReport, scope: &ReportScope) {
+    if matches!(scope, ReportScope::Team(_)) {
+        let rows = report.rows.iter_mut().map(|row| &mut row.totals);
+        for totals in rows.chain([&mut report.totals]) {
+            totals.unknown_models.clear();
+        }
     }
-    Ok(())
 }
