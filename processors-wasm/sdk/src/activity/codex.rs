@@ -17,6 +17,7 @@ use self::thread::Thread;
 use self::tokens::TokenCounts;
 use crate::Timestamp;
 use crate::activity::driver::{Items, Reader};
+use crate::activity::values::{set, text};
 use crate::activity::{Item, Origin, Prompt, SessionFacts, Unrecorded};
 use crate::json::{Json, Text};
 
@@ -217,18 +218,5 @@ impl CodexReader {
 
     fn emit_unrecorded(&self, reason: Unrecorded, items: &mut Items<'_>) {
         items.emit(self.origin(), &Item::Unrecorded(reason));
-    }
-}
-
-fn text(value: Option<Json<'_>>) -> Option<Text<'_>> {
-    value?.text().filter(|text| !text.is_empty())
-}
-
-/// Replaces a value if there is a new one.
-fn set(known: &mut Option<String>, new: Option<Text<'_>>) {
-    if let Some(new) = new
-        && known.as_deref().is_none_or(|known| new != known)
-    {
-        *known = Some(new.decode().into_owned());
     }
 }

@@ -11,6 +11,8 @@ use crate::transcript::{Transcript, readable};
 pub struct Activity<'h> {
     lines: Lines<'h>,
     agent: CodingAgent,
+    /// The key of the session. Kimi CLI has the id of a session only in its path.
+    key: &'h str,
 }
 
 /// Converts the lines of one agent to items.
@@ -40,10 +42,20 @@ pub(super) struct Items<'e> {
 }
 
 impl Items<'_> {
-    /// Passes an item on.
+    /// The number of the current line.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// Passes an item of the current line on.
     pub(super) fn emit(&mut self, origin: Origin<'_>, item: &Item<'_>) {
+        self.emit_from(self.line, origin, item);
+    }
+
+    /// Passes an item on that began on an earlier line.
+    pub(super) fn emit_from(&mut self, line: u64, origin: Origin<'_>, item: &Item<'_>) {
         let origin = Origin {
-            line: self.line,
+            line,
             agent: self.agent,
             ..origin
         };
@@ -59,9 +71,9 @@ impl Items<'_> {
 }
 
 impl<'h> Activity<'h> {
-    pub(crate) fn new(mut lines: Lines<'h>) -> Self {
+    pub(crate) fn new(mut lines: Lines<'h>, key: &'h str) -> Self {
         let agent = CodingAgent::of_beginning(lines.peek_chunk());
-        Self { lines, agent }
+        Self { lines, agent, key }
     }
 
     /// The agent that wrote the file.
