@@ -41,6 +41,7 @@
 mod codex;
 mod counts;
 mod driver;
+mod pi;
 mod values;
 
 pub use driver::Activity;

@@ -1,6 +1,7 @@
 //! Reads the lines of a session and passes them to the reader of its agent.
 
 use crate::activity::codex::CodexReader;
+use crate::activity::pi::PiReader;
 use crate::activity::{CodingAgent, Item, Origin, Tally};
 use crate::json::Json;
 use crate::lines::{Line, Lines};
@@ -92,6 +93,7 @@ impl<'h> Activity<'h> {
     pub fn for_each(self, mut each: impl FnMut(&Origin<'_>, &Item<'_>)) -> Tally {
         match self.agent {
             CodingAgent::Codex => self.drive(&mut CodexReader::default(), &mut each),
+            CodingAgent::Pi => self.drive(&mut PiReader::default(), &mut each),
             _ => self.drive(&mut NoReader, &mut each),
         }
     }
