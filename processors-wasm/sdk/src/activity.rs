@@ -41,6 +41,7 @@
 mod codex;
 mod counts;
 mod driver;
+mod kimi;
 mod pi;
 mod values;
 

@@ -1,6 +1,7 @@
 //! Reads the lines of a session and passes them to the reader of its agent.
 
 use crate::activity::codex::CodexReader;
+use crate::activity::kimi::KimiReader;
 use crate::activity::pi::PiReader;
 use crate::activity::{CodingAgent, Item, Origin, Tally};
 use crate::json::Json;
@@ -91,8 +92,10 @@ impl<'h> Activity<'h> {
     /// Calls `each` with the origin and the item, for every item in order. The lines of an agent
     /// without a reader each have one [`Item::Other`].
     pub fn for_each(self, mut each: impl FnMut(&Origin<'_>, &Item<'_>)) -> Tally {
+        let key = self.key;
         match self.agent {
             CodingAgent::Codex => self.drive(&mut CodexReader::default(), &mut each),
+            CodingAgent::Kimi => self.drive(&mut KimiReader::new(key), &mut each),
             CodingAgent::Pi => self.drive(&mut PiReader::default(), &mut each),
             _ => self.drive(&mut NoReader, &mut each),
         }
