@@ -43,6 +43,7 @@ mod counts;
 mod driver;
 mod kimi;
 mod pi;
+mod qwen;
 mod values;
 
 pub use driver::Activity;

@@ -3,6 +3,7 @@
 use crate::activity::codex::CodexReader;
 use crate::activity::kimi::KimiReader;
 use crate::activity::pi::PiReader;
+use crate::activity::qwen::QwenReader;
 use crate::activity::{CodingAgent, Item, Origin, Tally};
 use crate::json::Json;
 use crate::lines::{Line, Lines};
@@ -97,6 +98,7 @@ impl<'h> Activity<'h> {
             CodingAgent::Codex => self.drive(&mut CodexReader::default(), &mut each),
             CodingAgent::Kimi => self.drive(&mut KimiReader::new(key), &mut each),
             CodingAgent::Pi => self.drive(&mut PiReader::default(), &mut each),
+            CodingAgent::Qwen => self.drive(&mut QwenReader::default(), &mut each),
             _ => self.drive(&mut NoReader, &mut each),
         }
     }
