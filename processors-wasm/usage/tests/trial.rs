@@ -23,24 +23,62 @@ fn list(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-#[test]
-#[ignore = "needs a folder of real sessions in SESSION_FOLDER"]
+/// The number of prefixes of each file.
+const PREFIXES: usize = 40;
+
+/// The files of the folder by their keys.
 #[expect(
     clippy::disallowed_methods,
     reason = "the folder is outside the repository"
 )]
-fn sums_of_a_folder() {
+fn files() -> Vec<(String, PathBuf)> {
     let folder = PathBuf::from(std::env::var("SESSION_FOLDER").expect("SESSION_FOLDER"));
     let mut paths = Vec::new();
     list(&folder, &mut paths);
     paths.sort();
+    let key = |path: &PathBuf| {
+        let key = path.strip_prefix(&folder).expect("a path below the folder");
+        format!("ada/{}", key.display())
+    };
+    paths.into_iter().map(|path| (key(&path), path)).collect()
+}
+
+#[test]
+#[ignore = "needs a folder of real sessions in SESSION_FOLDER"]
+fn laws_of_a_folder() {
+    let (mut sums, mut reversed) = (Sums::default(), Sums::default());
+    let files = files();
+    for (key, path) in &files {
+        let content = std::fs::read(path).expect("a readable file");
+        let rows = FileRows::of(key, &content);
+        let whole = rows.identities();
+        sums.add(&rows);
+        for part in 1..PREFIXES {
+            let end = content.len() / PREFIXES * part;
+            let prefix = FileRows::of(key, &content[..end]).identities();
+            let extra: Vec<_> = prefix.difference(&whole).collect();
+            assert!(extra.is_empty(), "{key} up to {end}: {extra:?}");
+        }
+    }
+    for (key, path) in files.iter().rev() {
+        let content = std::fs::read(path).expect("a readable file");
+        for key in [key.clone(), key.replacen('/', "/copy/", 1)] {
+            reversed.add(&FileRows::of(&key, &content));
+        }
+    }
+    reversed.prompts = sums.prompts;
+    assert_eq!(sums, reversed, "every file twice, in reverse order");
+}
+
+#[test]
+#[ignore = "needs a folder of real sessions in SESSION_FOLDER"]
+fn sums_of_a_folder() {
+    let files = files();
     let mut sums = Sums::default();
     let (mut rows, mut open) = (0, 0);
     println!("{TOKENS:?}");
-    for path in &paths {
-        let key = path.strip_prefix(&folder).expect("a path below the folder");
-        let key = format!("ada/{}", key.display());
-        let file = FileRows::of(&key, &std::fs::read(path).expect("a readable file"));
+    for (key, path) in &files {
+        let file = FileRows::of(key, &std::fs::read(path).expect("a readable file"));
         let tokens = file.messages.iter().fold([0; 7], |sums, row| {
             std::array::from_fn(|at| sums[at] + row.tokens()[at])
         });
@@ -62,7 +100,7 @@ fn sums_of_a_folder() {
     }
     println!(
         "{} files, {} sessions, {} prompts, {rows} rows, {open} open",
-        paths.len(),
+        files.len(),
         sums.sessions.len(),
         sums.prompts
     );
