@@ -82,8 +82,8 @@ impl Reader for PiReader {
             "compaction" => {
                 items.emit(self.origin(), &Item::Compaction);
                 let method = text(entry.field("method"));
-                let is_local = |name: &&str| method.is_some_and(|method| method == **name);
-                if !LOCAL_COMPACTIONS.iter().any(|name| is_local(&name)) {
+                let is_method = |name: &&str| method.is_some_and(|method| method == **name);
+                if !LOCAL_COMPACTIONS.iter().any(is_method) {
                     self.emit_unrecorded(Unrecorded::Compaction, items);
                 }
             }
