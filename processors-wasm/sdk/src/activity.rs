@@ -71,6 +71,8 @@ pub enum Item<'a> {
     /// A request to a model, with its tokens. Follows the calls that the model made in its answer,
     /// or precedes them, depending on the agent.
     Request(Request<'a>),
+    /// What the agent itself counted and charged for requests. Adds to earlier ones of the session.
+    Reported(ReportedUsage<'a>),
     /// A call of a tool, a skill, a sub-agent or an MCP server.
     Call(Call<'a>),
     /// The result of a call. A call can have several results, of which any can report a failure.
@@ -160,6 +162,18 @@ pub struct Request<'a> {
     pub count: u64,
     /// Whether all tokens of the request are known. Otherwise, they are a lower bound.
     pub is_final: bool,
+}
+
+/// What the agent itself counted and charged for requests, to compare it with other figures.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportedUsage<'a> {
+    /// The model.
+    pub model: Option<Text<'a>>,
+    /// The tokens.
+    pub tokens: Tokens,
+    /// The cost in US dollars, by the agent's prices. `None` if the agent has no price. Finite and
+    /// not negative.
+    pub cost_usd: Option<f64>,
 }
 
 /// A call.

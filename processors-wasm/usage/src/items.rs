@@ -1,8 +1,8 @@
 //! Takes the items of agents other than Claude Code into the tables.
 //!
 //! The SDK reads their formats ([`session_pipeline_processor::activity`]), so nothing here depends
-//! on a format. `agent_runs` and `agent_totals` have no rows for them, because no item has that
-//! data. `waste` has only what the tokens of a single request and repeated calls show.
+//! on a format. `agent_runs` has no rows for them, because no item has that data. `waste` has only what
+//! the tokens of a single request and repeated calls show.
 
 use session_pipeline_processor::activity::{Item, Origin};
 
@@ -33,6 +33,11 @@ impl Gathered {
                 if request.count > 0 {
                     self.agents.add_embedded(Some(agent), at, false);
                 }
+            }
+            // The session of the original has it too.
+            Item::Reported(reported) if !origin.is_replayed => {
+                let totals = &mut self.metadata.agent_totals;
+                totals.add_reported(strings, &place, reported);
             }
             Item::Call(call) => {
                 // The response is not known, because no item connects it with its calls.

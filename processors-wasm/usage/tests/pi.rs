@@ -211,6 +211,41 @@ fn responses_at_the_same_time_are_different_unless_all_is_equal() {
 }
 
 #[test]
+fn the_cost_that_the_agent_reports_is_summed_by_model() {
+    let columns = "session_id model input_tokens output_tokens cache_read_tokens \
+                   cache_creation_tokens cost_usd total_cost_usd has_unknown_model_cost";
+    let shown = |file: &str| {
+        let rows = FileRows::of("ada/a.jsonl", file.as_bytes());
+        let totals = rows.agent_totals.iter();
+        totals.map(|row| row.show(columns)).collect::<Vec<_>>()
+    };
+    let priced = original();
+    assert_eq!(
+        shown(&priced),
+        ["019f-a claude-opus-5 11 22 640 40 1 1 false"]
+    );
+    let other = priced.lines().next_back().unwrap_or_default();
+    let other = other.replace("claude-opus-5", "local");
+    for (cost, unknown) in [
+        ("0.25", "1 1.25 false"),
+        ("-1", "1 1 true"),
+        ("1e999", "1 1 true"),
+    ] {
+        let more = other.replace("0.5", cost).replace(":05Z", ":09Z");
+        let found = shown(&format!("{priced}\n{more}"));
+        assert_eq!(
+            found[0],
+            format!("019f-a claude-opus-5 11 22 640 40 {unknown}")
+        );
+        assert_eq!(found.len(), 2);
+    }
+    // The original has the cost of what a branch copied.
+    let copied = priced.replacen(r#""cwd""#, r#""branchedFrom":"/s/1_b.jsonl","cwd""#, 1);
+    let copied = copied.replacen("09:00:00", "09:30:00", 1);
+    assert!(shown(&copied).is_empty());
+}
+
+#[test]
 fn a_request_besides_the_conversation_counts() {
     let usage = r#","purpose":"title","provider":"anthropic","model":"claude-haiku-4-5","usage":{"input":3,"output":4,"cacheRead":0,"cacheWrite":0},"stopReason":"stop""#;
     let file = [

@@ -8,6 +8,7 @@ use session_pipeline_processor::SessionInfo;
 use session_pipeline_processor::native::MemoryHost;
 use session_pipeline_processor::table::{OwnedValue, Row};
 use session_pipeline_usage::Usage;
+use session_pipeline_usage::agent_totals::AgentTotalRow;
 use session_pipeline_usage::events::EventRow;
 use session_pipeline_usage::messages::MessageRow;
 use session_pipeline_usage::sessions::SessionRow;
@@ -49,6 +50,7 @@ impl NamedRow {
             OwnedValue::Text(text) | OwnedValue::Json(text) => text.clone(),
             OwnedValue::S64(number) | OwnedValue::Timestamp(number) => number.to_string(),
             OwnedValue::Bool(flag) => flag.to_string(),
+            OwnedValue::F64(number) => number.to_string(),
             _ => "-".to_owned(),
         }
     }
@@ -73,6 +75,8 @@ pub struct FileRows {
     pub events: Vec<NamedRow>,
     /// The row of `usage.sessions`.
     pub session: NamedRow,
+    /// `usage.agent_totals`.
+    pub agent_totals: Vec<NamedRow>,
 }
 
 impl FileRows {
@@ -86,6 +90,7 @@ impl FileRows {
             session: NamedRow::all::<SessionRow<'_>>(&host)
                 .pop()
                 .expect("a row of the session"),
+            agent_totals: NamedRow::all::<AgentTotalRow<'_>>(&host),
         }
     }
 

@@ -8,7 +8,8 @@ use crate::activity::driver::{Items, Reader};
 use crate::activity::pi::PiReader;
 use crate::activity::values::{RecentIds, joined_text, mcp_server, plain, text, time_of_millis};
 use crate::activity::{
-    Call, CallFailure, CallResult, CallTarget, Item, Prompt, Request, Tokens, Unrecorded,
+    Call, CallFailure, CallResult, CallTarget, Item, Prompt, ReportedUsage, Request, Tokens,
+    Unrecorded,
 };
 use crate::json::{Json, Text};
 
@@ -177,6 +178,13 @@ impl PiReader {
         let response_id = request.response_id.map(|id| id.decode());
         let message_id = response_id.unwrap_or_else(|| Cow::Owned(format!("pi:{time}")));
         let request_id = format!("pi:{:016x}", stable_hash(&numbers));
+        let cost = request.usage.field("cost");
+        let cost = cost.and_then(|cost| cost.field("total")?.f64());
+        let reported = ReportedUsage {
+            model: request.model,
+            tokens,
+            cost_usd: cost.filter(|cost| cost.is_finite() && *cost >= 0.0),
+        };
         let request = Request {
             message_id: &message_id,
             request_id: &request_id,
@@ -190,6 +198,7 @@ impl PiReader {
             is_final: !counts.is_incomplete && !is_stopped("aborted") && !is_stopped("error"),
         };
         items.emit(self.origin(), &Item::Request(request));
+        items.emit(self.origin(), &Item::Reported(reported));
     }
 
     fn read_call(
