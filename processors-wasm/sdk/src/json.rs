@@ -24,6 +24,17 @@ impl<'a> Text<'a> {
         Self { raw, is_escaped }
     }
 
+    /// A text that does not come from JSON. It has no escapes.
+    ///
+    /// ```
+    /// use session_pipeline_processor::json::Text;
+    ///
+    /// assert_eq!(Text::plain(r"C:\new").decode(), r"C:\new");
+    /// ```
+    pub fn plain(text: &'a str) -> Self {
+        Self::new(text, false)
+    }
+
     /// The text between the quotes, with escapes.
     #[inline]
     pub fn raw(&self) -> &'a str {
@@ -201,6 +212,44 @@ impl<'a> Json<'a> {
             });
         }
         elements.into_iter()
+    }
+
+    /// The values of several fields, in one pass. Absent for a field that the object does not have,
+    /// and for all fields if the value is not an object. If a field occurs several times, the last
+    /// one.
+    ///
+    /// ```
+    /// use session_pipeline_processor::json::Json;
+    ///
+    /// let call = Json::parse(r#"{"name":"ls","id":7}"#).unwrap();
+    /// let [id, name, input] = call.fields(["id", "name", "input"]);
+    /// assert_eq!(id.unwrap().s64(), Some(7));
+    /// assert_eq!(name.unwrap().text().unwrap(), "ls");
+    /// assert!(input.is_none());
+    /// ```
+    pub fn fields<const N: usize>(&self, names: [&str; N]) -> [Option<Json<'a>>; N] {
+        let mut found = [None; N];
+        if self.is_object() {
+            // The text was checked before.
+            let _ = Scanner::new(self.raw).object(|scanner, key| {
+                let value = scanner.json()?;
+                if let Some(at) = names.iter().position(|name| *name == key) {
+                    found[at] = Some(value);
+                }
+                Ok(())
+            });
+        }
+        found
+    }
+
+    /// Whether the value is an object.
+    pub fn is_object(&self) -> bool {
+        self.raw.starts_with('{')
+    }
+
+    /// Whether the value is an array.
+    pub fn is_array(&self) -> bool {
+        self.raw.starts_with('[')
     }
 
     /// The value of a field, if the value is an object that has it. If the field occurs several

@@ -62,7 +62,8 @@
 //! Build it with `cargo build --release --target wasm32-wasip2` and the crate type `cdylib`. The
 //! option `-C target-feature=+simd128` makes reading about 10% faster.
 //!
-//! Where to go next: [`transcript`] for the content of lines, [`table`] for the types of columns,
+//! Where to go next: [`activity`] for the sessions of all coding agents, [`transcript`] for the lines
+//! of Claude Code, [`table`] for the types of columns,
 //! [`shared`] for rows that outlive their session, [`llm`] for language models, and [`native`] for
 //! tests. The contract is in `runtime/wit`.
 
@@ -84,6 +85,8 @@ pub mod bindings {
     });
 }
 
+pub mod activity;
+pub mod agent;
 pub mod host;
 pub mod json;
 pub mod lines;

@@ -67,6 +67,14 @@ impl<'h> Lines<'h> {
         })
     }
 
+    /// The chunk that the next line comes from, without consuming it. Empty at the end.
+    pub(crate) fn peek_chunk(&mut self) -> &[u8] {
+        if self.at == self.chunk.len() && !self.read_chunk() {
+            return &[];
+        }
+        &self.chunk[self.at..]
+    }
+
     /// The number of lines skipped so far because they exceed the host's line limit.
     pub fn passed_over(&self) -> u64 {
         self.passed_over

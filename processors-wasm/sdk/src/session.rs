@@ -1,5 +1,6 @@
 //! The session that is being processed, and its operations.
 
+use crate::activity::Activity;
 use crate::host::{Host, HostRef, Level};
 use crate::lines::Lines;
 use crate::llm::Llm;
@@ -63,6 +64,12 @@ impl<'h> Session<'h> {
     /// The transcript as entries. It can be read once, as lines or as entries.
     pub fn transcript(&self) -> Transcript<'h> {
         Transcript::new(self.lines())
+    }
+
+    /// The activity in the session, in the same form for every coding agent. It can be read once,
+    /// as lines, as entries or as activity.
+    pub fn activity(&self) -> Activity<'h> {
+        Activity::new(self.lines(), &self.info.key)
     }
 
     /// Returns a writer for a session-owned table of the manifest.

@@ -18,6 +18,7 @@ use std::borrow::Cow;
 
 pub use kind::Kind;
 pub use metadata::Metadata;
+pub(crate) use reader::readable;
 pub use reader::{Tally, Transcript};
 pub use usage::{Iteration, IterationKind, Tokens, Usage};
 

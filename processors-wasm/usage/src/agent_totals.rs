@@ -1,10 +1,12 @@
 //! The table `usage.agent_totals`: what the agent itself counted.
 //!
-//! The agent writes its totals repeatedly. They are cumulative, so the last ones count. They include
-//! requests that are not in the transcript, such as those for titles.
+//! Claude Code writes its totals repeatedly. They are cumulative, so the last ones count. They
+//! include requests that are not in the transcript, such as those for titles. Other agents write
+//! the cost of each request, which is added here.
 
 use std::collections::BTreeMap;
 
+use session_pipeline_processor::activity::ReportedUsage;
 use session_pipeline_processor::transcript::Metadata;
 use session_pipeline_processor::{Timestamp, rows};
 
@@ -53,7 +55,7 @@ rows! {
     }
 }
 
-/// The last totals of a transcript.
+/// The totals of a transcript.
 #[derive(Default)]
 pub struct AgentTotals {
     last: Option<Totals>,
@@ -71,7 +73,7 @@ struct Totals {
     tool_duration_ms: Option<i64>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct ModelTotal {
     input: Option<i64>,
     output: Option<i64>,
@@ -108,6 +110,48 @@ impl AgentTotals {
             api_duration_ms: milliseconds(metadata.api_duration),
             tool_duration_ms: milliseconds(metadata.tool_duration),
         });
+    }
+
+    /// Adds what the agent counted and charged for one request.
+    pub fn add_reported(
+        &mut self,
+        strings: &mut Strings,
+        place: &Place<'_>,
+        reported: &ReportedUsage<'_>,
+    ) {
+        let place = place.keep(strings);
+        let totals = self.last.get_or_insert_with(|| Totals {
+            place,
+            models: BTreeMap::new(),
+            cost: Some(0.0),
+            has_unknown_model_cost: Some(false),
+            lines_added: None,
+            lines_removed: None,
+            api_duration_ms: None,
+            tool_duration_ms: None,
+        });
+        totals.place = place;
+        let model = reported.model.map(|model| model.decode());
+        let model = model.unwrap_or_default();
+        let total = totals.models.entry(model.into_owned()).or_default();
+        let add = |sum: &mut Option<i64>, count: Option<i64>| {
+            if let Some(count) = count {
+                *sum = Some(sum.unwrap_or(0).saturating_add(count));
+            }
+        };
+        let tokens = &reported.tokens;
+        add(&mut total.input, tokens.input);
+        add(&mut total.output, tokens.output);
+        add(&mut total.thinking, tokens.thinking);
+        add(&mut total.cache_read, tokens.cache_read);
+        add(&mut total.cache_creation, tokens.cache_creation);
+        match reported.cost_usd {
+            Some(cost) => {
+                total.cost = Some(total.cost.unwrap_or(0.0) + cost);
+                totals.cost = totals.cost.map(|sum| sum + cost);
+            }
+            None => totals.has_unknown_model_cost = Some(true),
+        }
     }
 
     /// The lines that were added and removed, if the agent counted them.

@@ -2,6 +2,7 @@
 //! commands.
 
 mod counts;
+mod items;
 mod matching;
 mod reads;
 mod row;
@@ -156,6 +157,7 @@ impl Events {
                 failure,
                 line: place.line,
                 finished_at: entry.timestamp,
+                is_unique: None,
             };
             self.add_result(strings, entry, &result);
         }
@@ -194,6 +196,7 @@ impl Events {
                 failure,
                 line: place.line,
                 finished_at: entry.timestamp,
+                is_unique: None,
             };
             let answered = self.add_result(strings, entry, &result);
             if let (Some(event), Some(content), None) = (answered, content, failure) {
@@ -472,7 +475,8 @@ mod tests {
                 .zip(row)
                 .filter_map(|(column, value)| match value {
                     OwnedValue::Text(text)
-                        if !["session_id", "username", "event_key"].contains(&&*column.name) =>
+                        if !["agent", "session_id", "username", "event_key"]
+                            .contains(&&*column.name) =>
                     {
                         Some(text.as_str())
                     }
@@ -625,7 +629,7 @@ mod tests {
             .rows("events")
             .iter()
             .map(|row| {
-                let [.., duration, finished_at] = &row[..] else {
+                let [.., duration, finished_at, _agent] = &row[..] else {
                     panic!()
                 };
                 match (duration, finished_at) {

@@ -14,7 +14,8 @@
 //! requested, [`agents`] assigns lines to agents and to the responses before them, [`calls`] follows
 //! calls to their results, [`commands`] parses slash commands, [`errors`] classifies tool failures
 //! and [`api_errors`] those of the API, [`prompts`] counts prompts, [`activity`] computes working
-//! time, [`metadata`], [`project`], [`pull_requests`] and [`titles`] describe the session, [`numbers`]
+//! time, [`items`] takes the sessions of agents other than
+//! Claude Code, [`metadata`], [`project`], [`pull_requests`] and [`titles`] describe the session, [`numbers`]
 //! reads what the agent counted, and [`journal`] detects files that are not transcripts.
 
 pub mod activity;
@@ -28,6 +29,7 @@ pub mod commands;
 pub mod errors;
 pub mod events;
 pub mod identity;
+pub mod items;
 pub mod journal;
 pub mod messages;
 pub mod metadata;
@@ -45,6 +47,7 @@ pub mod turns;
 pub mod unknown_kinds;
 pub mod waste;
 
+use session_pipeline_processor::activity::CodingAgent;
 use session_pipeline_processor::transcript::{Entry, Kind};
 use session_pipeline_processor::{
     Manifest, Processor, Session, Settings, Summary, Timestamp, export, table,
@@ -65,7 +68,7 @@ use crate::unknown_kinds::{UnknownKindRow, UnknownKinds};
 use crate::waste::{Waste, WasteRow};
 
 /// Raise it when the same transcript produces other rows than before.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Number of bytes that are decoded to decide whether a person typed a text. Longer than any tag,
 /// and than the white space that agents write before one. Texts can be long, so they are not
@@ -100,11 +103,17 @@ impl Processor for Usage {
             return Ok(Summary::items(0));
         }
         let mut gathered = Gathered::new(&session.info().key);
-        let tally = session
-            .transcript()
-            .for_each(|line, entry| gathered.add(line, entry));
+        let activity = session.activity();
+        let agent = activity.agent();
+        // The entries of Claude Code say more than items, and are faster to read.
+        let tally = match agent {
+            CodingAgent::Claude => activity
+                .into_transcript()
+                .for_each(|line, entry| gathered.add(line, entry)),
+            _ => activity.for_each(|origin, item| gathered.add_item(origin, item)),
+        };
 
-        let owner = gathered.owner(session);
+        let owner = gathered.owner(session, agent);
         insert(session, gathered.messages.rows(&owner, &gathered));
         insert(session, gathered.events.rows(&owner));
         insert(session, gathered.calls.runs.rows(&owner));
@@ -141,6 +150,8 @@ pub struct Gathered {
 /// Data that all rows of a session share.
 pub struct Owner<'a> {
     strings: &'a Strings,
+    /// The agent that wrote the file.
+    agent: CodingAgent,
     /// The first `sessionId` of the file, or its key.
     session_id: &'a str,
     username: &'a str,
@@ -240,13 +251,14 @@ impl Gathered {
         self.events.add_own(strings, &place, entry);
     }
 
-    fn owner<'a>(&'a self, session: &Session<'a>) -> Owner<'a> {
+    fn owner<'a>(&'a self, session: &Session<'a>, agent: CodingAgent) -> Owner<'a> {
         let info = session.info();
         let session_id = self.counts.session_id.map(|id| self.strings.get(id));
         let cwd = self.counts.cwd.map(|cwd| self.strings.get(cwd));
         let worktrees = &self.metadata.worktrees;
         Owner {
             strings: &self.strings,
+            agent,
             session_id: session_id.unwrap_or(&info.key),
             username: &info.username,
             cwd,

@@ -5,9 +5,11 @@
 //! merged within a file, and [`identity`](crate::identity) identifies the response, so that reports
 //! can merge copies in several files.
 
+mod items;
 mod matching;
 mod requests;
 
+pub use items::SessionCauses;
 pub use requests::TokenCounts;
 
 use std::borrow::Cow;
@@ -126,6 +128,13 @@ rows! {
         pull_request: Option<&'a str>,
         /// The project of the session, as in `usage.sessions`.
         project: Option<&'a str>,
+        /// The agent that wrote the file, for example `claude` or `codex`.
+        agent: Option<&'static str>,
+        /// The provider of the model, if the agent names it.
+        provider: Option<&'a str>,
+        /// The number of requests to the model. 0 for a row with tokens of other rows, which the
+        /// agent reports only as a sum. Such a row has no context of its own.
+        request_count: Option<u64>,
     }
 }
 
@@ -175,6 +184,8 @@ pub struct MessageFigures {
     pub is_sidechain: bool,
     /// Whether it is a step of another message that compacted the conversation.
     pub is_compaction: bool,
+    /// See [`MessageRow`].
+    pub request_count: u64,
 }
 
 impl MessageFigures {
@@ -244,6 +255,8 @@ struct Figures {
     is_sidechain: bool,
     /// The number of the causes.
     causes: u32,
+    provider: Option<Span>,
+    request_count: u64,
 }
 
 /// One record of a message, borrowed from the line.
@@ -260,6 +273,8 @@ struct Sighting<'e, 'a> {
     stop_reason: Option<Cow<'a, str>>,
     web_searches: i64,
     causes: Causes,
+    provider: Option<Text<'a>>,
+    request_count: u64,
 }
 
 impl Messages {
@@ -308,6 +323,7 @@ impl Messages {
                 is_unique: message_id.as_deref().is_some_and(is_unique),
                 message_id,
                 request_id: decode(line.request_id),
+                key: None,
                 tokens: usage.tokens,
             },
             model: bill.model.or(message.model),
@@ -321,6 +337,8 @@ impl Messages {
             stop_reason: decode(message.stop_reason),
             web_searches: usage.web_searches.unwrap_or(0),
             causes: Causes::new(strings, &origin, usage, self.file_agent.as_deref()),
+            provider: None,
+            request_count: 1,
         };
         let stop_reason = sighting.stop_reason.clone();
         if bill.is_declined && stop_reason.is_some() {
@@ -381,6 +399,7 @@ impl Messages {
                     uuid,
                     message_id,
                     request_id: ids.request_id.clone(),
+                    key: None,
                     tokens: iteration.tokens,
                     ..*ids
                 },
@@ -443,6 +462,7 @@ impl Messages {
             requests: record.figures.requests,
             is_sidechain: record.figures.is_sidechain,
             is_compaction: record.is_compaction,
+            request_count: record.figures.request_count,
         })
     }
 
@@ -462,7 +482,9 @@ impl Messages {
         let add = |sum: &mut i64, figure: i64| *sum = sum.saturating_add(figure);
         for record in &self.records {
             let counts = &record.figures.counts;
-            totals.messages += u64::from(!record.is_compaction);
+            if !record.is_compaction {
+                totals.messages += record.figures.request_count;
+            }
             add(&mut totals.input, counts.input);
             add(&mut totals.output, counts.output);
             add(&mut totals.cache_read, counts.cache_read);
@@ -527,6 +549,8 @@ impl Sighting<'_, '_> {
             is_divided: self.is_divided,
             is_sidechain: self.is_sidechain,
             causes,
+            provider: strings.intern_text(self.provider),
+            request_count: self.request_count,
         }
     }
 }
@@ -615,6 +639,9 @@ impl Record {
             is_own_session: self.place.is_own_session,
             first_run: None,
             is_superseded: false,
+            agent: Some(owner.agent.name()),
+            provider: string(self.figures.provider),
+            request_count: Some(self.figures.request_count),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The place and time of a row, from the line that it comes from.
 
 use session_pipeline_processor::Timestamp;
+use session_pipeline_processor::activity::Origin;
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::Entry;
 
@@ -51,12 +52,30 @@ pub struct Places {
 }
 
 impl Places {
-    /// The place of the next entry.
-    pub fn enter<'a>(&mut self, line: u64, entry: &Entry<'a>) -> Place<'a> {
-        if let Some(time) = entry.timestamp {
+    /// The place of the next item.
+    pub fn enter_item<'a>(&mut self, origin: &Origin<'a>) -> Place<'a> {
+        self.pass_time(origin.time);
+        Place {
+            line: origin.line,
+            is_own_session: !origin.is_replayed,
+            occurred_at: self.last_time,
+            session_id: origin.session_id,
+            cwd: origin.cwd,
+            git_branch: origin.git_branch,
+            agent_version: origin.agent_version,
+        }
+    }
+
+    fn pass_time(&mut self, time: Option<Timestamp>) {
+        if let Some(time) = time {
             self.last_time = Some(time);
             self.first_time.get_or_insert(time);
         }
+    }
+
+    /// The place of the next entry.
+    pub fn enter<'a>(&mut self, line: u64, entry: &Entry<'a>) -> Place<'a> {
+        self.pass_time(entry.timestamp);
         if let Some(session_id) = entry.session_id.filter(|id| !id.is_empty()) {
             match &self.first_session {
                 None => self.first_session = Some(session_id.decode().into_owned()),

@@ -1,5 +1,7 @@
 //! The table `usage.sessions`: one row about the whole file.
 
+mod items;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use session_pipeline_processor::json::{JsonText, Text};
@@ -9,6 +11,7 @@ use session_pipeline_processor::{Timestamp, rows};
 use crate::activity::Activity;
 use crate::api_errors::ApiErrors;
 use crate::prompts::Prompts;
+use crate::sessions::items::ItemFacts;
 use crate::strings::{Span, Strings, hash};
 use crate::titles::Titles;
 use crate::turns::Turns;
@@ -121,6 +124,15 @@ rows! {
         api_errors_by_class: Option<JsonText>,
         /// Prompts that were queued while the agent was working.
         queued_prompts: u64,
+        /// The agent that wrote the file, for example `claude` or `codex`. `unknown` for a file
+        /// that is not a session of a supported agent.
+        agent: Option<&'static str>,
+        /// The subscription plan, if the agent names it. Its requests are not billed by the token.
+        plan: Option<&'a str>,
+        /// Why the sums of tokens are a lower bound, if tokens were spent that the agent did not
+        /// record: a JSON object with the number of occurrences by reason (`aborted_turn`,
+        /// `compaction`, `open_session`).
+        unrecorded_usage: Option<JsonText>,
     }
 }
 
@@ -148,6 +160,8 @@ pub struct Counts {
     assistant_messages: u64,
     /// User and assistant lines of the conversation itself.
     main_messages: u64,
+    /// What the items of agents other than Claude Code say about the session.
+    facts: ItemFacts,
 }
 
 impl Counts {
@@ -212,6 +226,7 @@ impl Counts {
             .filter(|_| patches.patches == 0);
         let (lines_added, lines_removed) = reported.unwrap_or(patched);
         let compactions = self.compactions.len() + gathered.messages.compactions();
+        let compactions = self.facts.compactions + compactions as u64;
         let spoken = self.assistant_messages + self.user_messages + self.tool_results;
         SessionRow {
             session_id: owner.session_id,
@@ -220,20 +235,20 @@ impl Counts {
             ended_at: self.activity.last(),
             active_seconds: self.activity.seconds(),
             wall_seconds: self.activity.wall_seconds(),
-            title: string(self.titles.title()),
+            title: string(self.facts.title.or(self.titles.title())),
             project: owner.project.as_deref(),
-            parent_session: string(metadata.parent_session),
+            parent_session: string(metadata.parent_session.or(self.facts.parent_session)),
             continued_in: string(metadata.continued_in),
             first_uuid: string(self.first_uuid),
-            entrypoint: string(self.entrypoint),
-            is_automated: self.turns.is_session_automated(),
+            entrypoint: string(self.entrypoint.or(self.facts.entrypoint)),
+            is_automated: self.turns.is_session_automated() || self.facts.is_automated,
             pull_requests: metadata.pull_requests.list(owner.strings),
             lines_added,
             lines_removed,
-            compactions: compactions as u64,
+            compactions,
             api_errors: self.api_errors.count(),
             api_errors_by_class: self.api_errors.by_class(),
-            prompts: self.prompts.count(),
+            prompts: self.prompts.count() + self.facts.prompts,
             queued_prompts: self.prompts.queued_count(),
             user_messages: self.user_messages,
             tool_results: self.tool_results,
@@ -256,7 +271,7 @@ impl Counts {
                 .saturating_add(totals.cache_creation_1h),
             cache_creation_5m_tokens: totals.cache_creation_5m,
             cache_creation_1h_tokens: totals.cache_creation_1h,
-            output_is_lower_bound: totals.output_is_lower_bound,
+            output_is_lower_bound: totals.output_is_lower_bound || self.facts.has_unrecorded(),
             lines: tally.lines,
             bad_lines: tally.bad_lines,
             unknown_types: tally.unknown_types,
@@ -267,6 +282,9 @@ impl Counts {
             cwd: string(self.cwd),
             git_branch: string(self.git_branch),
             processor_version: VERSION,
+            agent: Some(owner.agent.name()),
+            plan: string(self.facts.plan),
+            unrecorded_usage: self.facts.unrecorded_usage(),
         }
     }
 }

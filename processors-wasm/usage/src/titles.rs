@@ -41,6 +41,11 @@ impl Titles {
         }
     }
 
+    /// Sets the title by the first prompt of a person.
+    pub fn set_prompt(&mut self, title: Option<Span>) {
+        self.prompt = title;
+    }
+
     /// The title of the session.
     pub fn title(&self) -> Option<Span> {
         self.custom.or(self.ai).or(self.summary).or(self.prompt)
@@ -48,7 +53,7 @@ impl Titles {
 }
 
 /// The first line of a text that is not blank.
-fn title(strings: &mut Strings, text: &str) -> Option<Span> {
+pub fn title(strings: &mut Strings, text: &str) -> Option<Span> {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
     let end = line.char_indices().nth(TITLE_CHARS_MAX);
     // Interned, because the agent repeats the title.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::Entry;
 use session_pipeline_processor::{Timestamp, rows};
 
@@ -61,14 +62,25 @@ struct UnknownKind {
 impl UnknownKinds {
     /// Processes an entry.
     pub fn add(&mut self, strings: &mut Strings, place: &Place<'_>, entry: &Entry<'_>) {
-        if let Some(version) = entry.version.filter(|version| !version.is_empty())
+        self.add_kind(strings, place, entry.version, entry.unknown_kind);
+    }
+
+    /// Processes a line with this version of the agent and, if its type is unknown, this type.
+    pub fn add_kind(
+        &mut self,
+        strings: &mut Strings,
+        place: &Place<'_>,
+        version: Option<Text<'_>>,
+        unknown: Option<Text<'_>>,
+    ) {
+        if let Some(version) = version.filter(|version| !version.is_empty())
             && self
                 .version
                 .is_none_or(|known| version != strings.get(known))
         {
             self.version = strings.intern_text(Some(version));
         }
-        let Some(name) = entry.unknown_kind else {
+        let Some(name) = unknown else {
             return;
         };
         let name = name.decode();

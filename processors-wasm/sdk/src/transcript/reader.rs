@@ -122,7 +122,7 @@ fn read_line<E>(
 
 /// The text of a line, and whether it has invalid UTF-8. Each run of invalid bytes becomes one
 /// U+FFFD, so that the text is at most twice as long as the line.
-fn readable(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+pub(crate) fn readable(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
         return (Cow::Borrowed(text), false);
     }

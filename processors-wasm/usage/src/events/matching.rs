@@ -56,6 +56,8 @@ pub(super) struct CallResult<'a> {
     pub(super) line: u64,
     /// The timestamp of the line.
     pub(super) finished_at: Option<Timestamp>,
+    /// Whether the id belongs to one call only. `None` if its length decides.
+    pub(super) is_unique: Option<bool>,
 }
 
 impl CallIds {
@@ -92,7 +94,7 @@ impl CallIds {
         let failure = result.failure;
         let id = result.id.filter(|id| !id.is_empty())?.decode();
         // If no call is waiting, an id that starts over is ambiguous.
-        let is_unique = is_unique(&id);
+        let is_unique = result.is_unique.unwrap_or_else(|| is_unique(&id));
         let call_id = self.id_of(strings, &id);
         let uuid = result.uuid.filter(|uuid| !uuid.is_empty());
         let call_id = &mut self.ids[call_id];

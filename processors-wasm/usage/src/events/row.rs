@@ -76,6 +76,8 @@ rows! {
         duration_ms: Option<i64>,
         /// The timestamp of the result.
         finished_at: Option<Timestamp>,
+        /// The agent that wrote the file. See `usage.messages`.
+        agent: Option<&'static str>,
     }
 }
 
@@ -141,6 +143,7 @@ impl Record {
                 timing::duration(self.called_at, answer.finished_at, answer.run)
             }),
             finished_at: self.answer.and_then(|answer| answer.finished_at),
+            agent: Some(owner.agent.name()),
         }
     }
 }

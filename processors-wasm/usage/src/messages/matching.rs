@@ -49,6 +49,8 @@ pub struct RecordIds<'e, 'a> {
     pub is_unique: bool,
     /// `requestId` of the line.
     pub request_id: Option<Cow<'a, str>>,
+    /// The identity across files, if it is known. It takes precedence over the ids.
+    pub key: Option<Cow<'a, str>>,
     /// The counts of the record.
     pub tokens: Tokens,
 }
@@ -135,6 +137,10 @@ impl Responses {
     /// previous number of responses.
     pub fn enter(&mut self, strings: &mut Strings, record: &RecordIds<'_, '_>) -> usize {
         let input = Input::of(&record.tokens);
+        if let Some(key) = &record.key {
+            let found = self.find(strings, Match::Id(key));
+            return found.unwrap_or_else(|| self.add_keyed(strings, record, key, input));
+        }
         let mut is_unique = record.is_unique;
         let mut matched = self.matched(record, is_unique, input);
         let mut found = matched.and_then(|matched| self.find(strings, matched));
@@ -202,6 +208,27 @@ impl Responses {
             request_id,
             response_key,
             matched,
+            prompts: self.prompts,
+            input,
+        });
+        self.index(strings, at);
+        at
+    }
+
+    fn add_keyed(
+        &mut self,
+        strings: &mut Strings,
+        record: &RecordIds<'_, '_>,
+        key: &str,
+        input: Input,
+    ) -> usize {
+        let at = self.responses.len();
+        let key = strings.keep(key);
+        self.responses.push(Response {
+            message_id: record.message_id.as_deref().map(|id| strings.keep(id)),
+            request_id: record.request_id.as_deref().map(|id| strings.intern(id)),
+            response_key: Some(key),
+            matched: Some(Match::Id(key)),
             prompts: self.prompts,
             input,
         });
