@@ -39,6 +39,8 @@
 //! counted in the [`Tally`].
 
 mod codex;
+mod commands;
+mod copilot;
 mod counts;
 mod driver;
 
@@ -65,7 +67,8 @@ pub enum Item<'a> {
     /// A text by the model for the user.
     Answer(Text<'a>),
     /// A request to a model, with its tokens. Follows the calls that the model made in its answer,
-    /// or precedes them, depending on the agent.
+    /// or precedes them, depending on the agent. Follows at the end of the session if the agent
+    /// records some of its tokens there.
     Request(Request<'a>),
     /// A call of a tool, a skill, a sub-agent or an MCP server.
     Call(Call<'a>),

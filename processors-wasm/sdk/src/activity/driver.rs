@@ -1,6 +1,7 @@
 //! Reads the lines of a session and passes them to the reader of its agent.
 
 use crate::activity::codex::CodexReader;
+use crate::activity::copilot::CopilotReader;
 use crate::activity::{CodingAgent, Item, Origin, Tally};
 use crate::json::Json;
 use crate::lines::{Line, Lines};
@@ -42,14 +43,24 @@ pub(super) struct Items<'e> {
 impl Items<'_> {
     /// Passes an item on.
     pub(super) fn emit(&mut self, origin: Origin<'_>, item: &Item<'_>) {
+        self.emit_of_line(self.line, origin, item);
+    }
+
+    /// Passes an item on that comes from an earlier line.
+    pub(super) fn emit_of_line(&mut self, line: u64, origin: Origin<'_>, item: &Item<'_>) {
         let origin = Origin {
-            line: self.line,
+            line,
             agent: self.agent,
             ..origin
         };
         self.is_empty = false;
         self.unknown += u64::from(matches!(item, Item::Unknown(_)));
         (self.each)(&origin, item);
+    }
+
+    /// The 1-based number of the current line.
+    pub(super) fn line(&self) -> u64 {
+        self.line
     }
 
     /// Notes that a value of the line could not be read.
@@ -80,6 +91,7 @@ impl<'h> Activity<'h> {
     pub fn for_each(self, mut each: impl FnMut(&Origin<'_>, &Item<'_>)) -> Tally {
         match self.agent {
             CodingAgent::Codex => self.drive(&mut CodexReader::default(), &mut each),
+            CodingAgent::Copilot => self.drive(&mut CopilotReader::default(), &mut each),
             _ => self.drive(&mut NoReader, &mut each),
         }
     }
