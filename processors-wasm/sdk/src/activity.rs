@@ -42,7 +42,9 @@ mod codex;
 mod commands;
 mod copilot;
 mod counts;
+mod document;
 mod driver;
+mod gemini;
 
 pub use driver::Activity;
 

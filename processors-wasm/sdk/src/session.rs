@@ -69,7 +69,7 @@ impl<'h> Session<'h> {
     /// The activity in the session, in the same form for every coding agent. It can be read once,
     /// as lines, as entries or as activity.
     pub fn activity(&self) -> Activity<'h> {
-        Activity::new(self.lines())
+        Activity::new(self.lines(), &self.info.key)
     }
 
     /// Returns a writer for a session-owned table of the manifest.

@@ -2,7 +2,10 @@
 
 use crate::activity::codex::CodexReader;
 use crate::activity::copilot::CopilotReader;
+use crate::activity::document::DocumentParts;
+use crate::activity::gemini::GeminiReader;
 use crate::activity::{CodingAgent, Item, Origin, Tally};
+use crate::agent::is_document;
 use crate::json::Json;
 use crate::lines::{Line, Lines};
 use crate::scan::{Broken, Scanner};
@@ -12,6 +15,10 @@ use crate::transcript::{Transcript, readable};
 pub struct Activity<'h> {
     lines: Lines<'h>,
     agent: CodingAgent,
+    /// Whether the file is one object of several lines.
+    is_document: bool,
+    /// The key of the session. Some facts are only in its path.
+    key: &'h str,
 }
 
 /// Converts the lines of one agent to items.
@@ -41,13 +48,18 @@ pub(super) struct Items<'e> {
 }
 
 impl Items<'_> {
-    /// Passes an item on.
-    pub(super) fn emit(&mut self, origin: Origin<'_>, item: &Item<'_>) {
-        self.emit_of_line(self.line, origin, item);
+    /// The 1-based number of the current line.
+    pub(super) fn line(&self) -> u64 {
+        self.line
     }
 
-    /// Passes an item on that comes from an earlier line.
-    pub(super) fn emit_of_line(&mut self, line: u64, origin: Origin<'_>, item: &Item<'_>) {
+    /// Passes an item of the current line on.
+    pub(super) fn emit(&mut self, origin: Origin<'_>, item: &Item<'_>) {
+        self.emit_from(self.line, origin, item);
+    }
+
+    /// Passes an item on that began on an earlier line.
+    pub(super) fn emit_from(&mut self, line: u64, origin: Origin<'_>, item: &Item<'_>) {
         let origin = Origin {
             line,
             agent: self.agent,
@@ -58,11 +70,6 @@ impl Items<'_> {
         (self.each)(&origin, item);
     }
 
-    /// The 1-based number of the current line.
-    pub(super) fn line(&self) -> u64 {
-        self.line
-    }
-
     /// Notes that a value of the line could not be read.
     pub(super) fn note_damage(&mut self) {
         self.is_damaged = true;
@@ -70,9 +77,15 @@ impl Items<'_> {
 }
 
 impl<'h> Activity<'h> {
-    pub(crate) fn new(mut lines: Lines<'h>) -> Self {
-        let agent = CodingAgent::of_beginning(lines.peek_chunk());
-        Self { lines, agent }
+    pub(crate) fn new(mut lines: Lines<'h>, key: &'h str) -> Self {
+        let beginning = lines.peek_chunk();
+        let agent = CodingAgent::of_beginning(beginning);
+        Self {
+            is_document: agent == CodingAgent::Gemini && is_document(beginning),
+            lines,
+            agent,
+            key,
+        }
     }
 
     /// The agent that wrote the file.
@@ -89,9 +102,14 @@ impl<'h> Activity<'h> {
     /// Calls `each` with the origin and the item, for every item in order. The lines of an agent
     /// without a reader each have one [`Item::Other`].
     pub fn for_each(self, mut each: impl FnMut(&Origin<'_>, &Item<'_>)) -> Tally {
+        let key = self.key;
         match self.agent {
             CodingAgent::Codex => self.drive(&mut CodexReader::default(), &mut each),
             CodingAgent::Copilot => self.drive(&mut CopilotReader::default(), &mut each),
+            CodingAgent::Gemini => {
+                let mut reader = GeminiReader::new(key, self.is_document);
+                self.drive(&mut reader, &mut each)
+            }
             _ => self.drive(&mut NoReader, &mut each),
         }
     }
@@ -110,14 +128,47 @@ impl<'h> Activity<'h> {
             is_damaged: false,
             unknown: 0,
         };
-        while let Some(line) = self.lines.next_line() {
-            read_line(&line, reader, &mut items, &mut tally);
+        if self.is_document {
+            self.read_document(reader, &mut items, &mut tally);
+        } else {
+            while let Some(line) = self.lines.next_line() {
+                read_line(&line, reader, &mut items, &mut tally);
+            }
         }
         reader.end(&mut items);
         tally.unknown_types = items.unknown;
         tally.passed_over_lines = self.lines.passed_over();
         tally.lines += tally.passed_over_lines;
         tally
+    }
+
+    /// Reads the parts of a document as if each were a line. Lines of the file are counted, so a
+    /// line on which several bad parts begin counts once.
+    fn read_document(&mut self, reader: &mut dyn Reader, items: &mut Items<'_>, tally: &mut Tally) {
+        let mut parts = DocumentParts::default();
+        let mut bad_line = 0;
+        while let Some(line) = self.lines.next_line() {
+            tally.lines += u64::from(!line.bytes.trim_ascii().is_empty());
+            parts.read_line(line.number, line.bytes, &mut |part| {
+                let mut own = Tally::default();
+                match part.bytes {
+                    Some(bytes) => {
+                        let line = Line {
+                            number: part.line,
+                            bytes,
+                            is_ended: true,
+                        };
+                        read_line(&line, reader, items, &mut own);
+                    }
+                    None => own.bad_lines = 1,
+                }
+                if own.bad_lines > 0 && bad_line != part.line {
+                    bad_line = part.line;
+                    tally.bad_lines += 1;
+                }
+            });
+        }
+        tally.torn_tail = parts.is_open();
     }
 }
 

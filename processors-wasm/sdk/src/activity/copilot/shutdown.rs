@@ -64,7 +64,7 @@ impl CopilotReader {
                 // A compaction has all its tokens.
                 is_final: (is_shut_down || row.is_compaction) && !row.is_incomplete,
             };
-            items.emit_of_line(row.line, origin, &Item::Request(request));
+            items.emit_from(row.line, origin, &Item::Request(request));
         }
     }
 
