@@ -294,6 +294,19 @@ mod tests {
                 ],
                 Gemini,
             ),
+            // An empty object on a line of its own says nothing.
+            (
+                &[
+                    "{",
+                    r#"  "sessionId": "a","#,
+                    r#"  "projectHash": "b","#,
+                    r#"  "messages": ["#,
+                    "    {}",
+                    "  ]",
+                    "}",
+                ],
+                Gemini,
+            ),
             (
                 &[r#"{"type":"user","sessionId":"a","message":{"role":"user","parts":[]}}"#],
                 Qwen,

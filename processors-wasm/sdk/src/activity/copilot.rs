@@ -255,7 +255,8 @@ impl CopilotReader {
             agent: self.agent.as_deref(),
             model: model.as_deref(),
             selected_model: self.model.as_deref(),
-            effort: self.effort.as_deref(),
+            // Sub-agents have their own, which is not recorded.
+            effort: self.effort.as_deref().filter(|_| self.agent.is_none()),
             figures,
             is_incomplete: counts.is_incomplete,
             is_compaction: false,

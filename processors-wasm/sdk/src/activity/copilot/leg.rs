@@ -21,7 +21,12 @@ pub(super) struct Figures {
 }
 
 /// The tokens of each model.
-pub(super) type ModelSums = BTreeMap<String, Figures>;
+#[derive(Default)]
+pub(super) struct ModelSums {
+    models: BTreeMap<String, Figures>,
+    /// The output of all models.
+    pub(super) output: i64,
+}
 
 /// The requests of a leg so far.
 #[derive(Default)]
@@ -165,11 +170,11 @@ impl Leg {
 
     /// The tokens by model, of compactions or of all other requests.
     pub(super) fn sums(&self, of_compactions: bool) -> ModelSums {
-        let mut sums = ModelSums::new();
+        let mut sums = ModelSums::default();
         let rows = self.rows.iter();
         for row in rows.filter(|row| row.is_compaction == of_compactions) {
             let model = self.model(row).unwrap_or_default();
-            add(&mut sums, model, row.figures);
+            sums.add(model, row.figures);
         }
         sums
     }
@@ -184,6 +189,26 @@ impl Leg {
 
     pub(super) fn effort(&self, row: &Row) -> Option<&str> {
         self.names.get(row.effort)
+    }
+}
+
+impl ModelSums {
+    pub(super) fn add(&mut self, model: &str, figures: Figures) {
+        self.output = self.output.saturating_add(figures.output);
+        match self.models.get_mut(model) {
+            Some(sum) => *sum = sum.plus(figures),
+            None => drop(self.models.insert(model.to_owned(), figures)),
+        }
+    }
+
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for (model, figures) in &other.models {
+            self.add(model, *figures);
+        }
+    }
+
+    pub(super) fn get(&self, model: &str) -> Figures {
+        self.models.get(model).copied().unwrap_or_default()
     }
 }
 
@@ -205,7 +230,7 @@ impl Names {
 }
 
 impl Figures {
-    pub(super) fn plus(self, other: Self) -> Self {
+    fn plus(self, other: Self) -> Self {
         self.with(other, i64::saturating_add)
     }
 
@@ -234,13 +259,5 @@ impl Figures {
             thinking: Some(self.thinking).filter(|thinking| *thinking > 0),
             ..Tokens::default()
         }
-    }
-}
-
-/// Adds tokens of a model.
-pub(super) fn add(sums: &mut ModelSums, model: &str, figures: Figures) {
-    match sums.get_mut(model) {
-        Some(sum) => *sum = sum.plus(figures),
-        None => drop(sums.insert(model.to_owned(), figures)),
     }
 }

@@ -6,11 +6,14 @@
 //! requests have as well, shows which.
 
 use crate::activity::copilot::CopilotReader;
-use crate::activity::copilot::leg::{Figures, Leg, ModelSums, add};
+use crate::activity::copilot::leg::{Figures, Leg, ModelSums};
 use crate::activity::counts::CountReader;
 use crate::activity::driver::{Items, Reader};
 use crate::activity::{Item, Request, Unrecorded};
 use crate::json::{Json, Text};
+
+/// A shutdown that reports less output than its messages have, as the name of an unknown kind.
+const LOW_OUTPUT: &str = "session.shutdown/outputTokens";
 
 /// A line `session.shutdown`.
 struct Shutdown {
@@ -40,10 +43,8 @@ impl CopilotReader {
             }
             None => {}
         }
-        for sums in [leg.sums(false), leg.sums(true)] {
-            for (model, figures) in sums {
-                add(&mut self.earlier, &model, figures);
-            }
+        for of_compactions in [false, true] {
+            self.earlier.add_all(&leg.sums(of_compactions));
         }
     }
 
@@ -70,19 +71,19 @@ impl CopilotReader {
 
     /// Emits the tokens that a leg's requests lack.
     fn emit_rest(&mut self, leg: &Leg, shutdown: &Shutdown, items: &mut Items<'_>) {
-        let requests = self.included(leg, shutdown);
-        let reported_output = shutdown.output();
-        let known_output = output_of(&requests);
-        if reported_output < known_output {
-            let name = Text::plain("session.shutdown/outputTokens");
-            items.emit(self.origin(), &Item::Unknown(name));
+        let (requests, compactions) = (leg.sums(false), leg.sums(true));
+        let included = included(&requests, &compactions, &self.earlier, shutdown.output());
+        let known_output = output_of(&included);
+        if shutdown.output() < known_output {
+            items.emit(self.origin(), &Item::Unknown(Text::plain(LOW_OUTPUT)));
         }
         // A model can have another name here than in its messages, whose output would then count
         // twice.
-        let mut output_left = reported_output.saturating_sub(known_output).max(0);
+        let mut output_left = shutdown.output().saturating_sub(known_output).max(0);
+        let mut rests = ModelSums::default();
         for (model, reported) in &shutdown.models {
-            let known = requests.get(model).copied().unwrap_or_default();
-            let mut rest = reported.beyond(known);
+            let known = included.iter().map(|sums| sums.get(model));
+            let mut rest = known.fold(*reported, Figures::beyond);
             rest.output = rest.output.min(output_left);
             output_left -= rest.output;
             if rest == Figures::default() {
@@ -101,30 +102,34 @@ impl CopilotReader {
                 is_final: !shutdown.is_incomplete,
             };
             items.emit(self.origin(), &Item::Request(request));
-            add(&mut self.earlier, model, rest);
+            rests.add(model, rest);
         }
+        self.earlier.add_all(&rests);
     }
+}
 
-    /// The tokens of the requests that a shutdown includes: of all alternatives, the one whose
-    /// output is nearest.
-    fn included(&self, leg: &Leg, shutdown: &Shutdown) -> ModelSums {
-        let requests = leg.sums(false);
-        let with_compactions = joined(&requests, &leg.sums(true));
-        let alternatives = [
-            joined(&self.earlier, &requests),
-            joined(&self.earlier, &with_compactions),
-            with_compactions,
-        ];
-        let reported = shutdown.output();
-        let distance = |sums: &ModelSums| output_of(sums).abs_diff(reported);
-        let mut best = requests;
-        for sums in alternatives {
-            if distance(&sums) < distance(&best) {
-                best = sums;
-            }
-        }
-        best
-    }
+/// The sums that a shutdown includes: of all alternatives, the one whose output is nearest.
+fn included<'a>(
+    requests: &'a ModelSums,
+    compactions: &'a ModelSums,
+    earlier: &'a ModelSums,
+    reported_output: i64,
+) -> Vec<&'a ModelSums> {
+    let alternatives = [
+        vec![requests],
+        vec![earlier, requests],
+        vec![earlier, requests, compactions],
+        vec![requests, compactions],
+    ];
+    let distance = |sums: &Vec<&ModelSums>| output_of(sums).abs_diff(reported_output);
+    // Of equal distances, the first.
+    let nearest = alternatives.into_iter().min_by_key(distance);
+    nearest.unwrap_or_default()
+}
+
+fn output_of(sums: &[&ModelSums]) -> i64 {
+    let outputs = sums.iter().map(|sums| sums.output);
+    outputs.fold(0, i64::saturating_add)
 }
 
 impl Shutdown {
@@ -177,17 +182,4 @@ fn read_figures(counts: &mut CountReader, usage: Json<'_>) -> Figures {
         output,
         thinking,
     }
-}
-
-fn output_of(sums: &ModelSums) -> i64 {
-    let outputs = sums.values().map(|figures| figures.output);
-    outputs.fold(0, i64::saturating_add)
-}
-
-fn joined(one: &ModelSums, other: &ModelSums) -> ModelSums {
-    let mut sums = one.clone();
-    for (model, figures) in other {
-        add(&mut sums, model, *figures);
-    }
-    sums
 }
