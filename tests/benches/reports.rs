@@ -24,6 +24,10 @@ use session_pipeline_harness::program;
 use session_pipeline_host::clock::SystemClock;
 use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_pipeline::config::Config;
+use session_pipeline_pipeline::listing::ListRange;
+use session_pipeline_pipeline::listing::overview::{
+    self, OverviewPages, SessionQuery, SessionSort, SessionSource,
+};
 use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::report::{
     self, DayRange, PriceTable, ReportFilter, ReportGrouping, ToolGrouping, UsageGrouping,
@@ -40,20 +44,24 @@ const MESSAGES: usize = 100;
 /// Bytes per message, including tool results. Real transcripts have about as many.
 const MESSAGE_BYTES: usize = 15_000;
 
-/// 100 messages per session with one tool call each, of 40 tools of which the first half makes seven
-/// of ten calls, and whose durations differ by a factor of five, three models, 1,000 users and one year. Every
+/// 100 messages per session with one tool call each, three models, 1,000 users and one year. Every
 /// 50th session is a fork that repeats the messages of another session.
+///
+/// A session uses eight tools, like real sessions of this length: five that all sessions use, and
+/// three of 35 others. The first of them makes a third of the calls. The durations of one tool differ
+/// by a factor of five.
 const NUMBERS: &str = "
     SELECT number, number // 100 AS session, number % 100 AS line, 'user' || session % 1000 AS user_name,
         user_name || '/' || md5(CAST(session AS VARCHAR)) || '.jsonl' AS file,
         CASE WHEN session % 50 = 49 THEN number - 4900 ELSE number END AS message,
         TIMESTAMP '2026-01-01' + to_seconds((message // 100) * 300 + line * 7) AS occurred_at,
-        CAST(40 * pow(hash(message) % 1000 / 1000.0, 2) AS INTEGER) AS tool
+        CAST(floor(8 * pow(hash(message) % 1000 / 1000.0, 2)) AS BIGINT) AS place,
+        CASE WHEN place < 5 THEN place ELSE 5 + CAST(hash(message // 100 + place) % 35 AS BIGINT) END AS tool
     FROM range(CAST(? AS BIGINT)) AS numbers(number)
     ORDER BY session, line";
 const MESSAGE_ROWS: &str = "
 SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
-    md5(file) AS session_id, user_name AS username, line * 3 AS line,
+    md5(CAST(session AS VARCHAR)) AS session_id, user_name AS username, line * 3 AS line,
     'msg_01' || left(md5('m' || message), 22) AS message_id, 'req_011' || left(md5('r' || message), 20) AS request_id,
     occurred_at,
     ['claude-opus-4-5-20251101', 'claude-sonnet-4-5-20250929', 'claude-haiku-4-5-20251001'][1 + CAST(hash(message) % 3 AS BIGINT)] AS model,
@@ -73,7 +81,7 @@ SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' 
     '/home/dev/project' || session % 300 AS project";
 const EVENT_ROWS: &str = "
 SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
-    md5(file) AS session_id, user_name AS username, line * 3 AS line, 'tool_use' AS event_type,
+    md5(CAST(session AS VARCHAR)) AS session_id, user_name AS username, line * 3 AS line, 'tool_use' AS event_type,
     'toolu_01' || left(md5('t' || message), 22) AS tool_id, 'Tool' || tool AS tool_name, CASE WHEN tool >= 30 THEN 'server-' || tool % 5 END AS mcp_server,
     CASE WHEN tool = 29 THEN 'skill-' || session % 20 END AS skill_name,
     'builtin' AS source, message % 20 = 0 AS is_error, CASE WHEN message % 20 = 0 THEN 'exit_code' END AS error_class,
@@ -83,13 +91,20 @@ SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' 
 /// Every twentieth message wasted something.
 const WASTE_ROWS: &str = "
 SELECT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
-    md5(file) AS session_id, user_name AS username, line * 3 AS line,
+    md5(CAST(session AS VARCHAR)) AS session_id, user_name AS username, line * 3 AS line,
     ['failed_retry', 'reread', 'long_context', 'cache_miss'][1 + CAST(hash(message) % 4 AS BIGINT)] AS kind, occurred_at,
     'claude-sonnet-4-5-20250929' AS model, 1 AS instances, 0 AS input_tokens, 0 AS output_tokens,
     -5000 AS cache_read_tokens, 5000 AS cache_creation_5m_tokens, 0 AS cache_creation_1h_tokens,
     'waste-' || message AS waste_key, false AS is_sidechain,
     TIMESTAMP '2026-01-01' + to_seconds(session * 300) AS file_started_at, true AS is_own_session, 1 AS first_run,
     false AS is_superseded";
+const SESSION_ROWS: &str = "
+SELECT DISTINCT session + 1 AS session_seq, file AS session_file, TIMESTAMP '2026-12-31' AS recorded_at,
+    md5(CAST(session AS VARCHAR)) AS session_id, user_name AS username, TIMESTAMP '2026-01-01' + to_seconds(session * 300) AS started_at,
+    TIMESTAMP '2026-01-01' + to_seconds(session * 300 + 700) AS ended_at, hash(session) % 3600 AS active_seconds,
+    hash(session + 1) % 20 AS prompts, 100 AS messages, 100 AS tool_calls, hash(session + 2) % 10 AS tool_errors, false AS is_sidechain, '2.1.42' AS agent_version,
+    '/home/dev/project' || session % 300 AS cwd, ['main', 'fix', 'feature'][1 + session % 3] AS git_branch, 4 AS processor_version,
+    'Session number ' || session AS title, '/home/dev/project' || session % 300 AS project, 'cli' AS entrypoint, false AS is_automated";
 const STATE_ROWS: &str = "
 SELECT DISTINCT 'usage' AS processor_name, file AS session_file, user_name AS username,
     TIMESTAMP '2026-12-31' AS processed_at, 200 AS items_extracted, md5(file) AS file_hash, session + 1 AS session_seq";
@@ -129,6 +144,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         ("usage.messages BY NAME", MESSAGE_ROWS, "true"),
         ("usage.events BY NAME", EVENT_ROWS, "true"),
         ("usage.waste BY NAME", WASTE_ROWS, "number % 20 = 0"),
+        ("usage.sessions BY NAME", SESSION_ROWS, "true"),
         ("main.session_processor_state BY NAME", STATE_ROWS, "true"),
     ] {
         connection.execute(
@@ -227,6 +243,24 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     }
     println!("by day, model   {split} s");
     println!("quality         {quality} s");
+    for sort in [
+        SessionSort::Key,
+        SessionSort::Recent,
+        SessionSort::Cost,
+        SessionSort::Title,
+    ] {
+        let query = SessionQuery {
+            sort,
+            ..SessionQuery::default()
+        };
+        let mut seconds = Measurement::default();
+        for _ in 0..ROUNDS {
+            let started = Instant::now();
+            first_page(&pipeline, &prices, &query)?;
+            seconds.add(started.elapsed().as_secs_f64());
+        }
+        println!("first 50 sessions by {sort:?} {seconds} s");
+    }
     drop(pipeline);
     let mut command = Command::new(program::path());
     command
@@ -240,6 +274,27 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         cost.peak_memory as f64 / 1e6
     );
     Ok(())
+}
+
+/// Reads the first page of the list of sessions, as the service does.
+fn first_page(
+    pipeline: &Pipeline,
+    prices: &PriceTable,
+    query: &SessionQuery,
+) -> Result<usize, Box<dyn Error>> {
+    const PAGE: usize = 50;
+    let source = SessionSource {
+        config: pipeline.config(),
+        registry: pipeline.registry(),
+        store: Some(pipeline.store()),
+        prices: Some(prices),
+        clock: pipeline.clock(),
+    };
+    if query.is_by_key() {
+        return Ok(overview::first_by_key(source, &query.filter, None, PAGE)?.len());
+    }
+    let mut pages = OverviewPages::open(source, &query.filter, ListRange::default())?;
+    Ok(overview::sorted(&mut pages, query, None, Some(PAGE))?.len())
 }
 
 fn large_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {

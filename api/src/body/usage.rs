@@ -26,6 +26,12 @@ pub struct UsageReportBody {
     /// reports on one model and on tools.
     #[serde(default)]
     pub prompts: Option<i64>,
+    /// The number of calls in all rows, including those beyond the limit. Only in reports on tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<i64>,
+    /// The number of these calls that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_tool_calls: Option<i64>,
     /// Types of lines that are in no count, because this version does not know them. At most 50.
     #[serde(default)]
     pub unknown_kinds: Vec<UnknownKind>,

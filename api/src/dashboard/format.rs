@@ -103,6 +103,15 @@ pub(super) fn duration(milliseconds: f64) -> String {
     }
 }
 
+/// A message whose values are in backticks, as a page shows it.
+pub(super) fn with_code(message: &str) -> Markup {
+    html! {
+        @for (place, part) in message.split('`').enumerate() {
+            @if place % 2 == 0 { (plain(part)) } @else { code { (plain(part)) } }
+        }
+    }
+}
+
 /// A size in bytes.
 pub(super) fn bytes(value: u64) -> String {
     match value {

@@ -29,6 +29,16 @@ pub(super) struct Operations {
     pub(super) message: Option<Result<String, String>>,
 }
 
+/// What the page says after a change that it was redirected from.
+pub(super) fn done_text(done: &str) -> Option<String> {
+    Some(match done {
+        "run" => "The run has started. The table below shows its progress.".to_owned(),
+        "released" => "The session was released. The next run tries it again.".to_owned(),
+        "revoked" => "The token was revoked. It and its sign-ins are no longer valid.".to_owned(),
+        _ => return None,
+    })
+}
+
 pub(super) fn page(data: &Operations, filters: &Filters, reader: &Reader) -> Markup {
     html! {
         h1 { "Operations" }

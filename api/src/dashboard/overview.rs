@@ -1,24 +1,19 @@
 //! The first page: what was spent, by whom, on what, and how exact the figures are.
 
+mod timeline;
+
 use std::collections::BTreeMap;
 
-use jiff::ToSpan;
-use jiff::civil::Date;
 use maud::{Markup, html};
 
 use super::filters::Filters;
 use super::format::{cost, count, counted, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
-use super::parts::{ChartRow, Ranked, bar_chart, data_links, ranked, reasons};
+use super::parts::{Ranked, data_links, ranked, reasons};
 use super::sessions::last_part;
 use crate::body::session::SessionsBody;
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
-
-/// Maximum number of models in the chart. The rest are one series.
-const MODELS_MAX: usize = 7;
-
-/// Maximum number of days that are added to the chart because they have no usage.
-const DAYS_MAX: usize = 1000;
+use timeline::Timeline;
 
 /// The data of the page.
 pub(super) struct Overview {
@@ -48,6 +43,7 @@ pub(super) fn message_rows(report: &UsageReportBody) -> impl Iterator<Item = &Us
 
 pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Markup {
     let totals = &data.days.totals;
+    let timeline = Timeline::of(&data.days, filters);
     html! {
         h1 .visually-hidden { "Overview" }
         @if totals.messages == 0 {
@@ -56,9 +52,9 @@ pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Marku
             (cards(data, filters))
             (quality_line(totals, filters, reader))
             section .panel aria-labelledby="by-day" {
-                div .head { h2 #by-day { "Cost by day and model" }
+                div .head { h2 #by-day { "Cost by " (timeline.unit().name()) " and model" }
                     (data_links(&data_address("/data/api/usage/summary", filters, &[("by", "day"), ("split", "model")]))) }
-                (by_day(data, filters))
+                (timeline.chart())
             }
             div .columns {
                 @if let Some(users) = &data.users {
@@ -222,13 +218,8 @@ fn input(totals: &UsageTotalsBody) -> i64 {
 
 /// The failed and all calls of a report on tools.
 fn failures(report: &UsageReportBody) -> (i64, i64) {
-    report
-        .rows
-        .iter()
-        .fold((0, 0), |(failed, calls), row| match row {
-            UsageRow::Tool(row) => (failed + row.errors, calls + row.calls),
-            UsageRow::Messages(_) => (failed, calls),
-        })
+    let count = |calls: Option<i64>| calls.unwrap_or(0);
+    (count(report.failed_tool_calls), count(report.tool_calls))
 }
 
 fn change(now: f64, before: f64) -> String {
@@ -258,76 +249,6 @@ fn quality_line(totals: &UsageTotalsBody, filters: &Filters, reader: &Reader) ->
                 @if reader.sections.contains(&Section::Quality) { a href=(filters.link("/quality", &[])) { "Data quality" } }
             }
         }
-    }
-}
-
-fn by_day(data: &Overview, filters: &Filters) -> Markup {
-    let mut by_model: BTreeMap<&str, f64> = BTreeMap::new();
-    let mut days: BTreeMap<&str, BTreeMap<&str, f64>> = BTreeMap::new();
-    for row in message_rows(&data.days) {
-        let (day, model) = (
-            row.day.as_deref(),
-            row.model.as_deref().unwrap_or("(no model)"),
-        );
-        let cost = row.totals.cost_usd.unwrap_or(0.0);
-        *by_model.entry(model).or_default() += cost;
-        *days
-            .entry(day.unwrap_or("(no time)"))
-            .or_default()
-            .entry(model)
-            .or_default() += cost;
-    }
-    let mut models: Vec<(&str, f64)> = by_model
-        .into_iter()
-        .filter(|(_, cost)| *cost > 0.0)
-        .collect();
-    models.sort_by(|one, two| two.1.total_cmp(&one.1).then(one.0.cmp(two.0)));
-    let rest = models.split_off(models.len().min(MODELS_MAX));
-    let mut series: Vec<String> = models
-        .iter()
-        .map(|(model, _)| (*model).to_owned())
-        .collect();
-    if !rest.is_empty() {
-        series.push("Other models".to_owned());
-    }
-    // Days without usage are days as well.
-    let dates: Vec<Date> = days.keys().filter_map(|day| day.parse().ok()).collect();
-    let without: Vec<String> = match (dates.first(), dates.last()) {
-        (Some(first), Some(last)) => first
-            .series(1.day())
-            .take_while(|day| day <= last)
-            .take(DAYS_MAX)
-            .map(|day| day.to_string())
-            .collect(),
-        _ => Vec::new(),
-    };
-    for day in &without {
-        days.entry(day).or_default();
-    }
-    let rows: Vec<ChartRow> = days
-        .iter()
-        .map(|(day, costs)| {
-            let of = |model: &&str| costs.get(*model).copied().unwrap_or(0.0);
-            let mut values: Vec<f64> = models.iter().map(|(model, _)| of(model)).collect();
-            if !rest.is_empty() {
-                values.push(rest.iter().map(|(model, _)| of(model)).sum());
-            }
-            let link = day.parse::<Date>().is_ok().then(|| {
-                filters.link(
-                    "/sessions",
-                    &[("range", "days"), ("since", day), ("until", day)],
-                )
-            });
-            ChartRow {
-                label: (*day).to_owned(),
-                link,
-                values,
-            }
-        })
-        .collect();
-    html! {
-        @if rows.is_empty() { (empty("No message has a time.")) }
-        @else { (bar_chart("Cost by day and model in US dollars", "Day", &series, &rows)) }
     }
 }
 

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
+use super::format::with_code;
 use super::frame::Frame;
 use crate::body::Problem;
 
@@ -46,7 +47,7 @@ fn error_page(status: StatusCode, detail: &str) -> Markup {
     let reason = status.canonical_reason().unwrap_or("Error");
     let content = html! {
         h1 { (status.as_u16()) " " (reason) }
-        p { (detail) }
+        p { (with_code(detail)) }
         p { a href="/" { "Overview" } }
     };
     page(reason, &content)

@@ -116,8 +116,9 @@ impl Visit {
         })
     }
 
-    async fn tools(&self, filters: &Filters) -> Result<UsageReportBody, ApiError> {
-        self.get(&data_address("/api/usage/tools", filters, &[]))
+    /// The number of calls of tools. The report has no rows of interest.
+    async fn tool_calls(&self, filters: &Filters) -> Result<UsageReportBody, ApiError> {
+        self.get(&data_address("/api/usage/tools", filters, &[("top", "1")]))
             .await
     }
 }
@@ -205,8 +206,8 @@ pub(super) async fn overview(
                     .then(|| visit.get::<SessionsBody>(&by_cost))
             ),
             visit.report(filters, &[("by", "hour")]),
-            visit.tools(filters),
-            maybe(before.as_ref().map(|before| visit.tools(before))),
+            visit.tool_calls(filters),
+            maybe(before.as_ref().map(|before| visit.tool_calls(before))),
         )?;
     let data = overview::Overview {
         days,
@@ -435,7 +436,7 @@ pub(super) async fn operations(
     let message = outcome
         .done
         .as_deref()
-        .and_then(super::actions::done_text)
+        .and_then(operations::done_text)
         .map(Ok);
     let view = visit.view(&query);
     Ok(operations_page(&visit, &view, None, message)

@@ -13,6 +13,7 @@ use session_pipeline_pipeline::token::SignInError;
 
 use super::DashboardState;
 use super::csrf::field_of;
+use super::format::with_code;
 use super::page::page;
 use super::visitor::{is_tls, of_cookie};
 use crate::http::{ApiError, ServiceState, client_address};
@@ -85,7 +86,7 @@ fn form_page(next: &str, error: Option<&str>) -> Markup {
     let content = html! {
         h1 { "Sign in" }
         @if let Some(error) = error {
-            p role="alert" { (error) }
+            p role="alert" { (with_code(error)) }
         }
         form method="post" action="/sign-in" {
             input type="hidden" name=(next::FIELD) value=(next);

@@ -287,6 +287,17 @@ impl<'a> SessionPages<'a> {
     /// # Errors
     /// If the database can't be read.
     pub fn next(&mut self, limit: usize) -> Result<Vec<ListedSession>, ListingError> {
+        let after = self.after.clone();
+        let mut sessions = self.next_without_states(limit)?;
+        if let Some(last) = sessions.last().map(|session| session.key.clone()) {
+            let range = SessionSelection::Range(after.as_deref(), &last);
+            self.add_states(sessions.iter_mut(), range)?;
+        }
+        Ok(sessions)
+    }
+
+    /// Like [`SessionPages::next`], but without the states of the sessions.
+    fn next_without_states(&mut self, limit: usize) -> Result<Vec<ListedSession>, ListingError> {
         let mut keys: BTreeMap<String, Option<FileStat>> = BTreeMap::new();
         if let Some(store) = self.store {
             let known = store.session_keys(self.after.as_deref(), limit)?;
@@ -300,23 +311,42 @@ impl<'a> SessionPages<'a> {
         let Some((last, _)) = keys.last_key_value() else {
             return Ok(Vec::new());
         };
-        let last = last.clone();
-        let range = SessionSelection::Range(self.after.as_deref(), &last);
-        let known = StoredStates::read(self.registry, self.store, range)?;
+        self.after = Some(last.clone());
+        let sessions = keys.into_iter().map(|(key, file)| {
+            self.found.remove(&key);
+            ListedSession {
+                key,
+                file,
+                processors: Vec::new(),
+            }
+        });
+        Ok(sessions.collect())
+    }
+
+    /// Reads the states of sessions in the order of their keys. `selection` includes them.
+    fn add_states<'s>(
+        &self,
+        sessions: impl Iterator<Item = &'s mut ListedSession>,
+        selection: SessionSelection<'_>,
+    ) -> Result<(), ListingError> {
+        let known = StoredStates::read(self.registry, self.store, selection)?;
         let mut states = known.states.rows.iter().peekable();
-        let mut sessions = Vec::with_capacity(keys.len());
-        for (key, file) in &keys {
+        for session in sessions {
             let mut own = Vec::new();
-            while let Some(state) = states.next_if(|state| state.key <= *key) {
-                if state.key == *key {
+            while let Some(state) = states.next_if(|state| state.key <= session.key) {
+                if state.key == session.key {
                     own.push(state);
                 }
             }
-            self.found.remove(key);
-            sessions.push(known.session(key, *file, &own, self.is_gone_sure, self.now));
+            *session = known.session(
+                &session.key,
+                session.file,
+                &own,
+                self.is_gone_sure,
+                self.now,
+            );
         }
-        self.after = Some(last);
-        Ok(sessions)
+        Ok(())
     }
 }
 

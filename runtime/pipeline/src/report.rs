@@ -375,6 +375,10 @@ pub struct UsageReport<Figures = UsageTotals> {
     pub omitted_rows: u64,
     /// Number of prompts that people typed. `None` in reports on one model and on tools.
     pub prompts: Option<i64>,
+    /// Number of calls in all rows, including those beyond the limit. Only in reports on tools.
+    pub tool_calls: Option<i64>,
+    /// Number of these calls that failed.
+    pub failed_tool_calls: Option<i64>,
     /// Types of lines that are in no figure because this version does not know them.
     pub unknown_kinds: Vec<UnknownKind>,
     /// Number of sessions whose files are gone, and which an earlier version of `usage` processed.
@@ -398,6 +402,8 @@ impl<Figures> UsageReport<Figures> {
             rows: Vec::new(),
             omitted_rows: 0,
             prompts: None,
+            tool_calls: None,
+            failed_tool_calls: None,
             unknown_kinds: Vec::new(),
             outdated_sessions: 0,
         }
@@ -418,6 +424,8 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             #[serde(default)]
             omitted_rows: u64,
             prompts: Option<i64>,
+            tool_calls: Option<i64>,
+            failed_tool_calls: Option<i64>,
             #[serde(default)]
             unknown_kinds: Vec<UnknownKind>,
             #[serde(default)]
@@ -441,6 +449,8 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             rows: raw.rows.into_iter().map(row).collect::<Result<_, _>>()?,
             omitted_rows: raw.omitted_rows,
             prompts: raw.prompts,
+            tool_calls: raw.tool_calls,
+            failed_tool_calls: raw.failed_tool_calls,
             unknown_kinds: raw.unknown_kinds,
             outdated_sessions: raw.outdated_sessions,
         })
@@ -466,12 +476,18 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
                 figures: &row.totals,
             })
             .collect();
-        let mut report = serializer.serialize_struct("Report", 7)?;
+        let mut report = serializer.serialize_struct("UsageReport", 9)?;
         report.serialize_field("as_of", &self.as_of.to_string())?;
         report.serialize_field("totals", &self.totals)?;
         report.serialize_field("rows", &rows)?;
         report.serialize_field("omitted_rows", &self.omitted_rows)?;
         report.serialize_field("prompts", &self.prompts)?;
+        if let Some(calls) = self.tool_calls {
+            report.serialize_field("tool_calls", &calls)?;
+        }
+        if let Some(calls) = self.failed_tool_calls {
+            report.serialize_field("failed_tool_calls", &calls)?;
+        }
         report.serialize_field("unknown_kinds", &self.unknown_kinds)?;
         report.serialize_field("outdated_sessions", &self.outdated_sessions)?;
         report.end()

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use duckdb::{Connection, params};
+use duckdb::types::Value;
+use duckdb::{Connection, params, params_from_iter};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::fault::Fault;
@@ -34,7 +35,9 @@ impl Store {
         processor: &str,
         keys: SessionSelection<'_>,
     ) -> Result<HashMap<String, FailureRow>, StoreError> {
-        let (condition, [a, b, c, d]) = keys.condition();
+        let (condition, keys) = keys.condition();
+        let processor = Value::Text(processor.to_owned());
+        let parameters = std::iter::once(processor).chain(keys);
         let db_error = StoreError::database("read the failed sessions");
         let connection = self.reader()?;
         let mut statement = connection
@@ -46,7 +49,7 @@ impl Store {
             ))
             .map_err(&db_error)?;
         let rows = statement
-            .query_map(params![processor, a, b, c, d], |row| {
+            .query_map(params_from_iter(parameters), |row| {
                 let observed = match (row.get(3)?, row.get(4)?, row.get(5)?) {
                     (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(FileStat {
                         size,

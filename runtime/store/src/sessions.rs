@@ -2,9 +2,11 @@
 //!
 //! Runs read the more compact [`StateRows`](crate::state_rows::StateRows) instead.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use duckdb::{OptionalExt, Row, params};
+use duckdb::types::Value;
+use duckdb::{OptionalExt, Row, params, params_from_iter};
 use serde_json::json;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::processor::Cost;
@@ -36,22 +38,28 @@ pub enum SessionSelection<'a> {
     One(&'a str),
     /// The sessions after the first key, if any, up to and including the second key.
     Range(Option<&'a str>, &'a str),
+    /// The sessions with these keys. At most about a thousand, because each is a parameter.
+    Keys(&'a [String]),
 }
 
-impl<'a> SessionSelection<'a> {
-    /// A condition on `session_file`, with four parameters.
-    const CONDITION: &'static str =
-        "(? IS NULL OR session_file > ?) AND (? IS NULL OR session_file <= ?)";
-    /// The condition for a single key, which DuckDB evaluates faster.
-    const IS_ONE: &'static str =
-        "(? IS NULL OR session_file = ?) AND (? IS NULL OR session_file = ?)";
-
-    /// The condition and its parameters.
-    pub(crate) fn condition(self) -> (&'static str, [Option<&'a str>; 4]) {
+impl SessionSelection<'_> {
+    /// A condition on `session_file` with its parameters.
+    pub fn condition(self) -> (Cow<'static, str>, Vec<Value>) {
+        let text = |key: &str| Value::Text(key.to_owned());
         match self {
-            Self::All => (Self::CONDITION, [None; 4]),
-            Self::One(key) => (Self::IS_ONE, [Some(key); 4]),
-            Self::Range(after, last) => (Self::CONDITION, [after, after, Some(last), Some(last)]),
+            Self::All => ("true".into(), Vec::new()),
+            Self::One(key) => ("session_file = ?".into(), vec![text(key)]),
+            Self::Range(None, last) => ("session_file <= ?".into(), vec![text(last)]),
+            Self::Range(Some(after), last) => (
+                "session_file > ? AND session_file <= ?".into(),
+                vec![text(after), text(last)],
+            ),
+            Self::Keys([]) => ("false".into(), Vec::new()),
+            Self::Keys(keys) => {
+                let placeholders = vec!["?"; keys.len()].join(", ");
+                let condition = format!("session_file IN ({placeholders})");
+                (condition.into(), keys.iter().map(|key| text(key)).collect())
+            }
         }
     }
 }
@@ -126,7 +134,9 @@ impl Store {
             ))
             .map_err(&db_error)?;
         let mut states = SessionStateRows::default();
-        let mut rows = statement.query(parameters).map_err(&db_error)?;
+        let mut rows = statement
+            .query(params_from_iter(parameters))
+            .map_err(&db_error)?;
         while let Some(row) = rows.next().map_err(&db_error)? {
             let state = session_state(row, &mut states.digests).map_err(&db_error)?;
             states.rows.extend(state);

@@ -2,16 +2,32 @@
 //! a database of an earlier version lacks.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_pipeline::listing::ListRange;
 use session_pipeline_pipeline::listing::overview::{
     OverviewPages, SessionFilter, SessionOverview, SessionQuery, SessionSort, SessionSource,
     SortPosition, first_by_key, sorted,
 };
+use session_pipeline_pipeline::listing::{ListRange, ProcessingState};
 use session_pipeline_pipeline::report::{self, DayRange, PriceTable, ReportGrouping};
 
 use crate::database::execute;
 use crate::guests::usage;
 use crate::summaries::{FLAKY, FORK, HOSTILE, NEW, SECRET, SUBAGENT, UNTITLED, summaries_dir};
+
+const SESSION_SORTS: [SessionSort; 13] = [
+    SessionSort::Key,
+    SessionSort::Recent,
+    SessionSort::Cost,
+    SessionSort::Messages,
+    SessionSort::Title,
+    SessionSort::User,
+    SessionSort::Project,
+    SessionSort::Branch,
+    SessionSort::Active,
+    SessionSort::Prompts,
+    SessionSort::Tools,
+    SessionSort::Errors,
+    SessionSort::Tokens,
+];
 
 /// The sessions of a query, each with the name that [`name`] returns.
 fn check(pipeline: &TestPipeline, query: &SessionQuery) -> Vec<&'static str> {
@@ -236,23 +252,40 @@ fn the_cost_of_a_session_is_that_of_the_report_and_includes_its_sub_agents() {
 }
 
 #[test]
-fn pages_of_any_size_contain_each_session_once() {
+fn pages_of_any_size_contain_each_session_once_and_whole() {
     let dir = summaries_dir();
     let pipeline = open(&dir);
     let prices = PriceTable::load(pipeline.pipeline().config()).unwrap();
-    for sort in [
-        SessionSort::Key,
-        SessionSort::Recent,
-        SessionSort::Cost,
-        SessionSort::Messages,
-        SessionSort::Title,
-    ] {
+    let filters = [
+        SessionFilter::default(),
+        SessionFilter {
+            search: Some("a".to_owned()),
+            is_subagent: Some(false),
+            ..SessionFilter::default()
+        },
+        SessionFilter {
+            states: vec![ProcessingState::Processed, ProcessingState::New],
+            ..SessionFilter::default()
+        },
+        SessionFilter {
+            project: Some("api".to_owned()),
+            days: DayRange {
+                since: Some("2020-01-01".parse().unwrap()),
+                until: None,
+            },
+            ..SessionFilter::default()
+        },
+    ];
+    for (number, sort) in SESSION_SORTS.into_iter().enumerate() {
+        let filter = &filters[number % filters.len()];
         let query = SessionQuery {
             sort,
-            ..SessionQuery::default()
+            filter: filter.clone(),
+            is_reversed: sort == SessionSort::Title,
         };
-        let whole = check(&pipeline, &query);
-        for limit in [1, 4, whole.len()] {
+        let whole = all(&pipeline, &query);
+        assert!(!whole.is_empty());
+        for limit in [1, whole.len()] {
             let mut paged = Vec::new();
             let mut after: Option<SortPosition> = None;
             loop {
@@ -265,9 +298,9 @@ fn pages_of_any_size_contain_each_session_once() {
                 };
                 after = SortPosition::parse(&last.encoded());
                 assert_eq!(after.as_ref(), Some(last), "positions are parsed back");
-                paged.extend(page.values().map(|session| name(&session.listed.key)));
+                paged.extend(page.into_values());
             }
-            assert_eq!(paged, whole, "{sort:?} by {limit}");
+            assert_eq!(paged, whole, "{query:?} by {limit}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Counts, sizes, durations and times as text.
+//! Counts and times as text.
 
 use maud::{Markup, html};
 
@@ -9,30 +9,6 @@ pub(super) fn lines(lines: usize) -> String {
     match lines {
         1 => "1 line".to_owned(),
         lines => format!("{} lines", count(lines as u64)),
-    }
-}
-
-/// A size in bytes, with one decimal.
-pub(super) fn size(bytes: u64) -> String {
-    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
-    let unit = units.into_iter().find(|(unit, _)| bytes >= *unit);
-    match unit {
-        Some((unit, name)) => {
-            let tenths = bytes / (unit / 10);
-            format!("{}.{} {name}", tenths / 10, tenths % 10)
-        }
-        None => format!("{bytes} bytes"),
-    }
-}
-
-/// A duration in milliseconds.
-pub(super) fn duration(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1000;
-    match seconds {
-        0 => format!("{milliseconds} ms"),
-        1..60 => format!("{seconds}.{} s", milliseconds % 1000 / 100),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", count(seconds / 3600), seconds % 3600 / 60),
     }
 }
 
@@ -53,12 +29,5 @@ mod tests {
         assert_eq!(count(0), "0");
         assert_eq!(count(999), "999");
         assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!(size(999), "999 bytes");
-        assert_eq!(size(1_260_000), "1.2 MB");
-        assert_eq!(size(u64::MAX), "18446744073.7 GB");
-        assert_eq!(duration(999), "999 ms");
-        assert_eq!(duration(1_250), "1.2 s");
-        assert_eq!(duration(125_000), "2 min 5 s");
-        assert_eq!(duration(7_260_000), "2 h 1 min");
     }
 }

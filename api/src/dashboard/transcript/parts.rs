@@ -8,6 +8,7 @@ use session_pipeline_pipeline::transcript::{
 use super::links::{self, Links, session_href};
 use super::{figures, markdown};
 use crate::body::transcript::TranscriptPartBody;
+use crate::dashboard::format::{self, bytes};
 
 /// What kind of part, in an order of importance.
 pub(super) struct PartKind {
@@ -48,8 +49,8 @@ pub fn part(part: &TranscriptPartBody) -> Markup {
             }
             @if text.is_truncated {
                 p.text-cut {
-                    "Only the first " (figures::size(text.text.len() as u64)) " of "
-                    (figures::size(text.bytes)) " are shown."
+                    "Only the first " (bytes(text.text.len() as u64)) " of "
+                    (bytes(text.bytes)) " are shown."
                 }
             }
         }
@@ -81,7 +82,7 @@ pub(super) fn entry_part(links: &Links, part: &EntryPart) -> Markup {
                 p.part.thinking-hidden { "Thinking without text" }
             } @else {
                 details.part.thinking {
-                    summary { "Thinking " span.size { (figures::size(text.bytes)) } }
+                    summary { "Thinking " span.size { (bytes(text.bytes)) } }
                     (plain_text(links, text))
                 }
             }
@@ -121,7 +122,7 @@ pub(super) fn entry_part(links: &Links, part: &EntryPart) -> Markup {
                 }
                 @if !text.text.is_empty() {
                     details {
-                        summary { "Summary " span.size { (figures::size(text.bytes)) } }
+                        summary { "Summary " span.size { (bytes(text.bytes)) } }
                         (plain_text(links, text))
                     }
                 }
@@ -148,7 +149,7 @@ pub(super) fn entry_part(links: &Links, part: &EntryPart) -> Markup {
         },
         EntryPart::Other { name, text } => html! {
             details.part.other {
-                summary { (name) " " span.size { (figures::size(text.bytes)) } }
+                summary { (name) " " span.size { (bytes(text.bytes)) } }
                 (plain_text(links, text))
             }
         },
@@ -161,7 +162,7 @@ pub(super) fn entry_part(links: &Links, part: &EntryPart) -> Markup {
                             "This line has no end yet. The agent can still be writing it."
                         },
                         UnreadableReason::TooLong => {
-                            "A line of " (figures::size(text.bytes)) " is not shown, only its beginning."
+                            "A line of " (bytes(text.bytes)) " is not shown, only its beginning."
                         },
                     }
                 }
@@ -181,7 +182,7 @@ fn tool_call(links: &Links, call: &ToolCall) -> Markup {
                     " " code.tool-summary { (call.summary) }
                 }
                 @if let Some(duration) = call.duration_ms {
-                    " " span.tool-duration { (figures::duration(duration)) }
+                    " " span.tool-duration { (format::duration(duration as f64)) }
                 }
                 " " (outcome_label(call.outcome))
             }
@@ -281,7 +282,7 @@ fn show_all(links: &Links, text: &TranscriptText) -> Markup {
                 hx-target="closest .long-text" hx-swap="outerHTML"
             {
                 "Show all"
-                @if text.bytes > 0 { " (" (figures::size(text.bytes)) ")" }
+                @if text.bytes > 0 { " (" (bytes(text.bytes)) ")" }
             }
         }
     }

@@ -4,14 +4,14 @@
 //! walk. Other orders need one pass over all sessions, during which memory also holds the sessions
 //! that the caller wants: one page, or the whole list.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+mod order;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::{SessionSelection, Store, User};
 
@@ -22,40 +22,13 @@ use super::{
 use crate::config::Config;
 use crate::identity::resolve;
 use crate::registry::Registry;
-use crate::report::sessions::{SessionBackground, SessionReader, SessionSummary, is_subagent_file};
+use crate::report::sessions::{
+    SessionBackground, SessionReader, SessionSummary, SummaryParts, WithFigures, is_subagent_file,
+    shown,
+};
 use crate::report::{DayRange, PriceTable};
 
-/// The order of a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SessionSort {
-    /// By key.
-    #[default]
-    Key,
-    /// By last activity, latest first.
-    Recent,
-    /// By cost, highest first.
-    Cost,
-    /// By number of messages, highest first.
-    Messages,
-    /// By title.
-    Title,
-    /// By user.
-    User,
-    /// By project.
-    Project,
-    /// By Git branch.
-    Branch,
-    /// By active time, longest first.
-    Active,
-    /// By number of prompts, highest first.
-    Prompts,
-    /// By number of calls of tools, highest first.
-    Tools,
-    /// By number of failed calls, highest first.
-    Errors,
-    /// By number of tokens, highest first.
-    Tokens,
-}
+pub use order::{SessionSort, SortPosition, sorted};
 
 /// The sessions that a list includes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +65,13 @@ pub struct SessionQuery {
     pub sort: SessionSort,
     /// Whether the order is reversed. Sessions without a value come last in any case.
     pub is_reversed: bool,
+}
+
+impl SessionFilter {
+    /// Whether the states of a session decide whether it matches.
+    fn is_by_state(&self) -> bool {
+        self.processor.is_some() || !self.states.is_empty()
+    }
 }
 
 impl SessionQuery {
@@ -150,76 +130,14 @@ impl SessionOverview {
         ended_at.or_else(changed)
     }
 
+    fn remove_secrets(&mut self) {
+        if let Some(summary) = &mut self.summary {
+            summary.remove_secrets();
+        }
+    }
+
     fn directory(&self) -> &str {
         self.listed.key.split('/').next().unwrap_or_default()
-    }
-}
-
-/// The place of a session in a sorted list.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SortPosition(SortRank, String);
-
-/// The value that a list is sorted by. All sessions of a list have the same kind of rank, except
-/// those without a value, which come last.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-enum SortRank {
-    #[serde(rename = "n")]
-    Number(i64),
-    #[serde(rename = "t")]
-    Text(String),
-    #[serde(rename = "r")]
-    ReversedText(Reverse<String>),
-    #[serde(rename = "-")]
-    Absent,
-}
-
-impl SortPosition {
-    /// Parses a position that [`SortPosition::encoded`] returned.
-    pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    /// The position as text, for clients that return it later.
-    pub fn encoded(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    fn of(session: &SessionOverview, query: &SessionQuery) -> Self {
-        let summary = session.summary.as_deref();
-        // The largest number comes first.
-        let number = |value: i64| match query.is_reversed {
-            true => SortRank::Number(value),
-            false => SortRank::Number(value.saturating_neg()),
-        };
-        let text = |value: String| match query.is_reversed {
-            true => SortRank::ReversedText(Reverse(value)),
-            false => SortRank::Text(value),
-        };
-        let words = |of: fn(&SessionSummary) -> Option<&String>| {
-            summary.and_then(of).map(|words| text(words.to_lowercase()))
-        };
-        let count = |of: fn(&SessionSummary) -> Option<i64>| summary.and_then(of).map(number);
-        let rank = match query.sort {
-            SessionSort::Key => Some(text(session.listed.key.clone())),
-            SessionSort::Recent => session.last_activity().map(|at| number(at.0)),
-            SessionSort::Cost => summary
-                .and_then(|summary| summary.figures?.cost_usd)
-                .map(|cost| number(i64::try_from(cost.pico_dollars).unwrap_or(i64::MAX))),
-            SessionSort::Messages => count(SessionSummary::messages),
-            SessionSort::Title => words(|summary| summary.title.as_ref()),
-            SessionSort::User => {
-                let user = session.user_email.as_deref().unwrap_or(session.directory());
-                Some(text(user.to_lowercase()))
-            }
-            SessionSort::Project => words(|summary| summary.project.as_ref()),
-            SessionSort::Branch => words(|summary| summary.branch.as_ref()),
-            SessionSort::Active => count(|summary| summary.active_seconds),
-            SessionSort::Prompts => count(|summary| summary.prompts),
-            SessionSort::Tools => count(|summary| summary.tool_calls),
-            SessionSort::Errors => count(|summary| summary.tool_errors),
-            SessionSort::Tokens => count(|summary| Some(summary.figures?.tokens())),
-        };
-        Self(rank.unwrap_or(SortRank::Absent), session.listed.key.clone())
     }
 }
 
@@ -272,11 +190,29 @@ impl<'a> OverviewPages<'a> {
     pub fn next(&mut self, limit: usize) -> Result<Option<Vec<SessionOverview>>, ListingError> {
         let after = self.pages.after.clone();
         let page = self.pages.next(limit)?;
+        let mut sessions = self.matching(page, after.as_deref(), SummaryParts::ALL)?;
+        sessions
+            .iter_mut()
+            .flatten()
+            .for_each(SessionOverview::remove_secrets);
+        Ok(sessions)
+    }
+
+    /// The matching sessions of a page that begins after a key, with secrets in their texts. `None`:
+    /// the page is empty.
+    fn matching(
+        &mut self,
+        page: Vec<ListedSession>,
+        after: Option<&str>,
+        parts: SummaryParts<'_>,
+    ) -> Result<Option<Vec<SessionOverview>>, ListingError> {
         let Some(last) = page.last().map(|session| session.key.clone()) else {
             return Ok(None);
         };
         let mut summaries = match &self.reader {
-            Some(reader) => reader.summaries(SessionSelection::Range(after.as_deref(), &last))?,
+            Some(reader) => {
+                reader.summaries_with_secrets(SessionSelection::Range(after, &last), parts)?
+            }
             None => HashMap::new(),
         };
         let sessions = page.into_iter().filter_map(|listed| {
@@ -327,35 +263,6 @@ pub fn first_by_key(
         }
     }
     sessions.truncate(limit);
-    Ok(sessions)
-}
-
-/// The first sessions of a query after a position, with their positions. `None` as limit: all.
-///
-/// Reads all sessions, and holds the sessions that it returns.
-///
-/// # Errors
-/// If the database can't be read.
-pub fn sorted(
-    pages: &mut OverviewPages<'_>,
-    query: &SessionQuery,
-    after: Option<&SortPosition>,
-    limit: Option<usize>,
-) -> Result<BTreeMap<SortPosition, SessionOverview>, ListingError> {
-    let limit = limit.unwrap_or(usize::MAX);
-    let mut sessions = BTreeMap::new();
-    while let Some(page) = pages.next(READ_AT_ONCE)? {
-        for session in page {
-            let position = SortPosition::of(&session, query);
-            if after.is_some_and(|after| position <= *after) {
-                continue;
-            }
-            sessions.insert(position, session);
-            if sessions.len() > limit {
-                sessions.pop_last();
-            }
-        }
-    }
     Ok(sessions)
 }
 
@@ -411,6 +318,14 @@ impl<'a> FilterMatcher<'a> {
         }
     }
 
+    /// The sessions that the days include.
+    fn active(&self) -> WithFigures {
+        WithFigures::ActiveBetween(
+            self.since.unwrap_or(UtcMicros(i64::MIN)),
+            self.before.unwrap_or(UtcMicros(i64::MAX)),
+        )
+    }
+
     /// Whether a session matches. Removes its states that do not.
     fn matches(&self, session: &mut SessionOverview) -> bool {
         let filter = self.filter;
@@ -419,7 +334,7 @@ impl<'a> FilterMatcher<'a> {
         if !filter.directories.as_ref().is_none_or(is_in_scope) {
             return false;
         }
-        if filter.processor.is_some() || !filter.states.is_empty() {
+        if filter.is_by_state() {
             let processors = &mut session.listed.processors;
             processors.retain(|known| {
                 let only = filter.processor.as_deref();
@@ -440,15 +355,16 @@ impl<'a> FilterMatcher<'a> {
             project.is_some_and(|project| project == wanted || last_part(project) == wanted)
         };
         let is_found = |search: &String| {
+            let contains = |text: &str| text.to_lowercase().contains(search.as_str());
             let texts = |summary: &SessionSummary| {
                 let (title, project) = (summary.title.as_ref(), summary.project.as_ref());
                 [title, project, Some(&summary.session_id)]
                     .into_iter()
                     .flatten()
-                    .any(|text| text.to_lowercase().contains(search.as_str()))
+                    // A search does not find parts of secrets.
+                    .any(|text| contains(text) && contains(&shown(text)))
             };
-            session.listed.key.to_lowercase().contains(search.as_str())
-                || summary.is_some_and(texts)
+            contains(&session.listed.key) || summary.is_some_and(texts)
         };
         let is_automated = summary.and_then(|summary| summary.is_automated);
         let at = session.last_activity();

@@ -18,7 +18,7 @@ use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
 use crate::report::rollups::{bucket_middle, fingerprint, is_current, update, update_alone};
-use crate::report::views::{DIRECTORY, PROJECT, register, sums};
+use crate::report::views::{DIRECTORY, PROJECT, SESSIONS, register, sums};
 use crate::report::zone::local_time;
 use crate::report::{
     DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ReportScope, ToolCalls,
@@ -107,7 +107,11 @@ pub fn tools(
     let mut row_count = 0;
     for (place, row) in read(connection, &sql, &conditions.parameters, calls)? {
         match place {
-            RowPlace::Total(rows) => row_count = rows,
+            RowPlace::Total(rows) => {
+                row_count = rows;
+                report.tool_calls = Some(row.totals.calls);
+                report.failed_tool_calls = Some(row.totals.errors);
+            }
             RowPlace::Group => report.rows.push(row),
         }
     }
@@ -175,20 +179,33 @@ fn totals_sql(key: &Key, split: Option<&Key>, conditions: &Conditions, top: Opti
     );
     // Without its table, the name would be that of the text, which orders $9 before $10.
     let order = row_order(top, "summed.cost_usd", "key, split");
+    // Counting distinct ids per session would take a third of the time, only to find one each.
+    let is_by_session = split.is_none() && key.column == SESSION;
+    let sessions = match is_by_session {
+        true => (
+            "CAST(count(key) > 0 AS BIGINT)",
+            "sum(sessions) FILTER (is_total = 0) OVER ()",
+        ),
+        false => (SESSIONS, "sessions"),
+    };
+    let (keys, grouping) = match split {
+        Some(_) => ("key, split", "GROUPING SETS ((key, split), ())"),
+        None => (
+            "key, CAST(NULL AS VARCHAR) AS split",
+            "GROUPING SETS ((key), ())",
+        ),
+    };
     format!(
         "SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, CAST({} AS VARCHAR),
             CAST({split_text} AS VARCHAR), * EXCLUDE (key, split, is_total)
-            REPLACE (CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd)
+            REPLACE (
+                CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd,
+                CAST(coalesce(CASE WHEN is_total = 1 THEN {} ELSE sessions END, 0) AS BIGINT) AS sessions
+            )
          FROM ({}) AS summed ORDER BY {order}",
         key.text,
-        match split {
-            Some(_) => sums(&rows, "key, split", "GROUPING SETS ((key, split), ())"),
-            None => sums(
-                &rows,
-                "key, CAST(NULL AS VARCHAR) AS split",
-                "GROUPING SETS ((key), ())"
-            ),
-        }
+        sessions.1,
+        sums(&rows, keys, sessions.0, grouping),
     )
 }
 
@@ -198,7 +215,12 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         ToolGrouping::Tool => ("tool_name", ""),
         ToolGrouping::McpServer => ("mcp_server", "AND mcp_server IS NOT NULL"),
     };
-    let order = row_order(top, "calls", "counted.key");
+    let order = row_order(top, "calls", "key");
+    // Durations and sessions are expensive, so only those of listed rows are counted.
+    let listed_only = match top {
+        Some(_) => "SEMI JOIN (SELECT key FROM listed WHERE is_total = 0) USING (key)",
+        None => "",
+    };
     let key = Key {
         column: column.to_owned(),
         text: "key".to_owned(),
@@ -214,12 +236,19 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
         grouped AS MATERIALIZED (
             SELECT key, is_error, error_class, sum(calls) AS calls FROM chosen GROUP BY ALL
         ),
+        counted AS (
+            SELECT GROUPING(key) AS is_total, key, CAST(coalesce(sum(calls), 0) AS BIGINT) AS calls,
+                CAST(coalesce(sum(calls) FILTER (is_error), 0) AS BIGINT) AS errors,
+                {classes}
+            FROM grouped GROUP BY GROUPING SETS ((key), ())
+        ),
+        listed AS MATERIALIZED (SELECT *, count(*) OVER () - 1 AS row_count FROM counted ORDER BY {order}),
         buckets AS (
             SELECT key, duration_bucket, sum(calls) OVER (PARTITION BY key ORDER BY duration_bucket) AS calls_up_to,
                 sum(calls) OVER (PARTITION BY key) AS all_calls
             FROM (
                 SELECT key, duration_bucket, count(*) AS calls
-                FROM (SELECT key, unnest(duration_buckets) AS duration_bucket FROM chosen) GROUP BY ALL
+                FROM (SELECT key, unnest(duration_buckets) AS duration_bucket FROM chosen {listed_only}) GROUP BY ALL
             )
         ),
         durations AS (
@@ -234,21 +263,18 @@ fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> Str
                 FROM grouped WHERE is_error GROUP BY ALL
             ) GROUP BY key
         ),
-        counted AS (
-            SELECT GROUPING(key) AS is_total, key, CAST(coalesce(sum(calls), 0) AS BIGINT) AS calls,
-                CAST(coalesce(sum(calls) FILTER (is_error), 0) AS BIGINT) AS errors,
-                {classes}
-            FROM grouped GROUP BY GROUPING SETS ((key), ())
-        ),
-        in_sessions AS (SELECT key, count(DISTINCT hash(session_id)) AS sessions FROM chosen GROUP BY key)
-        SELECT CASE WHEN is_total = 1 THEN count(*) OVER () - 1 END, counted.key, NULL, calls, errors,
+        in_sessions AS (
+            SELECT key, count(DISTINCT hash(session_id)) AS sessions FROM chosen {listed_only} GROUP BY key
+        )
+        SELECT CASE WHEN is_total = 1 THEN row_count END, listed.key, NULL, calls, errors,
             tool_errors, exit_codes, rejected, siblings_failed,
             coalesce(classes, []), {half}, {nearly_all}, coalesce(sessions, 0)
-        FROM counted
-        LEFT JOIN in_sessions ON in_sessions.key IS NOT DISTINCT FROM counted.key AND is_total = 0
-        LEFT JOIN durations ON durations.key IS NOT DISTINCT FROM counted.key AND is_total = 0
-        LEFT JOIN classes ON classes.key IS NOT DISTINCT FROM counted.key AND is_total = 0
-        ORDER BY {order}",
+        FROM listed
+        LEFT JOIN in_sessions ON in_sessions.key = listed.key AND is_total = 0
+        LEFT JOIN durations ON durations.key = listed.key AND is_total = 0
+        LEFT JOIN classes ON classes.key = listed.key AND is_total = 0
+        ORDER BY {listed_order}",
+        listed_order = row_order(top, "calls", "listed.key"),
         joins = conditions.joins([&key]),
         condition = conditions.sql,
         classes = [
@@ -290,6 +316,9 @@ pub(super) struct Key {
     parameters: Vec<Value>,
 }
 
+/// The session of a row.
+const SESSION: &str = "session_id";
+
 /// The current name of the user of a row.
 const USER: &str = "coalesce(directories.email, directory)";
 
@@ -307,7 +336,7 @@ const AGENT_TYPES: &str = "LEFT JOIN (
 /// sessions of another user.
 const PULL_REQUESTS: &str = "LEFT JOIN (
     SELECT session_id, directory,
-        list(struct_pack(quarter := quarter, pull_request := pull_request) ORDER BY quarter) AS links
+        list_sort(list(struct_pack(quarter := quarter, pull_request := pull_request))) AS links
     FROM (
         SELECT session_id, directory, quarter, min(pull_request) AS pull_request
         FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
@@ -340,7 +369,7 @@ impl Key {
                 "['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'][key // 24] || printf(' %02d:00', key % 24)",
                 "",
             ),
-            ReportGrouping::Session => ("session_id".to_owned(), "key", ""),
+            ReportGrouping::Session => (SESSION.to_owned(), "key", ""),
             ReportGrouping::User => (USER.to_owned(), "key", USERS),
             ReportGrouping::Model => ("model".to_owned(), "key", ""),
             ReportGrouping::Project => ("project".to_owned(), "key", ""),

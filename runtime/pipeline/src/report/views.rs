@@ -336,9 +336,14 @@ SELECT spent.*, {} AS cost_usd FROM spent LEFT JOIN rates AS rate ON rate.rate_i
     )
 }
 
+/// SQL for the number of distinct session ids.
+pub(super) const SESSIONS: &str = "count(DISTINCT session_id)";
+
 /// The sums of every view and report, over rows of [`priced`] with these key columns, of which the
 /// first is `key`.
-pub(super) fn sums(priced: &str, keys: &str, grouping: &str) -> String {
+///
+/// `sessions` is SQL for the number of sessions: [`SESSIONS`], unless a cheaper expression is equal.
+pub(super) fn sums(priced: &str, keys: &str, sessions: &str, grouping: &str) -> String {
     let sum = |tokens: &str, name: &str| {
         format!("CAST(least(coalesce(sum({tokens}), 0), {MOST}) AS BIGINT) AS {name}")
     };
@@ -359,7 +364,7 @@ pub(super) fn sums(priced: &str, keys: &str, grouping: &str) -> String {
             "coalesce(list_sort(list(DISTINCT model) FILTER (cost_usd IS NULL AND model IS NOT NULL))[:{UNKNOWN_MODELS_MAX}], []) AS unknown_models"
         ),
         "CAST(coalesce(sum(message_count), 0) AS BIGINT) AS messages".to_owned(),
-        "count(DISTINCT session_id) AS sessions".to_owned(),
+        format!("{sessions} AS sessions"),
         sum("web_searches", "web_searches"),
         "CAST(coalesce(sum(open_count), 0) AS BIGINT) AS open_messages".to_owned(),
         "CAST(coalesce(sum(message_count) FILTER (cost_usd IS NULL), 0) AS BIGINT) AS unpriced_messages".to_owned(),
@@ -372,6 +377,7 @@ fn by_key(key: &str) -> String {
     sums(
         &priced(&format!("{key} AS key"), "usage.distinct_messages"),
         "key",
+        SESSIONS,
         "key",
     )
 }

@@ -72,7 +72,7 @@ pub(in crate::report) fn agent_totals(
                 SELECT session_id, arg_max(directory, messages) AS owner
                 FROM (
                     SELECT session_id, directory, sum(message_count) AS messages
-                    FROM usage.message_rollups GROUP BY ALL
+                    FROM usage.message_rollups SEMI JOIN usage.agent_totals USING (session_id) GROUP BY ALL
                 ) GROUP BY session_id
             ) USING (session_id)
             WHERE total_cost_usd BETWEEN 0 AND 1e15 AND split_part(session_file, '/', 1) = owner AND {is_named}

@@ -1,6 +1,8 @@
 //! Runs of sub-agents without a transcript. Their results report how many tokens they used, but the
 //! messages are missing, so every sum that includes such a run is a lower bound.
 
+use std::collections::HashMap;
+
 use duckdb::{Connection, params_from_iter};
 use session_pipeline_store::StoreError;
 
@@ -18,6 +20,13 @@ pub(super) fn add_unrecorded(
 ) -> Result<(), StoreError> {
     let is_limited = report.omitted_rows > 0;
     let is_split = report.split_key.is_some();
+    let places: HashMap<_, _> = report
+        .rows
+        .iter()
+        .enumerate()
+        .map(|(place, row)| (row.key.clone(), place))
+        .collect();
+    let row_count = report.rows.len();
     for (is_total, key, runs, tokens) in unrecorded(connection, by, key, conditions)? {
         let add = |totals: &mut UsageTotals| {
             totals.unrecorded_runs = runs;
@@ -29,7 +38,10 @@ pub(super) fn add_unrecorded(
             add(&mut report.totals);
         } else if is_split {
             // A run has no second key.
-        } else if let Some(row) = report.rows.iter_mut().find(|row| row.key == key) {
+        } else if let Some(row) = places
+            .get(&key)
+            .and_then(|place| report.rows.get_mut(*place))
+        {
             add(&mut row.totals);
         } else if !is_limited {
             let mut totals = UsageReport::<UsageTotals>::empty("", report.as_of).totals;
@@ -39,10 +51,12 @@ pub(super) fn add_unrecorded(
                 split: None,
                 totals,
             });
-            report.rows.sort_by(|one, two| {
-                (one.key.is_none(), &one.key).cmp(&(two.key.is_none(), &two.key))
-            });
         }
+    }
+    if report.rows.len() > row_count {
+        report
+            .rows
+            .sort_by(|one, two| (one.key.is_none(), &one.key).cmp(&(two.key.is_none(), &two.key)));
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use session_pipeline_store::{SessionSelection, Store, StoreError};
 use super::runs::unrecorded_runs;
 use super::{ReadSnapshot, usd};
 use crate::report::PriceTable;
-use crate::report::views::{BILLING, COUNTS, DIRECTORY, PROJECT, sums};
+use crate::report::views::{BILLING, COUNTS, DIRECTORY, PROJECT, SESSIONS, sums};
 
 /// Longer texts of transcripts are cut off.
 const TEXT_CHARS_MAX: usize = 1000;
@@ -72,6 +72,20 @@ impl SessionFigures {
 }
 
 impl SessionSummary {
+    /// Removes what looks like a secret from all texts, and cuts off long ones.
+    pub fn remove_secrets(&mut self) {
+        let texts = [
+            Some(&mut self.session_id),
+            self.title.as_mut(),
+            self.project.as_mut(),
+            self.branch.as_mut(),
+            self.entrypoint.as_mut(),
+        ];
+        for text in texts.into_iter().flatten() {
+            *text = shown(text);
+        }
+    }
+
     /// Number of messages, each counted once.
     pub fn messages(&self) -> Option<i64> {
         let figures = self.figures.as_ref();
@@ -144,6 +158,39 @@ pub struct SubagentRun {
     pub duration_ms: Option<i64>,
 }
 
+/// What is read of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SummaryParts<'a> {
+    /// The sessions whose figures are read. Without figures, the ids of sessions are those in the
+    /// files, which can be those of sessions that they continue.
+    pub figures: WithFigures,
+    /// The columns of `usage.sessions` to read. The rest are absent. `None`: all.
+    pub columns: Option<&'a [&'static str]>,
+}
+
+impl SummaryParts<'_> {
+    /// Everything.
+    pub const ALL: Self = Self {
+        figures: WithFigures::All,
+        columns: None,
+    };
+
+    fn includes(self, column: &str) -> bool {
+        self.columns.is_none_or(|columns| columns.contains(&column))
+    }
+}
+
+/// The sessions whose figures are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithFigures {
+    /// All selected sessions.
+    All,
+    /// Those with their last line in this range, inclusive. Others have incomplete figures.
+    ActiveBetween(UtcMicros, UtcMicros),
+    /// No session.
+    None,
+}
+
 /// Reads sessions from one state of the database.
 #[derive(Debug)]
 pub struct SessionReader {
@@ -204,74 +251,44 @@ impl SessionReader {
         &self,
         sessions: SessionSelection<'_>,
     ) -> Result<HashMap<String, SessionSummary>, StoreError> {
-        let (condition, parameters) = condition(sessions);
-        let sql = self.summaries_sql(condition);
+        let mut summaries = self.summaries_with_secrets(sessions, SummaryParts::ALL)?;
+        summaries
+            .values_mut()
+            .for_each(SessionSummary::remove_secrets);
+        Ok(summaries)
+    }
+
+    /// Like [`SessionReader::summaries`], but without a call of [`SessionSummary::remove_secrets`],
+    /// which takes most of the time for many sessions.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn summaries_with_secrets(
+        &self,
+        sessions: SessionSelection<'_>,
+        parts: SummaryParts<'_>,
+    ) -> Result<HashMap<String, SessionSummary>, StoreError> {
+        let (condition, parameters) = sessions.condition();
+        let sql = self.summaries_sql(&condition, parts);
+        let has_figures = self.has_rollups && parts.figures != WithFigures::None;
         self.rows(&sql, &parameters, |row| {
-            Ok((row.get(0)?, self.summary(row)?))
+            Ok((row.get(0)?, summary(row, has_figures)?))
         })
         .map(|rows| rows.into_iter().collect())
     }
 
-    fn summary(&self, row: &SqlRow<'_>) -> duckdb::Result<SessionSummary> {
-        let is_subagent: bool = row.get(10)?;
-        let has_figures = self.has_rollups && !is_subagent;
-        let figures = || -> duckdb::Result<SessionFigures> {
-            let runs: i64 = row.get(19)?;
-            let zero = SessionFigures {
-                cost_usd: Some(Usd::default()),
-                cost_is_lower_bound: runs > 0,
-                output_is_lower_bound: runs > 0,
-                unrecorded_runs: runs,
-                ..SessionFigures::default()
-            };
-            let Some(messages) = row.get(13)? else {
-                return Ok(zero);
-            };
-            Ok(SessionFigures {
-                cost_usd: usd(row, 11)?,
-                cost_is_lower_bound: row.get::<_, bool>(12)? || runs > 0,
-                messages,
-                input_tokens: row.get(14)?,
-                output_tokens: row.get(15)?,
-                output_is_lower_bound: row.get::<_, bool>(16)? || runs > 0,
-                cache_read_tokens: row.get(17)?,
-                cache_creation_tokens: row.get(18)?,
-                unrecorded_runs: runs,
-            })
-        };
-        Ok(SessionSummary {
-            session_id: text(row, 1)?.unwrap_or_default(),
-            title: text(row, 2)?,
-            project: text(row, 3)?,
-            branch: text(row, 4)?,
-            entrypoint: text(row, 5)?,
-            started_at: row.get::<_, Option<i64>>(6)?.map(UtcMicros),
-            ended_at: row.get::<_, Option<i64>>(7)?.map(UtcMicros),
-            is_automated: row.get(8)?,
-            held_messages: row.get(9)?,
-            active_seconds: row.get(20)?,
-            prompts: row.get(21)?,
-            tool_calls: row.get(22)?,
-            tool_errors: row.get(23)?,
-            figures: has_figures.then(figures).transpose()?,
-        })
-    }
-
-    fn summaries_sql(&self, condition: &str) -> String {
-        let no_rollups = "(SELECT CAST(NULL AS VARCHAR) AS session_id, CAST(NULL AS VARCHAR) AS directory WHERE false)";
-        let rollups = match self.has_rollups {
-            true => "usage.message_rollups",
-            false => no_rollups,
-        };
-        let figures = match self.has_rollups {
+    fn summaries_sql(&self, condition: &str, parts: SummaryParts<'_>) -> String {
+        let has_ids = parts.figures != WithFigures::None;
+        let has_figures = self.has_rollups && has_ids;
+        let figures = match has_figures {
             true => {
                 let rows = "SELECT struct_pack(session_id := session_id, directory := directory) AS key, *
-                    FROM usage.message_rollups SEMI JOIN named USING (session_id, directory)";
+                    FROM usage.message_rollups SEMI JOIN candidates USING (session_id, directory)";
                 format!(
                     "SELECT key, CAST(CAST(cost_usd AS DECIMAL(38, 12)) AS VARCHAR) AS cost_usd, cost_is_lower_bound,
                         messages, input_tokens, output_tokens, output_is_lower_bound, cache_read_tokens,
                         cache_creation_tokens FROM ({})",
-                    sums(rows, "key", "key")
+                    sums(rows, "key", SESSIONS, "key")
                 )
             }
             false => "SELECT struct_pack(session_id := session_id, directory := directory) AS key,
@@ -279,10 +296,17 @@ impl SessionReader {
                     CAST(NULL AS BIGINT) AS messages, CAST(NULL AS BIGINT) AS input_tokens,
                     CAST(NULL AS BIGINT) AS output_tokens, CAST(NULL AS BOOLEAN) AS output_is_lower_bound,
                     CAST(NULL AS BIGINT) AS cache_read_tokens, CAST(NULL AS BIGINT) AS cache_creation_tokens
-                FROM named WHERE false"
+                FROM candidates WHERE false"
                 .to_owned(),
         };
-        let has_runs = self.has_rollups && self.columns.has("agent_runs", "total_tokens");
+        let is_active = match parts.figures {
+            WithFigures::ActiveBetween(since, before) => format!(
+                "WHERE coalesce(ended_at BETWEEN {} AND {}, true)",
+                since.0, before.0
+            ),
+            WithFigures::All | WithFigures::None => String::new(),
+        };
+        let has_runs = has_figures && self.columns.has("agent_runs", "total_tokens");
         let unrecorded = match has_runs {
             true => format!(
                 "SELECT session_id, {DIRECTORY} AS directory, CAST(sum(run_count) AS BIGINT) AS runs FROM ({}) GROUP BY ALL",
@@ -298,21 +322,22 @@ impl SessionReader {
             chosen AS MATERIALIZED (SELECT * FROM all_files WHERE {condition}),
             originals AS (
                 SELECT DISTINCT recorded_id, directory FROM all_files SEMI JOIN chosen USING (recorded_id, directory)
-                WHERE recorded_id = own_id
+                WHERE recorded_id = own_id AND {has_ids}
             ),
-            own AS (
-                SELECT DISTINCT rollups.session_id, rollups.directory
-                FROM {rollups} AS rollups SEMI JOIN chosen
-                    ON rollups.session_id = chosen.own_id AND rollups.directory = chosen.directory
+            candidates AS (
+                SELECT own_id AS session_id, directory FROM chosen {is_active}
+                UNION
+                SELECT recorded_id, directory FROM chosen {is_active}
             ),
+            figures AS MATERIALIZED ({figures}),
             named AS MATERIALIZED (
                 SELECT chosen.*, {SESSION_ID} AS session_id
                 FROM chosen
-                LEFT JOIN own ON own.session_id = chosen.own_id AND own.directory = chosen.directory
+                LEFT JOIN figures AS own
+                    ON own.key = struct_pack(session_id := chosen.own_id, directory := chosen.directory)
                 LEFT JOIN originals ON originals.recorded_id = chosen.recorded_id
                     AND originals.directory = chosen.directory
             ),
-            figures AS ({figures}),
             unrecorded AS ({unrecorded})
             SELECT session_file, named.session_id, title, project, git_branch, entrypoint, started_at, ended_at,
                 is_automated, named.held_messages, is_subagent, cost_usd, cost_is_lower_bound, figures.messages,
@@ -323,13 +348,16 @@ impl SessionReader {
                 struct_pack(session_id := named.session_id, directory := named.directory)
             LEFT JOIN unrecorded ON unrecorded.session_id = named.session_id
                 AND unrecorded.directory = named.directory",
-            files = self.files_sql(),
+            files = self.files_sql(parts),
         )
     }
 
     /// SQL for all files with the columns of a summary.
-    fn files_sql(&self) -> String {
-        let column = |name: &str, kind: &str| self.columns.sql("sessions", name, kind);
+    fn files_sql(&self, parts: SummaryParts<'_>) -> String {
+        let column = |name: &str, kind: &str| match parts.includes(name) {
+            true => self.columns.sql("sessions", name, kind),
+            false => format!("CAST(NULL AS {kind}) AS {name}"),
+        };
         let columns = [
             column("title", "VARCHAR"),
             column("cwd", "VARCHAR"),
@@ -348,14 +376,17 @@ impl SessionReader {
             column("tool_errors", "BIGINT"),
         ]
         .join(", ");
+        // Functions of strings take an eighth of the time of regular expressions.
         format!(
-            r"SELECT session_file, session_id AS recorded_id, {DIRECTORY} AS directory,
-                regexp_extract(session_file, '([^/]*)\.jsonl$', 1) AS own_id,
-                regexp_matches(session_file, '(^|/)agent-[^/]*\.jsonl$') AS is_subagent, title, {PROJECT} AS project,
+            "SELECT session_file, session_id AS recorded_id, {DIRECTORY} AS directory,
+                CASE WHEN ends_with(session_file, '.jsonl') THEN left(name, -6) ELSE '' END AS own_id,
+                starts_with(name, 'agent-') AND ends_with(name, '.jsonl') AS is_subagent, title, {PROJECT} AS project,
                 git_branch, entrypoint, epoch_us(started_at) AS started_at, epoch_us(ended_at) AS ended_at,
                 is_automated, messages AS held_messages, parent_session, first_uuid,
                 active_seconds, prompts, tool_calls, tool_errors
-            FROM (SELECT session_file, session_id, {columns} FROM usage.sessions)"
+            FROM (
+                SELECT session_file, split_part(session_file, '/', -1) AS name, session_id, {columns} FROM usage.sessions
+            )"
         )
     }
 
@@ -428,7 +459,7 @@ impl SessionReader {
             WHERE session_file <> ? AND NOT is_subagent AND own_id IS DISTINCT FROM ?
                 AND (all_files.parent_session = ? OR all_files.first_uuid = this.first_uuid)
             ORDER BY session_file LIMIT {ENTRIES_MAX}",
-            self.files_sql()
+            self.files_sql(SummaryParts::ALL)
         );
         let optional =
             |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
@@ -494,7 +525,7 @@ impl SessionReader {
 /// The first line of a fork can have the id of the session that it came from. The agent names a
 /// file after its session, so the name decides if messages or another file confirm it.
 const SESSION_ID: &str = "CASE
-    WHEN NOT is_subagent AND (own.session_id IS NOT NULL OR originals.recorded_id IS NOT NULL) THEN own_id
+    WHEN NOT is_subagent AND (own.key IS NOT NULL OR originals.recorded_id IS NOT NULL) THEN own_id
     ELSE chosen.recorded_id
 END";
 
@@ -502,20 +533,6 @@ END";
 pub fn is_subagent_file(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or_default();
     name.starts_with("agent-") && name.ends_with(".jsonl")
-}
-
-/// A condition on `session_file` with its parameters.
-fn condition(sessions: SessionSelection<'_>) -> (&'static str, Vec<Value>) {
-    let text = |key: &str| Value::Text(key.to_owned());
-    match sessions {
-        SessionSelection::All => ("true", Vec::new()),
-        SessionSelection::One(key) => ("session_file = ?", vec![text(key)]),
-        SessionSelection::Range(None, last) => ("session_file <= ?", vec![text(last)]),
-        SessionSelection::Range(Some(after), last) => (
-            "session_file > ? AND session_file <= ?",
-            vec![text(after), text(last)],
-        ),
-    }
 }
 
 /// The columns that the tables of `usage` have. A database of an earlier version has fewer.
@@ -556,15 +573,65 @@ impl Columns {
     }
 }
 
-/// A text of a transcript without secrets. An empty text is none.
-fn text(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<String>> {
-    let text: Option<String> = row.get(index)?;
-    Ok(text
-        .filter(|text| !text.is_empty())
-        .map(|text| shown(&text)))
+/// `has_figures`: whether the query reads the rollups.
+fn summary(row: &SqlRow<'_>, has_figures: bool) -> duckdb::Result<SessionSummary> {
+    let is_subagent: bool = row.get(10)?;
+    let has_figures = has_figures && !is_subagent;
+    let figures = || -> duckdb::Result<SessionFigures> {
+        let runs: i64 = row.get(19)?;
+        let zero = SessionFigures {
+            cost_usd: Some(Usd::default()),
+            cost_is_lower_bound: runs > 0,
+            output_is_lower_bound: runs > 0,
+            unrecorded_runs: runs,
+            ..SessionFigures::default()
+        };
+        let Some(messages) = row.get(13)? else {
+            return Ok(zero);
+        };
+        Ok(SessionFigures {
+            cost_usd: usd(row, 11)?,
+            cost_is_lower_bound: row.get::<_, bool>(12)? || runs > 0,
+            messages,
+            input_tokens: row.get(14)?,
+            output_tokens: row.get(15)?,
+            output_is_lower_bound: row.get::<_, bool>(16)? || runs > 0,
+            cache_read_tokens: row.get(17)?,
+            cache_creation_tokens: row.get(18)?,
+            unrecorded_runs: runs,
+        })
+    };
+    Ok(SessionSummary {
+        session_id: row.get::<_, Option<_>>(1)?.unwrap_or_default(),
+        title: nonempty(row, 2)?,
+        project: nonempty(row, 3)?,
+        branch: nonempty(row, 4)?,
+        entrypoint: nonempty(row, 5)?,
+        started_at: row.get::<_, Option<i64>>(6)?.map(UtcMicros),
+        ended_at: row.get::<_, Option<i64>>(7)?.map(UtcMicros),
+        is_automated: row.get(8)?,
+        held_messages: row.get(9)?,
+        active_seconds: row.get(20)?,
+        prompts: row.get(21)?,
+        tool_calls: row.get(22)?,
+        tool_errors: row.get(23)?,
+        figures: has_figures.then(figures).transpose()?,
+    })
 }
 
-fn shown(text: &str) -> String {
+/// A text of a transcript without secrets. An empty text is none.
+fn text(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<String>> {
+    Ok(nonempty(row, index)?.map(|text| shown(&text)))
+}
+
+/// A text of a transcript as it is. An empty text is none.
+fn nonempty(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<String>> {
+    let text: Option<String> = row.get(index)?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// A text of a transcript without secrets, cut off if it is long.
+pub fn shown(text: &str) -> String {
     let text = without_secrets(text);
     let end = text.char_indices().nth(TEXT_CHARS_MAX);
     let end = end.map_or(text.len(), |(end, _)| end);

@@ -1,0 +1,252 @@
+//! Orders of the list of sessions.
+//!
+//! Other orders than that of the keys need one pass over all sessions. For a page of the list, the
+//! pass reads only what decides the order.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use session_pipeline_store::SessionSelection;
+
+use super::{OverviewPages, SessionOverview, SessionQuery};
+use crate::listing::{ListingError, READ_AT_ONCE};
+use crate::report::sessions::{SessionSummary, SummaryParts, WithFigures, shown};
+
+/// Maximum number of sessions that are read by their keys.
+const KEYS_MAX: usize = 1000;
+/// Sessions per read that only decides their order. A session takes about a kilobyte.
+const OUTLINED_AT_ONCE: usize = 50_000;
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionSort {
+    /// By key.
+    #[default]
+    Key,
+    /// By last activity, latest first.
+    Recent,
+    /// By cost, highest first.
+    Cost,
+    /// By number of messages, highest first.
+    Messages,
+    /// By title.
+    Title,
+    /// By user.
+    User,
+    /// By project.
+    Project,
+    /// By Git branch.
+    Branch,
+    /// By active time, longest first.
+    Active,
+    /// By number of prompts, highest first.
+    Prompts,
+    /// By number of calls of tools, highest first.
+    Tools,
+    /// By number of failed calls, highest first.
+    Errors,
+    /// By number of tokens, highest first.
+    Tokens,
+}
+
+/// The place of a session in a sorted list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SortPosition(SortRank, String);
+
+/// The value that a list is sorted by. All sessions of a list have the same kind of rank, except
+/// those without a value, which come last.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum SortRank {
+    #[serde(rename = "n")]
+    Number(i64),
+    #[serde(rename = "t")]
+    Text(String),
+    #[serde(rename = "r")]
+    ReversedText(Reverse<String>),
+    #[serde(rename = "-")]
+    Absent,
+}
+
+impl SortPosition {
+    /// Parses a position that [`SortPosition::encoded`] returned.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The position as text, for clients that return it later.
+    pub fn encoded(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    fn of(session: &SessionOverview, query: &SessionQuery) -> Self {
+        let summary = session.summary.as_deref();
+        // The largest number comes first.
+        let number = |value: i64| match query.is_reversed {
+            true => SortRank::Number(value),
+            false => SortRank::Number(value.saturating_neg()),
+        };
+        let text = |value: String| match query.is_reversed {
+            true => SortRank::ReversedText(Reverse(value)),
+            false => SortRank::Text(value),
+        };
+        let words = |of: fn(&SessionSummary) -> Option<&String>| {
+            let words = summary.and_then(of);
+            // A client sees the position.
+            words.map(|words| text(shown(words).to_lowercase()))
+        };
+        let count = |of: fn(&SessionSummary) -> Option<i64>| summary.and_then(of).map(number);
+        let rank = match query.sort {
+            SessionSort::Key => Some(text(session.listed.key.clone())),
+            SessionSort::Recent => session.last_activity().map(|at| number(at.0)),
+            SessionSort::Cost => summary
+                .and_then(|summary| summary.figures?.cost_usd)
+                .map(|cost| number(i64::try_from(cost.pico_dollars).unwrap_or(i64::MAX))),
+            SessionSort::Messages => count(SessionSummary::messages),
+            SessionSort::Title => words(|summary| summary.title.as_ref()),
+            SessionSort::User => {
+                let user = session.user_email.as_deref().unwrap_or(session.directory());
+                Some(text(user.to_lowercase()))
+            }
+            SessionSort::Project => words(|summary| summary.project.as_ref()),
+            SessionSort::Branch => words(|summary| summary.branch.as_ref()),
+            SessionSort::Active => count(|summary| summary.active_seconds),
+            SessionSort::Prompts => count(|summary| summary.prompts),
+            SessionSort::Tools => count(|summary| summary.tool_calls),
+            SessionSort::Errors => count(|summary| summary.tool_errors),
+            SessionSort::Tokens => count(|summary| Some(summary.figures?.tokens())),
+        };
+        Self(rank.unwrap_or(SortRank::Absent), session.listed.key.clone())
+    }
+}
+
+/// The first sessions of a query after a position, with their positions. `None` as limit: all.
+///
+/// Reads all sessions, and holds the sessions that it returns.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn sorted(
+    pages: &mut OverviewPages<'_>,
+    query: &SessionQuery,
+    after: Option<&SortPosition>,
+    limit: Option<usize>,
+) -> Result<BTreeMap<SortPosition, SessionOverview>, ListingError> {
+    if let Some(limit) = limit.filter(|limit| *limit <= KEYS_MAX)
+        && !pages.filter.filter.is_by_state()
+    {
+        return first_sorted(pages, query, after, limit);
+    }
+    let mut first = FirstSessions::new(query, after, limit.unwrap_or(usize::MAX));
+    while let Some(page) = pages.next(READ_AT_ONCE)? {
+        first.extend(page);
+    }
+    Ok(first.sessions)
+}
+
+/// Like [`sorted`], for a few sessions. Reads of all sessions only what decides their order, and
+/// the rest of those that it returns.
+fn first_sorted(
+    pages: &mut OverviewPages<'_>,
+    query: &SessionQuery,
+    after: Option<&SortPosition>,
+    limit: usize,
+) -> Result<BTreeMap<SortPosition, SessionOverview>, ListingError> {
+    let is_by_figures = matches!(
+        query.sort,
+        SessionSort::Cost | SessionSort::Messages | SessionSort::Tokens
+    );
+    let is_search = query.filter.search.is_some();
+    let columns = deciding_columns(query);
+    let parts = SummaryParts {
+        // A search compares ids, which depend on the figures.
+        figures: match is_by_figures || is_search {
+            true => pages.filter.active(),
+            false => WithFigures::None,
+        },
+        columns: (!is_search).then_some(columns.as_slice()),
+    };
+    let mut first = FirstSessions::new(query, after, limit);
+    loop {
+        let after_key = pages.pages.after.clone();
+        let page = pages.pages.next_without_states(OUTLINED_AT_ONCE)?;
+        let Some(page) = pages.matching(page, after_key.as_deref(), parts)? else {
+            break;
+        };
+        first.extend(page);
+    }
+    let mut sessions: Vec<&mut SessionOverview> = first.sessions.values_mut().collect();
+    sessions.sort_unstable_by(|one, two| one.listed.key.cmp(&two.listed.key));
+    let keys: Vec<String> = sessions
+        .iter()
+        .map(|session| session.listed.key.clone())
+        .collect();
+    let selection = SessionSelection::Keys(&keys);
+    if let Some(reader) = &pages.reader {
+        let mut summaries = reader.summaries(selection)?;
+        for session in &mut sessions {
+            session.summary = summaries.remove(&session.listed.key).map(Box::new);
+        }
+    }
+    let listed = sessions.into_iter().map(|session| &mut session.listed);
+    pages.pages.add_states(listed, selection)?;
+    Ok(first.sessions)
+}
+
+/// The columns that decide whether a session matches, except for a search, and where it is in the
+/// order.
+fn deciding_columns(query: &SessionQuery) -> Vec<&'static str> {
+    let mut columns = vec!["ended_at", "is_automated"];
+    if query.filter.project.is_some() || query.sort == SessionSort::Project {
+        // The project of a row by an earlier version is derived from its working directory.
+        columns.extend(["project", "cwd"]);
+    }
+    columns.extend(match query.sort {
+        SessionSort::Title => Some("title"),
+        SessionSort::Branch => Some("git_branch"),
+        SessionSort::Messages => Some("messages"),
+        SessionSort::Active => Some("active_seconds"),
+        SessionSort::Prompts => Some("prompts"),
+        SessionSort::Tools => Some("tool_calls"),
+        SessionSort::Errors => Some("tool_errors"),
+        SessionSort::Key
+        | SessionSort::Recent
+        | SessionSort::Cost
+        | SessionSort::User
+        | SessionSort::Project
+        | SessionSort::Tokens => None,
+    });
+    columns
+}
+
+/// The first sessions of a query after a position.
+struct FirstSessions<'a> {
+    query: &'a SessionQuery,
+    after: Option<&'a SortPosition>,
+    limit: usize,
+    sessions: BTreeMap<SortPosition, SessionOverview>,
+}
+
+impl<'a> FirstSessions<'a> {
+    fn new(query: &'a SessionQuery, after: Option<&'a SortPosition>, limit: usize) -> Self {
+        Self {
+            query,
+            after,
+            limit,
+            sessions: BTreeMap::new(),
+        }
+    }
+
+    fn extend(&mut self, page: Vec<SessionOverview>) {
+        for session in page {
+            let position = SortPosition::of(&session, self.query);
+            if self.after.is_some_and(|after| position <= *after) {
+                continue;
+            }
+            self.sessions.insert(position, session);
+            if self.sessions.len() > self.limit {
+                self.sessions.pop_last();
+            }
+        }
+    }
+}
