@@ -39,8 +39,12 @@
 //! counted in the [`Tally`].
 
 mod codex;
+mod commands;
+mod copilot;
 mod counts;
+mod document;
 mod driver;
+mod gemini;
 mod kimi;
 mod pi;
 mod qwen;
@@ -69,7 +73,8 @@ pub enum Item<'a> {
     /// A text by the model for the user.
     Answer(Text<'a>),
     /// A request to a model, with its tokens. Follows the calls that the model made in its answer,
-    /// or precedes them, depending on the agent.
+    /// or precedes them, depending on the agent. Follows at the end of the session if the agent
+    /// records some of its tokens there.
     Request(Request<'a>),
     /// What the agent itself counted and charged for requests. Adds to earlier ones of the session.
     Reported(ReportedUsage<'a>),

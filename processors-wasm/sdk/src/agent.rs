@@ -80,20 +80,13 @@ impl CodingAgent {
     /// known shape decides. A line that is not a JSON object is skipped, because a file can begin
     /// in the middle of a line.
     pub fn of_beginning(bytes: &[u8]) -> Self {
-        let lines = bytes.split(|byte| *byte == b'\n');
-        let lines = lines.filter(|line| !line.trim_ascii().is_empty());
-        let mut is_json = false;
-        for line in lines.take(LINES_MAX) {
+        for line in first_lines(bytes) {
             let (text, _) = readable(line);
-            let Some(json) = Json::parse(&text) else {
-                continue;
-            };
-            is_json |= json.is_object();
-            if let Some(agent) = of_line(json) {
+            if let Some(agent) = Json::parse(&text).and_then(of_line) {
                 return agent;
             }
         }
-        if !is_json && is_gemini_document(bytes) {
+        if is_document(bytes) {
             return Self::Gemini;
         }
         Self::Claude
@@ -220,11 +213,26 @@ fn text(value: Option<Json<'_>>) -> Option<Text<'_>> {
     value?.text()
 }
 
-/// Whether a file of several lines is one object, as older versions of Gemini CLI wrote.
-fn is_gemini_document(bytes: &[u8]) -> bool {
+/// Whether a file of several lines is one object, as older versions of Gemini CLI wrote. None of
+/// its lines is an object with fields by itself.
+pub(crate) fn is_document(bytes: &[u8]) -> bool {
     let head = &bytes[..bytes.len().min(DOCUMENT_HEAD_BYTES)];
     let has = |name: &[u8]| memchr::memmem::find(head, name).is_some();
-    head.trim_ascii_start().starts_with(b"{") && has(b"\"sessionId\"") && has(b"\"projectHash\"")
+    let is_object = |line: &[u8]| {
+        let (text, _) = readable(line);
+        Json::parse(&text).is_some_and(|json| json.entries().next().is_some())
+    };
+    head.trim_ascii_start().starts_with(b"{")
+        && has(b"\"sessionId\"")
+        && has(b"\"projectHash\"")
+        && !first_lines(bytes).any(is_object)
+}
+
+/// The lines that are examined.
+fn first_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.trim_ascii().is_empty());
+    lines.take(LINES_MAX)
 }
 
 #[cfg(test)]
@@ -283,6 +291,19 @@ mod tests {
                     r#"  "sessionId": "a","#,
                     r#"  "projectHash": "b","#,
                     r#"  "messages": ["#,
+                ],
+                Gemini,
+            ),
+            // An empty object on a line of its own says nothing.
+            (
+                &[
+                    "{",
+                    r#"  "sessionId": "a","#,
+                    r#"  "projectHash": "b","#,
+                    r#"  "messages": ["#,
+                    "    {}",
+                    "  ]",
+                    "}",
                 ],
                 Gemini,
             ),

@@ -214,6 +214,27 @@ impl<'a> Json<'a> {
         elements.into_iter()
     }
 
+    /// The fields with their values, in order, if the value is an object. Otherwise empty.
+    ///
+    /// ```
+    /// use session_pipeline_processor::json::Json;
+    ///
+    /// let counts = Json::parse(r#"{"read":2,"write":1}"#).unwrap();
+    /// let counts: Vec<_> = counts.entries().map(|(tool, count)| (tool, count.s64())).collect();
+    /// assert_eq!(counts, [("read".to_owned(), Some(2)), ("write".to_owned(), Some(1))]);
+    /// ```
+    pub fn entries(&self) -> impl Iterator<Item = (String, Json<'a>)> {
+        let mut entries = Vec::new();
+        if self.is_object() {
+            // The text was checked before, so there is no error to report.
+            let _ = Scanner::new(self.raw).object(|scanner, key| {
+                entries.push((key.to_owned(), scanner.json()?));
+                Ok(())
+            });
+        }
+        entries.into_iter()
+    }
+
     /// The values of several fields, in one pass. Absent for a field that the object does not have,
     /// and for all fields if the value is not an object. If a field occurs several times, the last
     /// one.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{FileRows, Sums, check_laws};
+use common::{FileRows, Sums, check_damage, check_growth, check_laws};
 
 const PARENT: &str = "019d9249-e0ee-7b41-98b6-271f355b5f7f";
 const CHILD: &str = "019d924b-53f5-7ff7-a8f2-fc32132fced3";
@@ -158,6 +158,10 @@ fn history_of_another_thread_counts_once_with_or_without_that_thread() {
         ]
     );
     check_laws(&both);
+    for (key, content) in both {
+        check_growth(key, content);
+        check_damage(key, content);
+    }
 }
 
 /// Version 0.36 has no turn ids, and starts a new file with the old history when it resumes.

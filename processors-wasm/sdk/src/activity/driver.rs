@@ -1,10 +1,14 @@
 //! Reads the lines of a session and passes them to the reader of its agent.
 
 use crate::activity::codex::CodexReader;
+use crate::activity::copilot::CopilotReader;
+use crate::activity::document::DocumentParts;
+use crate::activity::gemini::GeminiReader;
 use crate::activity::kimi::KimiReader;
 use crate::activity::pi::PiReader;
 use crate::activity::qwen::QwenReader;
 use crate::activity::{CodingAgent, Item, Origin, Tally};
+use crate::agent::is_document;
 use crate::json::Json;
 use crate::lines::{Line, Lines};
 use crate::scan::{Broken, Scanner};
@@ -14,7 +18,9 @@ use crate::transcript::{Transcript, readable};
 pub struct Activity<'h> {
     lines: Lines<'h>,
     agent: CodingAgent,
-    /// The key of the session. Kimi CLI has the id of a session only in its path.
+    /// Whether the file is one object of several lines.
+    is_document: bool,
+    /// The key of the session. Some facts are only in its path.
     key: &'h str,
 }
 
@@ -45,7 +51,7 @@ pub(super) struct Items<'e> {
 }
 
 impl Items<'_> {
-    /// The number of the current line.
+    /// The 1-based number of the current line.
     pub(super) fn line(&self) -> u64 {
         self.line
     }
@@ -75,8 +81,14 @@ impl Items<'_> {
 
 impl<'h> Activity<'h> {
     pub(crate) fn new(mut lines: Lines<'h>, key: &'h str) -> Self {
-        let agent = CodingAgent::of_beginning(lines.peek_chunk());
-        Self { lines, agent, key }
+        let beginning = lines.peek_chunk();
+        let agent = CodingAgent::of_beginning(beginning);
+        Self {
+            is_document: agent == CodingAgent::Gemini && is_document(beginning),
+            lines,
+            agent,
+            key,
+        }
     }
 
     /// The agent that wrote the file.
@@ -96,6 +108,11 @@ impl<'h> Activity<'h> {
         let key = self.key;
         match self.agent {
             CodingAgent::Codex => self.drive(&mut CodexReader::default(), &mut each),
+            CodingAgent::Copilot => self.drive(&mut CopilotReader::default(), &mut each),
+            CodingAgent::Gemini => {
+                let mut reader = GeminiReader::new(key, self.is_document);
+                self.drive(&mut reader, &mut each)
+            }
             CodingAgent::Kimi => self.drive(&mut KimiReader::new(key), &mut each),
             CodingAgent::Pi => self.drive(&mut PiReader::default(), &mut each),
             CodingAgent::Qwen => self.drive(&mut QwenReader::default(), &mut each),
@@ -117,14 +134,47 @@ impl<'h> Activity<'h> {
             is_damaged: false,
             unknown: 0,
         };
-        while let Some(line) = self.lines.next_line() {
-            read_line(&line, reader, &mut items, &mut tally);
+        if self.is_document {
+            self.read_document(reader, &mut items, &mut tally);
+        } else {
+            while let Some(line) = self.lines.next_line() {
+                read_line(&line, reader, &mut items, &mut tally);
+            }
         }
         reader.end(&mut items);
         tally.unknown_types = items.unknown;
         tally.passed_over_lines = self.lines.passed_over();
         tally.lines += tally.passed_over_lines;
         tally
+    }
+
+    /// Reads the parts of a document as if each were a line. Lines of the file are counted, so a
+    /// line on which several bad parts begin counts once.
+    fn read_document(&mut self, reader: &mut dyn Reader, items: &mut Items<'_>, tally: &mut Tally) {
+        let mut parts = DocumentParts::default();
+        let mut bad_line = 0;
+        while let Some(line) = self.lines.next_line() {
+            tally.lines += u64::from(!line.bytes.trim_ascii().is_empty());
+            parts.read_line(line.number, line.bytes, &mut |part| {
+                let mut own = Tally::default();
+                match part.bytes {
+                    Some(bytes) => {
+                        let line = Line {
+                            number: part.line,
+                            bytes,
+                            is_ended: true,
+                        };
+                        read_line(&line, reader, items, &mut own);
+                    }
+                    None => own.bad_lines = 1,
+                }
+                if own.bad_lines > 0 && bad_line != part.line {
+                    bad_line = part.line;
+                    tally.bad_lines += 1;
+                }
+            });
+        }
+        tally.torn_tail = parts.is_open();
     }
 }
 

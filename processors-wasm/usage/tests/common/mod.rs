@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub mod copilot;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use session_pipeline_processor::SessionInfo;
@@ -208,5 +210,52 @@ pub fn check_laws(files: &[(&str, &str)]) {
             let extra: Vec<_> = prefix.difference(&whole).collect();
             assert!(extra.is_empty(), "{key} up to {end}: {extra:?}");
         }
+    }
+}
+
+/// Checks that a shorter copy of a file adds nothing to the file: an older backup, or the file
+/// before it grew.
+pub fn check_growth(key: &str, content: &str) {
+    let whole = Sums::of(&[(key, content)]).tokens();
+    for (end, _) in content.match_indices('\n') {
+        let older = &content[..end];
+        let both = [("ada/older/copy.jsonl", older), (key, content)];
+        assert_eq!(
+            Sums::of(&both).tokens(),
+            whole,
+            "with the first {end} bytes"
+        );
+    }
+}
+
+/// Checks that no damage stops the processor, and that it counts no more bad lines than there are.
+/// The damage is the same in every run: bytes that are removed, replaced or repeated.
+pub fn check_damage(key: &str, content: &str) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % limit as u64).expect("a small number")
+    };
+    let replacements = b"\"\\{}[],:\n\xff\0-9e";
+    for _ in 0..400 {
+        let mut bytes = content.as_bytes().to_vec();
+        for _ in 0..=next(3) {
+            let at = next(bytes.len());
+            let end = (at + next(40)).min(bytes.len());
+            match next(3) {
+                0 => drop(bytes.drain(at..end)),
+                1 => bytes[at] = replacements[next(replacements.len())],
+                _ => {
+                    let repeated = bytes[at..end].to_vec();
+                    let to = next(bytes.len());
+                    bytes.splice(to..to, repeated);
+                }
+            }
+        }
+        let rows = FileRows::of(key, &bytes);
+        let [bad, lines] = ["bad_lines", "lines"].map(|column| rows.session.number(column));
+        assert!(bad <= lines, "{bad} of {lines} lines are bad");
     }
 }
