@@ -24,6 +24,7 @@
 //! Closing a second handle on the database file would release DuckDB's lock. Therefore, the handle
 //! that checkpoints need is closed after DuckDB's own handles.
 
+mod activity;
 mod audit;
 mod cancel;
 mod checkpoint;
@@ -71,6 +72,10 @@ mod users;
 mod vanished;
 mod waits;
 
+pub use activity::{
+    Activity, DURATION_BOUNDS, Durations, ModelWork, ProcessorWork, SessionResult, WorkCounts,
+    WriterActivity,
+};
 pub use audit::{Actor, AuditEntry, AuditRow, AuditedAction, ClientKind, write_audit};
 pub use cancel::{CancelReason, Cancellation};
 pub use component_files::LoadedComponent;
