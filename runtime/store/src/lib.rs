@@ -33,6 +33,7 @@ mod component_files;
 mod components;
 mod counters;
 mod counts;
+mod crossings;
 mod error;
 mod failures;
 mod group;
@@ -81,6 +82,7 @@ pub use cancel::{CancelReason, Cancellation};
 pub use component_files::LoadedComponent;
 pub use components::ComponentRecord;
 pub use counts::ProcessorStatus;
+pub use crossings::{BudgetCrossing, NotificationResult, NotificationState, PendingNotification};
 pub use error::{StoreError, check_canceled};
 pub use group::{
     CommitGroup, CompletedSession, ContentChange, FailedSession, SessionOutcome, SkippedSession,
