@@ -24,6 +24,7 @@ pub(super) struct Lanes {
     analysts: Arc<Semaphore>,
     admins: Arc<Semaphore>,
     tokens: Arc<Semaphore>,
+    monitoring: Arc<Semaphore>,
     /// Set when all reads must end.
     is_stopping: watch::Sender<bool>,
 }
@@ -35,6 +36,8 @@ impl Lanes {
             analysts: Arc::new(Semaphore::new(limits.queries_max)),
             admins: Arc::new(Semaphore::new(limits.queries_max)),
             tokens: Arc::new(Semaphore::new(limits.token_requests_max)),
+            // The figures for metrics and the check of budgets take turns.
+            monitoring: Arc::new(Semaphore::new(1)),
             is_stopping: watch::Sender::new(false),
         }
     }
@@ -77,18 +80,35 @@ impl ServiceState {
             // The user can interrupt the command, and no other request is waiting.
             return self.run_blocking(None, work).await;
         }
-        let limit = self.config().service.query_time_max;
-        let until = Instant::now() + limit;
         let lane = match role {
             Role::Member => &self.lanes.members,
             Role::Analyst => &self.lanes.analysts,
             Role::Admin => &self.lanes.admins,
         };
+        let busy = format!("requests of the role `{}`", role.as_str());
+        self.read_in(lane, &busy, work).await
+    }
+
+    /// Runs a read for monitoring. Requests do not wait for it.
+    pub(super) async fn read_for_monitoring<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.read_in(&self.lanes.monitoring, "checks", work).await
+    }
+
+    async fn read_in<T: Send + 'static>(
+        self: &Arc<Self>,
+        lane: &Arc<Semaphore>,
+        busy: &str,
+        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let limit = self.config().service.query_time_max;
+        let until = Instant::now() + limit;
         let permit = tokio::time::timeout_at(until, Arc::clone(lane).acquire_owned()).await;
         let Ok(permit) = permit else {
             let detail = format!(
-                "the database was busy with other requests of the role `{}` for {} s; retry later",
-                role.as_str(),
+                "the database was busy with other {busy} for {} s; retry later",
                 limit.as_secs_f64()
             );
             return Err(ApiError::new(ProblemClass::Unavailable, detail));

@@ -45,6 +45,7 @@ pub mod in_flight;
 pub mod knowledge;
 pub mod listing;
 pub mod llm;
+pub mod monitoring;
 pub mod notify;
 pub mod quarantine;
 pub mod registry;
