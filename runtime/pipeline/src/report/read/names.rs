@@ -28,13 +28,15 @@ pub(super) fn condition(session_file: &str, scope: &ReportScope) -> (String, Vec
 
 /// SQL for the model of a row of a rollup in a report on the team, with its parameters. A model
 /// without a price has a name only if it is used in these directories. Such names can be private,
-/// for example that of a model on a user's machine.
+/// for example that of a model on a user's machine. So can what precedes the name of a Claude model,
+/// for example the host of a gateway, so it is removed from models of others.
 pub(super) fn model(directories: &[String]) -> (String, Vec<Value>) {
     let (is_own, parameters) = is_one_of("directory", directories);
     let column = format!(
-        "CASE WHEN model = '<synthetic>' OR model IN (SELECT model FROM usage.message_rollups WHERE cost_usd > 0)
-            OR model IN (SELECT model FROM usage.message_rollups WHERE model IS NOT NULL AND {is_own})
-        THEN model END"
+        "CASE WHEN model = '<synthetic>'
+            OR model IN (SELECT model FROM usage.message_rollups WHERE model IS NOT NULL AND {is_own}) THEN model
+        WHEN model IN (SELECT model FROM usage.message_rollups WHERE cost_usd > 0)
+            THEN coalesce(nullif(regexp_extract(model, '(?s)^.*[/.](claude-.*)$', 1), ''), model) END"
     );
     (column, parameters)
 }
