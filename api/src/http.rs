@@ -18,6 +18,8 @@ mod knowledge;
 mod lanes;
 mod limits;
 mod local;
+mod metrics;
+mod monitor;
 mod openapi;
 mod pace;
 mod params;
@@ -64,6 +66,7 @@ pub(crate) use connections::Connection;
 pub(crate) use denials::{HiddenDenial, RecognizedCaller, audit_failures};
 pub use limits::HttpLimits;
 pub(crate) use local::{Listener, LocalCaller, LocalReport, local_router};
+pub use metrics::PREFIX as METRICS_PREFIX;
 pub(crate) use problem::ApiError;
 pub use server::{ServeError, Server, Shutdown};
 pub(crate) use shares::CallerKey;
@@ -95,6 +98,8 @@ pub struct ServiceState {
     quotas: UploadQuotas,
     schema: SchemaCache,
     survey: SurveyCache,
+    requests: metrics::RequestMetrics,
+    figures: metrics::FiguresCache,
     transcripts: TranscriptIndexes,
     scheduler: Option<SchedulerHandle>,
     frontend: Option<Box<dyn Frontend>>,
@@ -147,6 +152,8 @@ impl ServiceState {
             quotas: UploadQuotas::default(),
             schema: SchemaCache::default(),
             survey: SurveyCache::default(),
+            requests: metrics::RequestMetrics::default(),
+            figures: metrics::FiguresCache::default(),
             transcripts: TranscriptIndexes::default(),
             scheduler: None,
             frontend: None,
@@ -285,6 +292,7 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(usage::prune))
         .routes(routes!(usage::export))
         .routes(routes!(usage::summary))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(openapi::get))
         .split_for_parts()
 }

@@ -130,6 +130,11 @@ pub const LADDER: &[Step] = &[
         name: "sign-ins",
         statements: &[sql!("0038-sign-ins/01-sign-ins.sql")],
     },
+    Step {
+        number: 60,
+        name: "budget-crossings",
+        statements: &[sql!("0060-budget-crossings/01-budget-crossings.sql")],
+    },
     // Add new steps here. Never insert a step between others, and never change a released step.
 ];
 

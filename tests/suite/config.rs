@@ -45,7 +45,7 @@ fn example() -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// Uncomments every key of the example. Keys documented with "No default" are included only with
+/// Uncomments every key of the example, and the headers of lists. Keys documented with "No default" are included only with
 /// `with_no_default`.
 fn uncommented(example: &str, with_no_default: bool) -> String {
     let mut says_no_default = false;
@@ -53,7 +53,7 @@ fn uncommented(example: &str, with_no_default: bool) -> String {
     for line in example.lines() {
         let key = line
             .strip_prefix('#')
-            .filter(|key| key.starts_with(char::is_alphabetic));
+            .filter(|key| key.starts_with(char::is_alphabetic) || key.starts_with("[["));
         match key {
             Some(key) => {
                 if with_no_default || !says_no_default {
@@ -77,8 +77,8 @@ fn keys_of(text: &str) -> Vec<String> {
     let mut section = String::new();
     let mut keys = Vec::new();
     for line in text.lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            section = format!("{}.", name.trim_end_matches(']'));
+        if line.starts_with('[') {
+            section = format!("{}.", line.trim_matches(['[', ']']));
         } else if let Some((key, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
             keys.push(format!("{section}{}", key.trim()));
         }
@@ -336,6 +336,7 @@ fn the_error_for_each_key_states_its_allowed_values() {
     let lines = keys.map(|known| {
         let key = known.key.replace("<name>", "usage");
         let (section, name) = match key.rsplit_once('.') {
+            Some(("budget", name)) => ("[[budget]]\n".to_owned(), name),
             Some((section, name)) => (format!("[{section}]\n"), name),
             None => (String::new(), key.as_str()),
         };

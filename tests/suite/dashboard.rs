@@ -3,6 +3,7 @@
 //! This file has a browser without scripts.
 
 mod assets;
+mod attacks;
 mod csrf;
 mod pages;
 mod proxy;
@@ -16,7 +17,7 @@ use crate::database::rows;
 use crate::http::TestServer;
 
 /// A browser on one page of a server: it stores a cookie, and sends the headers of browsers.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     server: &'a TestServer,
     /// The name and the text of the cookie.
     cookie: Option<String>,
@@ -26,10 +27,10 @@ struct Browser<'a> {
 
 /// A response, read completely.
 #[derive(Debug)]
-struct Page {
-    status: u16,
+pub(crate) struct Page {
+    pub(crate) status: u16,
     headers: ureq::http::HeaderMap,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Page {
@@ -61,7 +62,7 @@ impl<'a> Browser<'a> {
     }
 
     /// A browser that is signed in.
-    fn signed_in(server: &'a TestServer, token: &str) -> Self {
+    pub(crate) fn signed_in(server: &'a TestServer, token: &str) -> Self {
         let mut browser = Self::new(server);
         let page = browser.sign_in(token, "/");
         assert_eq!(
@@ -106,7 +107,7 @@ impl<'a> Browser<'a> {
         }
     }
 
-    fn get(&mut self, path: &str) -> Page {
+    pub(crate) fn get(&mut self, path: &str) -> Page {
         self.send("GET", path, "")
     }
 

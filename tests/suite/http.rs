@@ -245,6 +245,13 @@ impl TestServer {
             .unwrap_or_else(|error| panic!("{place}: {error}"))
     }
 
+    /// Serves metrics without authentication, and returns their URL.
+    pub fn listen_for_metrics(&self) -> String {
+        let server = self.server.as_ref().unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        server.listen_for_metrics(address).unwrap()
+    }
+
     /// Creates a token.
     pub fn token(&self, role: &str, email: &str) -> String {
         let body = serde_json::json!({ "role": role, "user": email });
@@ -330,6 +337,7 @@ const ROLES: &[(&str, &str)] = &[
     ("GET /api/usage/tools", "member"),
     ("GET /api/usage/waste", "member"),
     ("GET /api/version", "open"),
+    ("GET /metrics", "analyst"),
     ("POST /api/admin/health/acknowledge", "admin"),
     ("POST /api/admin/prices/update", "admin"),
     ("POST /api/admin/quarantine/release", "admin"),

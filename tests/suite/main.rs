@@ -11,6 +11,7 @@
 )]
 
 mod browser;
+mod budgets;
 mod bulk_sessions;
 mod cli;
 mod config;
@@ -33,6 +34,7 @@ mod in_flight;
 mod inspect;
 mod llm;
 mod llm_providers;
+mod metrics;
 mod migrations;
 mod quarantine;
 mod races;

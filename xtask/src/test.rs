@@ -23,6 +23,8 @@ const PROPERTY_CASES: &str = "32";
 const PROPERTY_CASES_QUICK: &str = "4";
 /// The module of the tests that need a browser, and the stage that runs them.
 const BROWSER: &str = "browser";
+/// The tests that need Prometheus, and the stage that runs them.
+const PROMETHEUS: &str = "metrics::prometheus";
 /// The environment variable from which the harness reads the number of cases.
 pub const CASES: &str = "SESSION_PIPELINE_CASES";
 
@@ -68,6 +70,9 @@ fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
     let is_browser = args.module.as_deref() == Some(BROWSER);
     if is_browser || (is_everything && !args.quick) {
         stages.run(BROWSER, || runner.browser_tests());
+    }
+    if args.module.as_deref() == Some("metrics") || (is_everything && !args.quick) {
+        stages.run("prometheus", || runner.prometheus_tests());
     }
     if !is_everything && !is_browser && stages.tests() == TestCounts::default() {
         stages.run("selection", || {
@@ -162,12 +167,35 @@ impl<'a> Runner<'a> {
             );
             return Ok(StageResult::skipped());
         }
+        self.ignored_tests(BROWSER)
+    }
+
+    /// Runs the tests of metrics in Prometheus, which are ignored by default. Skipped if it is not
+    /// installed.
+    fn prometheus_tests(&self) -> Result<StageResult> {
+        let programs = ["prometheus", "promtool"];
+        if let Some(missing) = programs
+            .into_iter()
+            .find(|program| !prerequisites::can_start(program))
+        {
+            eprintln!(
+                "skipped: {missing} is not installed; on Debian, run `apt-get install prometheus`"
+            );
+            return Ok(StageResult::skipped());
+        }
+        self.ignored_tests(PROMETHEUS)
+    }
+
+    /// Runs the ignored tests of a module.
+    fn ignored_tests(&self, module: &str) -> Result<StageResult> {
         if has_nextest() {
-            let selection = ["--run-ignored", "only", "-E", "test(/^browser::/)"].map(Into::into);
+            let filter = format!("test(/^{module}::/)");
+            let selection = ["--run-ignored", "only", "-E", &filter].map(Into::into);
             self.nextest(&[&selection, self.args.args.as_slice()].concat())
         } else {
-            // Each test starts a browser.
-            let selection = ["--ignored", "--test-threads=2", "browser::"].map(Into::into);
+            // Each test starts another large program.
+            let module = format!("{module}::");
+            let selection = ["--ignored", "--test-threads=2", &module].map(Into::into);
             self.cargo_test(&[&selection, self.args.args.as_slice()].concat())
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use session_pipeline_pipeline::health::{CheckAudience, CheckStatus, OverallStatus, SchemaState};
 use session_pipeline_pipeline::scheduler::SchedulerStatus;
 use session_pipeline_pipeline::scheduler::timetable::{Job, JobResult};
+use session_pipeline_store::money::Usd;
 use utoipa::ToSchema;
 
 /// The results of all health checks.
@@ -125,6 +126,44 @@ pub struct HealthCheckBody {
     /// Disk size, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_bytes: Option<u64>,
+    /// The budgets with the cost of their current periods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<Vec<BudgetBody>>,
+}
+
+/// A budget with the cost of its current period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetBody {
+    /// What the budget applies to: `user` (each user), `project` (each project) or `total`.
+    pub scope: String,
+    /// The length of the period: `day`, `week` or `month`, in UTC.
+    pub per: String,
+    /// The limit for a period, in US dollars.
+    #[schema(value_type = f64)]
+    pub limit_usd: Usd,
+    /// The share of the limit from which the check warns, in thousandths.
+    pub warn_at_permille: u32,
+    /// When the period began.
+    pub period_start: String,
+    /// The number of users or projects that reached the mark.
+    pub reached: usize,
+    /// The users or projects with the highest cost, at most 10.
+    #[schema(max_items = 10)]
+    pub highest: Vec<BudgetSubjectBody>,
+}
+
+/// The cost of a user, a project or everyone in a period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSubjectBody {
+    /// The user or project.
+    pub subject: String,
+    /// The cost of all messages with a price, in US dollars.
+    #[schema(value_type = f64)]
+    pub spent_usd: Usd,
+    /// Whether messages have no price, so that the cost is a lower bound.
+    pub is_lower_bound: bool,
 }
 
 /// The state of a scheduler job, in a health check.

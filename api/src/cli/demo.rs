@@ -92,6 +92,7 @@ fn serve_folder(
     let options = ServeOptions {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port.unwrap_or(PORT))),
         uses_other_port: arguments.port.is_none(),
+        metrics_listen: None,
         has_scheduler: true,
         secret,
     };

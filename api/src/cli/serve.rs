@@ -22,6 +22,9 @@ pub(super) struct ServeArgs {
     /// Address to listen on; port 0 picks any free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Address for a second listener that serves only /metrics, without authentication
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
     /// Do not run processors on schedule
     #[arg(long)]
     no_scheduler: bool,
@@ -35,6 +38,8 @@ pub(super) struct StartMessage {
     sessions: String,
     processors: Vec<ScheduleLine>,
     admin_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<String>,
 }
 
 /// A processor and its schedule.
@@ -52,6 +57,8 @@ pub(super) struct ServeOptions {
     pub(super) listen: SocketAddr,
     /// Whether to listen on any free port if that of `listen` is in use.
     pub(super) uses_other_port: bool,
+    /// The address of the listener for metrics, if the flag sets one.
+    pub(super) metrics_listen: Option<SocketAddr>,
     /// Whether to run processors on schedule.
     pub(super) has_scheduler: bool,
     /// The secret of an external scheduler.
@@ -70,6 +77,7 @@ pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, 
     let options = ServeOptions {
         listen: arguments.listen,
         uses_other_port: false,
+        metrics_listen: arguments.metrics_listen,
         has_scheduler: !arguments.no_scheduler,
         secret: scheduler_secret(global)?,
     };
@@ -113,6 +121,9 @@ pub(super) fn serve_pipeline(
     let is_new = service.create_first_token()?;
     let token_path = service.admin_token_path();
     let server = start(&service, &options)?;
+    let metrics_listen = options.metrics_listen.or(pipeline.config().metrics.listen);
+    let metrics = metrics_listen.map(|address| server.listen_for_metrics(address));
+    let metrics = metrics.transpose()?;
     let audit = |action: &str, params: serde_json::Value| {
         let now = pipeline.clock().now();
         let entry = AuditEntry {
@@ -161,12 +172,18 @@ pub(super) fn serve_pipeline(
             })
             .collect(),
         admin_token: token_path.display().to_string(),
+        metrics,
     };
     announce(&message)?;
     if !options.listen.ip().is_loopback() {
         hint(&format!(
             "`{}` is reachable from other machines, and the server uses plain HTTP; put a proxy with TLS in front of it, or listen on 127.0.0.1",
             options.listen
+        ));
+    }
+    if let Some(address) = metrics_listen.filter(|address| !address.ip().is_loopback()) {
+        hint(&format!(
+            "anyone who can reach `{address}` can read the metrics; they contain no names of people unless `metrics.per_user` is set"
         ));
     }
     if is_new {
@@ -244,6 +261,7 @@ fn render(message: &StartMessage, no_scheduler: bool) -> String {
                 no_scheduler.then(|| "off (--no-scheduler)".to_owned()),
             ),
             ("admin token file", printable(&message.admin_token)),
+            ("metrics", message.metrics.as_deref().and_then(&printable)),
         ],
     )
 }

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 
 use super::caller::{self, CallerIdentity};
 use super::connections::Connection;
+use super::metrics::count_requests;
 use super::pace::{BodyDeadline, with_deadline};
 use super::problem::{ApiError, log_failures};
 use super::shares::CallerKey;
@@ -56,7 +57,11 @@ pub(super) fn with_checks(routes: Router, service: Arc<ServiceState>) -> Router 
             limit_time,
         ))
         .layer(middleware::from_fn(convert_errors))
-        .layer(middleware::from_fn_with_state(service, catch_panics))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&service),
+            catch_panics,
+        ))
+        .layer(middleware::from_fn_with_state(service, count_requests))
 }
 
 /// Wraps the routes of the API for calls in this process, which need no limits.

@@ -7,11 +7,12 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use session_pipeline_pipeline::budgets::BudgetReport;
 use session_pipeline_pipeline::health::{
     self, Health, HealthFacts, HealthReport, HealthSources, SchemaStatus, SessionSurvey, SystemDisk,
 };
 use session_pipeline_pipeline::registry::Refresh;
-use session_pipeline_pipeline::report::PriceTable;
+use session_pipeline_pipeline::report::{Freshness, PriceTable};
 use session_pipeline_pipeline::status;
 use session_pipeline_store::AuditedAction;
 use utoipa::IntoParams;
@@ -135,6 +136,14 @@ pub(super) async fn detailed(
             .get(clock, || SessionSurvey::collect(&sources));
         let facts = HealthFacts::from_survey(&survey, sources);
         let mut report = HealthReport::judge(&facts).with_model_config(&service.config().llm);
+        // A server updates the figures in the background, so health never waits for them.
+        let freshness = match local {
+            Some(_) => Freshness::Updated,
+            None => Freshness::AsStored,
+        };
+        let (config, clock) = (service.config(), service.clock());
+        let budgets = BudgetReport::read(config, service.store(), freshness, clock);
+        report = report.with_budgets(&budgets);
         // Reports return the error of an unusable price file.
         if let (Some(store), Ok(prices)) = (service.store(), PriceTable::load(service.config())) {
             report = report.with_prices(&prices, store);

@@ -27,6 +27,7 @@ pub(super) struct Lanes {
     tokens: Arc<Semaphore>,
     /// The reads of one caller at the same time.
     callers: Shares,
+    monitoring: Arc<Semaphore>,
     /// Set when all reads must end.
     is_stopping: watch::Sender<bool>,
 }
@@ -39,6 +40,8 @@ impl Lanes {
             admins: Arc::new(Semaphore::new(limits.queries_max)),
             tokens: Arc::new(Semaphore::new(limits.token_requests_max)),
             callers: Shares::new(limits.queries_max / 2),
+            // The figures for metrics and the check of budgets take turns.
+            monitoring: Arc::new(Semaphore::new(1)),
             is_stopping: watch::Sender::new(false),
         }
     }
@@ -81,13 +84,31 @@ impl ServiceState {
             // The user can interrupt the command, and no other request is waiting.
             return self.run_blocking((), work).await;
         }
-        let limit = self.config().service.query_time_max;
-        let until = Instant::now() + limit;
         let lane = match role {
             Role::Member => &self.lanes.members,
             Role::Analyst => &self.lanes.analysts,
             Role::Admin => &self.lanes.admins,
         };
+        let busy = format!("requests of the role `{}`", role.as_str());
+        self.read_in(lane, &busy, work).await
+    }
+
+    /// Runs a read for monitoring. Requests do not wait for it.
+    pub(super) async fn read_for_monitoring<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.read_in(&self.lanes.monitoring, "checks", work).await
+    }
+
+    async fn read_in<T: Send + 'static>(
+        self: &Arc<Self>,
+        lane: &Arc<Semaphore>,
+        busy: &str,
+        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let limit = self.config().service.query_time_max;
+        let until = Instant::now() + limit;
         let permits = async {
             let own = self.lanes.callers.take().await;
             (own, Arc::clone(lane).acquire_owned().await.ok())
@@ -95,8 +116,7 @@ impl ServiceState {
         let permit = tokio::time::timeout_at(until, permits).await;
         let Ok(permit) = permit else {
             let detail = format!(
-                "the database was busy with other requests of the role `{}` for {} s; retry later",
-                role.as_str(),
+                "the database was busy with other {busy} for {} s; retry later",
                 limit.as_secs_f64()
             );
             return Err(ApiError::new(ProblemClass::Unavailable, detail));

@@ -38,6 +38,8 @@ pub struct HttpLimits {
     pub queries_max: usize,
     /// Maximum number of concurrent token requests. They do not wait for other requests.
     pub token_requests_max: usize,
+    /// Interval between two checks of the budgets.
+    pub budget_interval: Duration,
     /// How long a stopping service waits for runs and requests in progress. The rest is aborted, so
     /// that the process exits within ten seconds.
     pub stop_time_max: Duration,
@@ -61,6 +63,7 @@ impl Default for HttpLimits {
             stall_time_max: Duration::from_secs(30),
             queries_max: 8,
             token_requests_max: 4,
+            budget_interval: Duration::from_secs(60),
             stop_time_max: Duration::from_secs(7),
         }
     }

@@ -99,7 +99,10 @@ impl<E: Classify> From<E> for ApiError {
 impl Classify for ServeError {
     fn class(&self) -> ProblemClass {
         match self {
-            Self::Listen { .. } | Self::Threads(_) | Self::NoPipeline => ProblemClass::Internal,
+            Self::Listen { .. }
+            | Self::ListenForMetrics { .. }
+            | Self::Threads(_)
+            | Self::NoPipeline => ProblemClass::Internal,
             Self::Store(error) => error.class(),
         }
     }

@@ -27,12 +27,14 @@ use super::connections::Connections;
 use super::problem::ApiError;
 use super::runs::run_on_thread;
 use super::stream::ClientStream;
-use super::{HandlerSource, ServiceState, router};
+use super::{HandlerSource, HttpLimits, ServiceState, metrics, monitor, router};
 
 /// Number of threads that serve requests. They wait only for the network.
 const WORKER_THREADS: usize = 2;
 /// Maximum number of threads for blocking work: queries, uploads, and health probes.
 const BLOCKING_THREADS_MAX: usize = 64;
+/// Maximum number of connections of the listener for metrics. A scraper uses one.
+const METRICS_CONNECTIONS_MAX: usize = 32;
 /// Pause after a failed `accept`, such as when the system has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Part of the stop time that is reserved for sending responses after all runs have ended.
@@ -44,6 +46,17 @@ pub enum ServeError {
     /// The address is in use, or does not belong to this machine.
     #[error("cannot listen on `{address}`; choose another address with --listen")]
     Listen {
+        /// The address to listen on.
+        address: SocketAddr,
+        /// The I/O error.
+        #[source]
+        source: io::Error,
+    },
+    /// The address of the metrics is in use, or does not belong to this machine.
+    #[error(
+        "cannot listen on `{address}` for metrics; choose another address with --metrics-listen"
+    )]
+    ListenForMetrics {
         /// The address to listen on.
         address: SocketAddr,
         /// The I/O error.
@@ -120,8 +133,10 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().map_err(listen)?);
         pipeline.store().publish_url(&url)?;
         let stopping = watch::Sender::new(false);
-        let accept = accept(listener, Arc::clone(&service), stopping.subscribe());
-        let accepting = runtime.spawn(accept);
+        let limits = service.limits.clone();
+        let routes = router(Arc::clone(&service));
+        let accepting = runtime.spawn(accept(listener, routes, limits, stopping.subscribe()));
+        runtime.spawn(monitor::run(Arc::clone(&service), stopping.subscribe()));
         Ok(Self {
             service,
             pipeline,
@@ -130,6 +145,25 @@ impl Server {
             stopping,
             accepting,
         })
+    }
+
+    /// Serves only `/metrics` on another address, without authentication. Returns the URL.
+    ///
+    /// # Errors
+    /// The address is in use or does not belong to this machine.
+    pub fn listen_for_metrics(&self, address: SocketAddr) -> Result<String, ServeError> {
+        let listen = |source| ServeError::ListenForMetrics { address, source };
+        let listener = self.runtime.block_on(TcpListener::bind(address));
+        let listener = listener.map_err(listen)?;
+        let url = format!("http://{}/metrics", listener.local_addr().map_err(listen)?);
+        let routes = metrics::open_router(&self.service);
+        let limits = HttpLimits {
+            connections_max: METRICS_CONNECTIONS_MAX,
+            ..self.service.limits.clone()
+        };
+        let accept = accept(listener, routes, limits, self.stopping.subscribe());
+        self.runtime.spawn(accept);
+        Ok(url)
     }
 
     /// Starts scheduled runs until the service stops.
@@ -253,13 +287,12 @@ impl Server {
 /// Accepts connections until the service stops, then waits for the open ones.
 async fn accept(
     listener: TcpListener,
-    service: Arc<ServiceState>,
+    router: Router,
+    limits: HttpLimits,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let limits = service.limits.clone();
     let connections = Connections::new(&limits);
     let graceful = GracefulShutdown::new();
-    let router = router(service);
     let listen = listener.local_addr().ok();
     loop {
         let accepted = tokio::select! {

@@ -18,6 +18,7 @@ use self::form::UploadBounds;
 use self::sink::UploadFile;
 use super::ServiceState;
 use super::caller::AnyRole;
+use super::metrics::UploadOutcome;
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
 use crate::body::usage::UploadBody;
@@ -53,13 +54,26 @@ pub(super) async fn upload(
     caller: AnyRole,
     request: Request,
 ) -> Result<Json<UploadBody>, ApiError> {
+    let uploaded = receive(&service, &caller, request).await;
+    service.requests.uploaded(match &uploaded {
+        Ok(body) => UploadOutcome::Stored(body.size),
+        Err(_) => UploadOutcome::Rejected,
+    });
+    uploaded.map(Json)
+}
+
+async fn receive(
+    service: &Arc<ServiceState>,
+    caller: &AnyRole,
+    request: Request,
+) -> Result<UploadBody, ApiError> {
     let Some(user) = caller.authenticated.user_id.clone() else {
         let detail = "this token has no user; upload with a token from `token create --user EMAIL`";
         return Err(ApiError::new(ProblemClass::Forbidden, detail));
     };
     let _permit = service.uploaders.acquire(&user, &service.limits).await?;
     let (request, bounds) = UploadBounds::apply(request, service.limits.upload_bytes_max)?;
-    let form = Multipart::from_request(request, &service);
+    let form = Multipart::from_request(request, service);
     let mut form = form.await.map_err(|error: MultipartRejection| {
         invalid_form(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error.body_text())
     })?;
@@ -70,9 +84,7 @@ pub(super) async fn upload(
     {
         if field.name() == Some("file") {
             bounds.start_file();
-            return store(&service, &caller, &user, field, &bounds)
-                .await
-                .map(Json);
+            return store(service, caller, &user, field, &bounds).await;
         }
     }
     Err(ApiError::bad_request(

@@ -9,6 +9,7 @@ mod address;
 mod file;
 mod keys;
 mod llm;
+mod monitoring;
 mod network;
 mod proxy_auth;
 mod variables;
@@ -21,6 +22,9 @@ pub use address::ProviderUrl;
 pub use file::{ConfigError, ConfigOverrides, FilePosition};
 pub use keys::{ConfigKey, ConfigValueKind, config_keys};
 pub use llm::{LlmConfig, Provider, StructuredOutput};
+pub use monitoring::{
+    BudgetPeriod, BudgetScope, CostBudget, MetricsConfig, NotifyConfig, WebhookFormat, WebhookUrl,
+};
 pub use network::{InvalidNetwork, IpNetwork};
 pub use proxy_auth::ProxyAuth;
 pub use variables::{Variables, variable_names};
@@ -66,6 +70,12 @@ pub struct Config {
     pub stuck_file_grace: Option<Duration>,
     /// The language model that processors can use.
     pub llm: LlmConfig,
+    /// What `GET /metrics` returns, and where.
+    pub metrics: MetricsConfig,
+    /// Limits for the cost of the agents.
+    pub budgets: Vec<CostBudget>,
+    /// Where to send a message when a budget is reached.
+    pub notify: NotifyConfig,
 }
 
 /// Timing of the scheduler.
@@ -106,6 +116,9 @@ impl Config {
             scheduler: SchedulerConfig::default(),
             stuck_file_grace: None,
             llm: LlmConfig::default(),
+            metrics: MetricsConfig::default(),
+            budgets: Vec::new(),
+            notify: NotifyConfig::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! status.
 
 mod backlog;
+mod budgets;
 mod checks;
 mod facts;
 mod memo;
@@ -21,6 +22,7 @@ use crate::config::LlmConfig;
 pub use backlog::{
     BacklogFigures, LagGrace, PendingSessions, ProcessorBacklog, SessionFiles, WaitingSession,
 };
+pub use budgets::{BudgetFigures, BudgetSubject, BudgetsFigures};
 pub use checks::{
     DiskFigures, JobFigures, QuarantineFigures, SchedulerFigures, SchemaFigures, SchemaState,
     SchemaStatus, SessionsFigures, UsersFigures,
@@ -154,6 +156,8 @@ pub enum CheckFigures {
     Quarantine(QuarantineFigures),
     /// Disk space for the data directory.
     Disk(DiskFigures),
+    /// The budgets.
+    Budgets(BudgetsFigures),
 }
 
 /// The results of all checks.

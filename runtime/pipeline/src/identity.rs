@@ -33,7 +33,12 @@ pub fn resolve<'a>(users: &'a [User], directory: &str) -> Option<&'a User> {
     })
 }
 
-/// The directories of a user: those that [`resolve`] maps to the user. Sorted, at most two.
+/// The directories that a user can read: those that [`resolve`] maps to the user and to no one else.
+/// Sorted, at most two.
+///
+/// If several users have the same local part, [`resolve`] attributes the directory with this name to
+/// one of them. That is a guess, so none of them can read it: an address at another domain must not
+/// open the sessions of a namesake.
 pub fn directories_of(users: &[User], user_id: &str) -> Vec<String> {
     let user = users.iter().find(|user| user.id == user_id);
     let local = user.and_then(|user| user.email.split_once('@'));
@@ -41,7 +46,18 @@ pub fn directories_of(users: &[User], user_id: &str) -> Vec<String> {
     names.extend(user.map(|user| user.id.as_str()));
     names.sort_unstable();
     names.dedup();
-    let is_own = |name: &&str| resolve(users, name).is_some_and(|owner| owner.id == user_id);
+    let is_local_part = |user: &User, name: &str| {
+        let local = user.email.split_once('@').map(|(local, _)| local);
+        local == Some(name)
+    };
+    let is_own = |name: &&str| {
+        let has_namesake = || {
+            let mut others = users.iter().filter(|user| user.id != user_id);
+            others.any(|user| is_local_part(user, name))
+        };
+        let is_resolved = resolve(users, name).is_some_and(|owner| owner.id == user_id);
+        is_resolved && (*name == user_id || !has_namesake())
+    };
     names
         .into_iter()
         .filter(is_own)

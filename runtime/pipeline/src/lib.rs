@@ -36,6 +36,7 @@
 //! This crate contains no HTTP and no command line. It does not read the environment or the system
 //! clock: time, paths and limits are arguments.
 
+pub mod budgets;
 pub mod config;
 pub mod csv;
 pub mod health;
@@ -44,6 +45,8 @@ pub mod in_flight;
 pub mod knowledge;
 pub mod listing;
 pub mod llm;
+pub mod monitoring;
+pub mod notify;
 pub mod quarantine;
 pub mod registry;
 pub mod report;

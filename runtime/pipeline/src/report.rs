@@ -36,7 +36,9 @@ pub use prices::{
 pub use quality::{
     LineCounts, QualityReport, SessionDrift, UnpricedModel, UnreadLines, VersionQuality, quality,
 };
-pub use read::{sessions, tools, usage};
+pub use read::{
+    Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot, sessions, tools, usage,
+};
 pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
 pub(crate) use views::{is_outdated, register};
 pub use waste::{WasteGrouping, WasteReport, WasteRow, waste};

@@ -66,6 +66,12 @@ impl Checkpoints {
         }
     }
 
+    /// The size of the database file in bytes.
+    pub(crate) fn file_bytes(&self) -> Result<u64, StoreError> {
+        let metadata = self.database.metadata();
+        Ok(metadata.map_err(at(&self.database_path))?.len())
+    }
+
     /// The size of the write-ahead log in bytes, which is the data that is not in the database file
     /// yet.
     pub(crate) fn log_bytes(&self) -> Result<u64, StoreError> {

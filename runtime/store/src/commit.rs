@@ -30,10 +30,12 @@ impl Store {
     /// # Errors
     /// The database cannot be written. The caller can retry the sessions of the group individually.
     pub fn commit(&self, group: &Arc<CommitGroup>) -> Result<(), StoreError> {
-        let group = Arc::clone(group);
+        let written = Arc::clone(group);
         self.write(move |connection| {
-            in_transaction(connection, |connection| write_group(connection, &group))
-        })
+            in_transaction(connection, |connection| write_group(connection, &written))
+        })?;
+        self.activity().group_committed(group);
+        Ok(())
     }
 }
 

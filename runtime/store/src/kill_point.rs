@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// All points.
-pub const POINTS: [&str; 18] = [
+pub const POINTS: [&str; 20] = [
     "scan done",
     "slot written",
     "session processed",
@@ -33,6 +33,8 @@ pub const POINTS: [&str; 18] = [
     "before database rename",
     "before cache write",
     "after cache write",
+    "before notification",
+    "after notification",
 ];
 
 /// What happens at the points.

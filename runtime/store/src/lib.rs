@@ -24,6 +24,7 @@
 //! Closing a second handle on the database file would release DuckDB's lock. Therefore, the handle
 //! that checkpoints need is closed after DuckDB's own handles.
 
+mod activity;
 mod audit;
 mod cancel;
 mod checkpoint;
@@ -32,6 +33,7 @@ mod component_files;
 mod components;
 mod counters;
 mod counts;
+mod crossings;
 mod error;
 mod failures;
 mod group;
@@ -71,11 +73,16 @@ mod users;
 mod vanished;
 mod waits;
 
+pub use activity::{
+    Activity, DURATION_BOUNDS, Durations, ModelWork, ProcessorWork, SessionResult, WorkCounts,
+    WriterActivity,
+};
 pub use audit::{Actor, AuditEntry, AuditRow, AuditedAction, ClientKind, write_audit};
 pub use cancel::{CancelReason, Cancellation};
 pub use component_files::LoadedComponent;
 pub use components::ComponentRecord;
 pub use counts::ProcessorStatus;
+pub use crossings::{BudgetCrossing, NotificationResult, NotificationState, PendingNotification};
 pub use error::{StoreError, check_canceled};
 pub use group::{
     CommitGroup, CompletedSession, ContentChange, FailedSession, SessionOutcome, SkippedSession,

@@ -8,6 +8,7 @@ use duckdb::{Connection, OptionalExt, Row, params};
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
 
+use crate::activity::ModelWork;
 use crate::counters::raise_counter;
 use crate::error::StoreError;
 use crate::money::Usd;
@@ -172,28 +173,43 @@ impl Store {
     /// # Errors
     /// The database cannot be written.
     pub fn settle_llm_call(&self, id: i64, outcome: LlmOutcome) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        let name = outcome.outcome;
+        let settled = self.write(move |connection| {
             in_transaction(connection, |connection| {
                 let tokens = outcome.tokens;
+                let cost = outcome.cost.unwrap_or_default();
                 connection
                     .prepare_cached(
                         "UPDATE main.llm_calls SET outcome = ?, input_tokens = coalesce(?, input_tokens),
                             output_tokens = coalesce(?, output_tokens), cost_pico_dollars = ?
-                        WHERE id = ?",
+                        WHERE id = ? RETURNING processor_name, model, input_tokens, output_tokens",
                     )
                     .and_then(|mut statement| {
-                        statement.execute(params![
+                        let values = params![
                             outcome.outcome,
                             tokens.map(|(input, _)| bigint(input)),
                             tokens.map(|(_, output)| bigint(output)),
                             outcome.cost.map(|cost| cost.pico_dollars),
                             id,
-                        ])
+                        ];
+                        let read = |row: &Row<'_>| {
+                            let call = ModelWork {
+                                calls: 1,
+                                input_tokens: row.get(2)?,
+                                output_tokens: row.get(3)?,
+                                cost,
+                            };
+                            Ok((row.get(0)?, row.get(1)?, call))
+                        };
+                        statement.query_row(values, read).optional()
                     })
-                    .map_err(StoreError::database("record the result of a language model call"))?;
-                Ok(())
+                    .map_err(StoreError::database("record the result of a language model call"))
             })
-        })
+        })?;
+        if let Some((processor, model, call)) = settled {
+            self.activity().model_called(processor, model, name, call);
+        }
+        Ok(())
     }
 
     /// The language model usage of a run.

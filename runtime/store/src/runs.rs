@@ -138,7 +138,8 @@ impl Store {
     /// # Errors
     /// The database cannot be written.
     pub fn finish_run(&self, run: RunEnd) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        let ended = run.clone();
+        let is_closed = self.write(move |connection| {
             in_transaction(connection, |connection| {
                 let db_error = StoreError::database("record the end of a run");
                 let closed = connection
@@ -156,11 +157,15 @@ impl Store {
                     .map_err(&db_error)?;
                 // A run that a shutdown closed already has its audit entry.
                 if closed == 0 {
-                    return Ok(());
+                    return Ok(false);
                 }
-                write_audit(connection, &audit_entry(run))
+                write_audit(connection, &audit_entry(run)).map(|()| true)
             })
-        })
+        })?;
+        if is_closed {
+            self.activity().run_ended(&ended);
+        }
+        Ok(())
     }
 
     /// Closes the runs that are still in progress, because the process must exit.

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use duckdb::Connection;
 
+use crate::activity::Activity;
 use crate::checkpoint::Checkpoints;
 use crate::error::StoreError;
 use crate::transaction::Writer;
@@ -42,6 +43,7 @@ pub struct Store {
     opened: OpenReport,
     checkpoints: Arc<Checkpoints>,
     updates: Arc<RollupUpdates>,
+    activity: Arc<Activity>,
     /// Size of the buffer pool in bytes.
     memory_bytes: u64,
     pub(crate) requests: Arc<requests::RequestWatches>,
@@ -95,6 +97,7 @@ impl Store {
             urgent: urgent_jobs,
             normal: normal_jobs,
         };
+        let activity = Arc::clone(writer.activity());
         writer.set_prepared_statement_cache_capacity(64);
         let thread = std::thread::Builder::new()
             .name("database-writer".to_owned())
@@ -115,6 +118,7 @@ impl Store {
             opened,
             checkpoints,
             updates: Arc::default(),
+            activity,
             memory_bytes,
             requests: Arc::default(),
             lock,
@@ -142,6 +146,11 @@ impl Store {
     /// Coordinates the updates of report rollups.
     pub fn rollup_updates(&self) -> &Arc<RollupUpdates> {
         &self.updates
+    }
+
+    /// What this process committed since it opened the database.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// Size of the buffer pool in bytes.
@@ -182,9 +191,12 @@ impl Store {
             let _ = answer.send(job(connection));
         });
         let jobs = self.jobs.as_ref().ok_or(StoreError::WriterStopped)?;
+        // The queue has no capacity: the job is sent when the writer takes it.
+        let wait = self.activity.wait_for_writer();
         queue(jobs)
             .send(job)
             .map_err(|_| StoreError::WriterStopped)?;
+        drop(wait);
         result.recv().map_err(|_| StoreError::WriterStopped)?
     }
 
@@ -201,6 +213,14 @@ impl Store {
     /// or replaced, everything written is lost when this process exits.
     pub fn is_file_in_place(&self) -> bool {
         self.checkpoints.is_in_place()
+    }
+
+    /// The size of the database file in bytes.
+    ///
+    /// # Errors
+    /// The metadata of the file cannot be read.
+    pub fn file_bytes(&self) -> Result<u64, StoreError> {
+        self.checkpoints.file_bytes()
     }
 
     /// The size of the write-ahead log in bytes, which is the data that is not in the database file

@@ -8,9 +8,11 @@
 use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Instant;
 
 use duckdb::Connection;
 
+use crate::activity::Activity;
 use crate::checkpoint::Checkpoints;
 use crate::error::StoreError;
 use crate::kill_point::kill_point;
@@ -26,6 +28,7 @@ pub struct Writer {
     connection: Connection,
     commits: Commits,
     checkpoints: Arc<Checkpoints>,
+    activity: Arc<Activity>,
     /// The size of the log, in bytes, at which the next checkpoint is due.
     checkpoint_at: Cell<u64>,
 }
@@ -40,8 +43,14 @@ impl Writer {
             connection,
             commits,
             checkpoints,
+            activity: Arc::default(),
             checkpoint_at: Cell::new(LOG_BYTES),
         }
+    }
+
+    /// What this process committed.
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 
     /// Writes the log to the database file, unless a reader uses an older state.
@@ -86,6 +95,7 @@ pub fn in_transaction<T>(
     connection: &Writer,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
+    let began = Instant::now();
     connection
         .execute_batch("BEGIN TRANSACTION")
         .map_err(StoreError::database("begin a transaction"))?;
@@ -107,6 +117,7 @@ pub fn in_transaction<T>(
     result.map(|(value, number)| {
         kill_point("after commit");
         connection.commits.record_committed(number);
+        connection.activity.committed(began.elapsed());
         connection.checkpoint_if_due();
         value
     })

@@ -60,6 +60,17 @@ fn bad_value(kind: ConfigValueKind) -> BoxedStrategy<String> {
             Just("\"90000 h\"".to_owned())
         ]
         .boxed(),
+        ConfigValueKind::Number => prop_oneof![
+            nonsense,
+            negative,
+            prop::sample::select(vec![
+                "\"\"", "[]", "{}", "nan", "inf", "-inf", "0", "0.0", "1e10"
+            ])
+            .prop_map(str::to_owned),
+            Just("true".to_owned()),
+            Just("\"0.5\"".to_owned())
+        ]
+        .boxed(),
         ConfigValueKind::Flag => {
             prop_oneof![always_invalid(), nonsense, negative, Just("1".to_owned())].boxed()
         }
@@ -113,6 +124,7 @@ proptest! {
     ) {
         let key = key.replace("<name>", "some-processor");
         let (section, name) = match key.rsplit_once('.') {
+            Some(("budget", name)) => ("[[budget]]\n".to_owned(), name),
             Some((section, name)) => (format!("[{section}]\n"), name),
             None => (String::new(), key.as_str()),
         };

@@ -9,7 +9,7 @@ use session_pipeline_pipeline::config::{Config, ConfigOverrides, ConfigValueKind
 use session_pipeline_pipeline::run::{RunError, RunRequest};
 use session_pipeline_store::{Actor, Role, Trigger};
 
-use super::named;
+use super::{error_of, named};
 use crate::database::{cell, rows};
 use crate::guests::{
     PANICS, POISON, WELL_BEHAVED, lines_of, misbehaving, panics, prepared_dir, well_behaved,
@@ -293,4 +293,70 @@ fn a_run_completes_without_busy_waiting_with_any_key_at_its_minimum() {
         let used = thread_cpu() - before;
         assert!(used < Duration::from_secs(10), "{text}: {used:?}");
     }
+}
+
+#[test]
+fn budgets_are_read_with_their_defaults() {
+    let dir = DataDir::new();
+    let text = "[[budget]]\nscope = \"user\"\nusd = 12.5\nper = \"week\"\n\
+        [[budget]]\nscope = \"total\"\nusd = 1_000\nper = \"month\"\nwarn_at = 0.5\n";
+    let config = config_of(&dir, text);
+    let budgets = config.budgets.iter().map(|budget| {
+        let limit = budget.limit.to_string();
+        let (scope, period) = (budget.scope.as_str(), budget.period.as_str());
+        (scope, limit, period, budget.warn_at_permille)
+    });
+    assert_eq!(
+        budgets.collect::<Vec<_>>(),
+        [
+            ("user", "12.5".to_owned(), "week", 800),
+            ("total", "1000".to_owned(), "month", 500)
+        ]
+    );
+}
+
+#[test]
+fn an_incomplete_or_repeated_budget_is_rejected_with_its_place() {
+    insta::assert_snapshot!(
+        error_of("workers = 1\n[[budget]]\nscope = \"user\"\nper = \"day\"\n"),
+        @"c.toml:2:1: missing key `budget.usd`: set it to a number from 0.01 to 1000000000"
+    );
+    insta::assert_snapshot!(
+        error_of("[budget]\nscope = \"user\"\n"),
+        @"c.toml:1:1: invalid value `[budget]` for `budget`: expected a list of budgets: `[[budget]]`"
+    );
+    let budget = "[[budget]]\nscope = \"user\"\nusd = 5\nper = \"day\"\n";
+    insta::assert_snapshot!(
+        error_of(&budget.repeat(2)),
+        @"c.toml:5:1: invalid value `[[budget]]` for `budget`: expected a budget that differs from the others in this file"
+    );
+}
+
+#[test]
+fn no_error_and_no_description_of_the_configuration_contains_the_secret_of_a_webhook() {
+    let secret = "T0KEN-of-the-webhook";
+    for text in [
+        format!("[notify]\nwebhook = \"https://user:{secret}@example.com/\"\n"),
+        format!("[notify]\nwebhook = \"{secret}\"\n"),
+        format!("[notify]\nwebhook = \"ftp://example.com/{secret}\"\n"),
+        format!("[notify]\nwebhook = \"http://example.com/{secret}\"\n"),
+        format!("[notify]\nformat = \"https://example.com/{secret}\"\n"),
+        format!("notify = \"https://example.com/{secret}\"\n"),
+    ] {
+        let error = error_of(&text);
+        assert!(!error.contains(secret), "{text}: {error}");
+    }
+    let dir = DataDir::new();
+    let text = format!("[notify]\nwebhook = \"https://example.com:8443/{secret}?key={secret}\"\n");
+    let config = config_of(&dir, &text);
+    let described = format!("{config:?} {}", config.notify.webhook.as_ref().unwrap());
+    assert!(!described.contains(secret), "{described}");
+    assert!(
+        described.contains("https://example.com:8443"),
+        "{described}"
+    );
+    insta::assert_snapshot!(
+        error_of("[notify]\nwebhook = \"http://example.com/x\"\n"),
+        @"c.toml: `notify.webhook` uses plain http:// to another network, so its secret could be read in transit; use an https:// address, or set `notify.allow_http = true`"
+    );
 }

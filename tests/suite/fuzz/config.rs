@@ -6,12 +6,13 @@ use proptest::prelude::*;
 use session_pipeline_harness::fuzz::{fuzz, mutated_text};
 use session_pipeline_pipeline::config::{Config, ConfigOverrides};
 
-const VALID: [&str; 5] = [
+const VALID: [&str; 6] = [
     "workers = 4\nquiet_window = \"50 ms\"\n[database]\nmemory_limit = \"256 MiB\"\n",
     "[limits]\nrows_max = 1000\nwall_max = \"1 min 30 s\"\nsession_bytes_max = \"2 MB\"\n",
     "[processors.usage]\nschedule = \"every 15m\"\n[processors.usage.limits]\nrows_max = 5\n",
     "[processors.a.settings]\nanything = \"at all\"\n[service]\nllm_sessions_max = 50\n",
     "[scheduler]\ntick = \"30 s\"\n[llm]\nprovider = \"anthropic\"\nmodel = \"m\"\n[health]\n",
+    "[[budget]]\nscope = \"user\"\nusd = 5.5\nper = \"day\"\n[notify]\nwebhook = \"http://127.0.0.1/a\"\n",
 ];
 const WORDS: [&str; 16] = [
     "[limits]\n",

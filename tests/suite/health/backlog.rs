@@ -53,7 +53,7 @@ fn waiting(name: &'static str, seconds: u64) -> ProcessorBacklog {
         pending: Ok(PendingSessions {
             oldest: oldest(seconds),
             oldest_without_row: oldest(seconds),
-            skipped: None,
+            ..PendingSessions::default()
         }),
         ..idle(name)
     }
@@ -509,7 +509,11 @@ proptest! {
                 newest: newest.map(at),
             }),
             last_processed_at: Ok(processed.map(at)),
-            pending: Ok(PendingSessions { oldest: as_oldest(pending), oldest_without_row: as_oldest(without_row), skipped: None }),
+            pending: Ok(PendingSessions {
+                oldest: as_oldest(pending),
+                oldest_without_row: as_oldest(without_row),
+                ..PendingSessions::default()
+            }),
             ..idle("verification")
         }
         .judge();

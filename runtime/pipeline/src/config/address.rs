@@ -32,28 +32,11 @@ impl ProviderUrl {
     /// Whether data sent to the address can be read in transit: it uses no TLS and leads neither to
     /// this machine nor to a private network.
     pub fn is_readable_in_transit(&self) -> bool {
-        !self.has_tls() && !self.is_local()
+        !self.has_tls() && !is_local(&self.0)
     }
 
     pub(crate) fn has_tls(&self) -> bool {
         self.0.scheme() == "https"
-    }
-
-    /// Whether the host is this machine or in a private network, judged by its address or name.
-    fn is_local(&self) -> bool {
-        let host = self.0.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        match host.parse::<IpAddr>() {
-            Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-            Ok(IpAddr::V6(ip)) => {
-                ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
-            }
-            // A name without a dot belongs to this network, such as the name of a container.
-            Err(_) => {
-                let is_local = |end| host.ends_with(end);
-                !host.contains('.') || [".local", ".internal", ".localhost"].iter().any(is_local)
-            }
-        }
     }
 
     /// Appends a path.
@@ -80,15 +63,33 @@ impl ProviderUrl {
     }
 }
 
+/// Whether the host is this machine or in a private network, judged by its address or name.
+pub(super) fn is_local(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Ok(IpAddr::V6(ip)) => {
+            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
+        // A name without a dot belongs to this network, such as the name of a container.
+        Err(_) => {
+            let is_local = |end| host.ends_with(end);
+            !host.contains('.') || [".local", ".internal", ".localhost"].iter().any(is_local)
+        }
+    }
+}
+
+/// The scheme, host and port of an address, without the path, which can be a secret.
+pub(super) fn origin(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let host = url.host_str().unwrap_or_default();
+    write!(f, "{}://{host}", url.scheme())?;
+    url.port().map_or(Ok(()), |port| write!(f, ":{port}"))
+}
+
 impl fmt::Display for ProviderUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}",
-            self.0.scheme(),
-            self.0.host_str().unwrap_or_default()
-        )?;
-        self.0.port().map_or(Ok(()), |port| write!(f, ":{port}"))
+        origin(&self.0, f)
     }
 }
 

@@ -18,9 +18,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::keys::{
-    ConfigValue, DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, PROXY_AUTH, REPORT,
-    SCHEDULER, SERVICE, SETTINGS, TOP,
+    BUDGET, ConfigValue, DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, METRICS, NOTIFY,
+    PROCESSOR, PROXY_AUTH, REPORT, SCHEDULER, SERVICE, SETTINGS, TOP,
 };
+use crate::config::monitoring::BudgetDraft;
 use crate::config::{Config, Variables, variables};
 use crate::schedule::{self, Schedule, TickTooLong};
 use crate::shipped::ShippedProcessor;
@@ -102,6 +103,16 @@ pub enum ConfigError {
         /// A suggestion, or the list of known keys.
         remedy: String,
     },
+    /// An entry of a list lacks a key.
+    #[error("{place}: missing key `{key}`: set it to {allowed}")]
+    MissingKey {
+        /// The position of the entry.
+        place: FilePosition,
+        /// The full name of the key.
+        key: String,
+        /// The accepted values, as a noun phrase.
+        allowed: String,
+    },
     /// `data_dir` is in a file that was found through the data directory.
     #[error(
         "{place}: `data_dir` is not allowed in this file, because the data directory determines where the file is; use `--data-dir`, or move the key to a file that `--config` names"
@@ -182,7 +193,8 @@ impl Config {
         if let Some(root) = given.sessions_root.clone().or(draft.sessions_root) {
             config.sessions_root = root;
         }
-        if let Some(reason) = config.llm.contradiction() {
+        let contradiction = config.llm.contradiction();
+        if let Some(reason) = contradiction.or_else(|| config.notify.contradiction()) {
             return Err(ConfigError::Contradiction { file: path, reason });
         }
         variables::apply(&given.variables, &given.shipped, &mut config)?;
@@ -245,6 +257,11 @@ impl Reader<'_> {
                 "scheduler" => self.section("scheduler", value, SCHEDULER, draft)?,
                 "health" => self.section("health", value, HEALTH, draft)?,
                 "llm" => self.section("llm", value, LLM, &mut draft.config.llm)?,
+                "metrics" => {
+                    self.section("metrics", value, METRICS, &mut draft.config.metrics)?;
+                }
+                "notify" => self.section("notify", value, NOTIFY, &mut draft.config.notify)?,
+                "budget" => self.budgets(value, draft)?,
                 "group" => self.section("group", value, GROUP, &mut draft.config.group)?,
                 "limits" => self.section("limits", value, LIMITS, &mut limits)?,
                 "processors" => processors = Some(value),
@@ -255,6 +272,9 @@ impl Reader<'_> {
                         "service",
                         "scheduler",
                         "health",
+                        "metrics",
+                        "notify",
+                        "budget",
                         "llm",
                         "group",
                         "limits",
@@ -281,6 +301,31 @@ impl Reader<'_> {
                 }
                 _ => self.entry("service", name, value, SERVICE, &["proxy_auth"], draft)?,
             }
+        }
+        Ok(())
+    }
+
+    fn budgets(&self, value: &Spanned<DeValue<'_>>, draft: &mut Draft) -> Result<(), ConfigError> {
+        let is_list = "a list of budgets: `[[budget]]`";
+        let entries = value.get_ref().as_array();
+        let entries = entries.ok_or_else(|| self.bad("budget", value, is_list.to_owned()))?;
+        for entry in entries {
+            let mut budget = BudgetDraft::default();
+            self.section("budget", entry, BUDGET, &mut budget)?;
+            let place = self.place(entry.span().start);
+            let budget = budget.complete().map_err(|missing| {
+                let key = BUDGET.iter().find(|key| key.name == missing);
+                ConfigError::MissingKey {
+                    place,
+                    key: format!("budget.{missing}"),
+                    allowed: key.map(|key| key.value.allowed()).unwrap_or_default(),
+                }
+            })?;
+            if draft.config.budgets.contains(&budget) {
+                let other = "a budget that differs from the others in this file".to_owned();
+                return Err(self.bad("budget", entry, other));
+            }
+            draft.config.budgets.push(budget);
         }
         Ok(())
     }
@@ -399,6 +444,11 @@ impl Reader<'_> {
                 let time = time.filter(|time| (min..=max).contains(&time));
                 put(target, time.ok_or_else(bad)?);
             }
+            ConfigValue::Number(min, max, put) => {
+                let number = number(value.get_ref());
+                let number = number.filter(|number| (min..=max).contains(&number));
+                put(target, number.ok_or_else(bad)?);
+            }
             ConfigValue::Flag(put) => put(target, value.get_ref().as_bool().ok_or_else(bad)?),
             ConfigValue::Schedule(put) => put(target, self.schedule(key, value)?),
             ConfigValue::Path(put) => {
@@ -499,6 +549,13 @@ fn whole(value: &DeValue<'_>) -> Option<u64> {
     u64::try_from(value).ok()
 }
 
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value.as_float() {
+        Some(float) => float.as_str().parse().ok(),
+        None => whole(value).map(|number| number as f64),
+    }
+}
+
 fn size(text: &str) -> Option<u64> {
     // `ByteSize` also accepts `.5 MB`, and saturates values that are too large.
     text.starts_with(|c: char| c.is_ascii_digit())
@@ -513,7 +570,8 @@ fn time(text: &str) -> Option<Duration> {
 
 /// Whether the value of a key could be a secret, or a secret pasted into the wrong place.
 pub(super) fn may_be_a_secret(key: &str) -> bool {
-    key == "llm" || key.starts_with("llm.") || is_secret_name(key)
+    let is_in = |section: &str| key.split('.').next() == Some(section);
+    is_in("llm") || is_in("notify") || is_secret_name(key)
 }
 
 pub(super) fn short(value: &str) -> String {

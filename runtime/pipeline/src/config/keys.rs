@@ -13,9 +13,10 @@ use session_pipeline_host::limits::Limits;
 use crate::config::address::ALLOWED as ADDRESS_ALLOWED;
 use session_pipeline_store::Role;
 
+use crate::config::monitoring::{BudgetDraft, WEBHOOK_ALLOWED, usd_of};
 use crate::config::{
-    Config, GroupLimits, LlmConfig, ProcessorConfig, Provider, ProviderUrl, ProxyAuth,
-    StructuredOutput,
+    BudgetPeriod, BudgetScope, Config, GroupLimits, LlmConfig, MetricsConfig, NotifyConfig,
+    ProcessorConfig, Provider, ProviderUrl, ProxyAuth, StructuredOutput, WebhookFormat, WebhookUrl,
 };
 
 use crate::schedule::{self, Schedule};
@@ -52,6 +53,8 @@ pub(super) enum ConfigValue<T> {
     Size(u64, u64, fn(&mut T, u64)),
     /// A duration.
     Time(Duration, Duration, fn(&mut T, Duration)),
+    /// A number, with or without decimals.
+    Number(f64, f64, fn(&mut T, f64)),
     /// A Boolean.
     Flag(fn(&mut T, bool)),
     /// A schedule.
@@ -75,6 +78,8 @@ pub enum ConfigValueKind {
     Size,
     /// A duration: `"30 s"`.
     Time,
+    /// A number, with or without decimals.
+    Number,
     /// `true` or `false`.
     Flag,
     /// A schedule: `"every 15m"`.
@@ -215,6 +220,48 @@ keys! { HEALTH: Draft {
     stuck_file_grace: Time(SECOND, YEAR) [config.stuck_file_grace],
 } }
 
+keys! { METRICS: MetricsConfig {
+    listen: Text("an address with a port, such as \"127.0.0.1:9464\"") [|metrics, text| {
+        metrics.listen = Some(text.parse().ok()?);
+        Some(())
+    }],
+    max_age: Time(SECOND, HOUR),
+    per_user: Flag(),
+} }
+
+keys! { NOTIFY: NotifyConfig {
+    webhook: Text(WEBHOOK_ALLOWED) [|notify, text| {
+        notify.webhook = Some(WebhookUrl::parse(text)?);
+        Some(())
+    }],
+    format: Text("\"json\" or \"slack\"") [|notify, text| {
+        notify.format = match text {
+            "json" => WebhookFormat::Json,
+            "slack" => WebhookFormat::Slack,
+            _ => return None,
+        };
+        Some(())
+    }],
+    allow_http: Flag(),
+} }
+
+keys! { BUDGET: BudgetDraft {
+    scope: Text("\"user\", \"project\" or \"total\"") [|budget, text| {
+        let scopes = BudgetScope::ALL.into_iter();
+        budget.scope = Some(scopes.into_iter().find(|scope| scope.as_str() == text)?);
+        Some(())
+    }],
+    usd: Number(0.01, 1e9) [|budget, dollars| budget.limit = Some(usd_of(dollars))],
+    per: Text("\"day\", \"week\" or \"month\"") [|budget, text| {
+        let periods = BudgetPeriod::ALL.into_iter();
+        budget.period = Some(periods.into_iter().find(|period| period.as_str() == text)?);
+        Some(())
+    }],
+    warn_at: Number(0.01, 1.0) [|budget, share| {
+        budget.warn_at_permille = (share * 1000.0).round() as u32
+    }],
+} }
+
 keys! { LLM: LlmConfig {
     provider: Text("\"anthropic\" or \"openai_compat\"") [|llm, text| {
         let known = [Provider::Anthropic, Provider::OpenAiCompat];
@@ -315,6 +362,9 @@ pub fn config_keys() -> Vec<ConfigKey> {
     describe("service.proxy_auth.", PROXY_AUTH, &mut keys);
     describe("scheduler.", SCHEDULER, &mut keys);
     describe("health.", HEALTH, &mut keys);
+    describe("metrics.", METRICS, &mut keys);
+    describe("notify.", NOTIFY, &mut keys);
+    describe("budget.", BUDGET, &mut keys);
     describe("llm.", LLM, &mut keys);
     describe("group.", GROUP, &mut keys);
     describe("limits.", LIMITS, &mut keys);
@@ -337,6 +387,7 @@ impl<T> ConfigValue<T> {
             Self::Count(..) => ConfigValueKind::Count,
             Self::Size(..) => ConfigValueKind::Size,
             Self::Time(..) => ConfigValueKind::Time,
+            Self::Number(..) => ConfigValueKind::Number,
             Self::Flag(..) => ConfigValueKind::Flag,
             Self::Schedule(..) => ConfigValueKind::Schedule,
             Self::Path(..) => ConfigValueKind::Path,
@@ -358,6 +409,7 @@ impl<T> ConfigValue<T> {
                 let (min, max) = (time_in_words(*min), time_in_words(*max));
                 format!("a duration from {min} to {max}, such as \"30 s\"")
             }
+            Self::Number(min, max, _) => format!("a number from {min} to {max}"),
             Self::Flag(_) => "true or false".to_owned(),
             Self::Schedule(_) => schedule::ALLOWED.to_owned(),
             Self::Path(_) => {

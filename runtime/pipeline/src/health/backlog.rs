@@ -68,6 +68,8 @@ pub struct SessionFiles {
 /// The sessions waiting for a processor, without those in quarantine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PendingSessions {
+    /// The number of sessions.
+    pub sessions: u64,
     /// The oldest session that has no state row or changed since it was processed.
     pub oldest: Option<WaitingSession>,
     /// The oldest session without a state row.

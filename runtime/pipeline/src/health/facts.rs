@@ -193,6 +193,16 @@ impl SessionSurvey {
             folder,
         }
     }
+
+    /// The backlog of each processor.
+    pub fn backlogs(&self) -> &[ProcessorBacklog] {
+        &self.backlogs
+    }
+
+    /// The number of session files. `None`: they cannot be read.
+    pub fn session_files(&self) -> Option<u64> {
+        self.sessions.as_ref().ok().map(|sessions| sessions.count)
+    }
 }
 
 impl HealthFacts {
@@ -381,6 +391,7 @@ fn backlogs(sources: &HealthSources<'_>) -> (Vec<ProcessorBacklog>, Result<Sessi
             };
             let (has_row, is_pending, left) = stored.standing(key, root, observed, context);
             if is_pending {
+                pending.sessions += 1;
                 if let Some(since) = left {
                     update_oldest(&mut pending.skipped, key, since);
                 }

@@ -5,6 +5,7 @@ mod kinds;
 mod names;
 mod runs;
 pub mod sessions;
+mod spending;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::report::{
 pub(super) use drift::agent_totals;
 pub(super) use kinds::unknown_kinds;
 pub(super) use runs::unrecorded_total;
+pub use spending::{Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot};
 
 /// Maximum number of updates per report before commits are blocked during the next one.
 const UPDATES_MAX: u32 = 3;
@@ -533,14 +535,7 @@ impl ReadSnapshot {
             Ok(snapshot) => return Ok(Some(snapshot)),
             Err(outdated) => connection = outdated,
         }
-        let has_views: bool = connection
-            .query_row(
-                "SELECT count(*) > 0 FROM duckdb_views() WHERE schema_name = 'usage' AND view_name = 'daily'",
-                [],
-                |row| row.get(0),
-            )
-            .map_err(StoreError::database("run the report"))?;
-        if !has_views {
+        if !Self::has_views(&connection)? {
             return Ok(None);
         }
         // Blocks other updates until the snapshot is open.
@@ -561,6 +556,17 @@ impl ReadSnapshot {
         })?;
         // No other writer can have changed anything in between.
         Ok(snapshot.ok())
+    }
+
+    /// Whether `usage` ever ran.
+    fn has_views(connection: &Connection) -> Result<bool, StoreError> {
+        connection
+            .query_row(
+                "SELECT count(*) > 0 FROM duckdb_views() WHERE schema_name = 'usage' AND view_name = 'daily'",
+                [],
+                |row| row.get(0),
+            )
+            .map_err(StoreError::database("run the report"))
     }
 
     /// Starts the transaction. Returns the connection if the rollups are outdated.

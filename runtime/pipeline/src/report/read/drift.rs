@@ -55,12 +55,18 @@ fn add(sum: &mut Option<Usd>, cost: Option<Usd>) {
 
 /// The latest totals of each session. A fork repeats those of its original under the same id. Only
 /// files of the user who has the messages of the session count, so that an upload cannot replace the
-/// figure of another user.
+/// figure of another user. In a report on one user, other users do not count: otherwise, a member
+/// could find out whether another user has a session with the same id.
 pub(in crate::report) fn agent_totals(
     connection: &Connection,
     scope: &ReportScope,
 ) -> Result<HashMap<String, AgentTotal>, StoreError> {
     let (is_named, directories) = names::condition("session_file", scope);
+    let (is_own, own) = match scope.named() {
+        None => ("true".to_owned(), Vec::new()),
+        Some(own) => names::is_one_of("directory", own),
+    };
+    let parameters: Vec<_> = own.into_iter().chain(directories).collect();
     let sql = format!(
         "SELECT session_id,
             CAST(CAST(CASE WHEN NOT bool_or(coalesce(has_unknown_model_cost, false)) THEN max(total_cost_usd) END AS DECIMAL(38, 12)) AS VARCHAR),
@@ -72,7 +78,8 @@ pub(in crate::report) fn agent_totals(
                 SELECT session_id, arg_max(directory, messages) AS owner
                 FROM (
                     SELECT session_id, directory, sum(message_count) AS messages
-                    FROM usage.message_rollups SEMI JOIN usage.agent_totals USING (session_id) GROUP BY ALL
+                    FROM usage.message_rollups SEMI JOIN usage.agent_totals USING (session_id) WHERE {is_own}
+                    GROUP BY ALL
                 ) GROUP BY session_id
             ) USING (session_id)
             WHERE total_cost_usd BETWEEN 0 AND 1e15 AND split_part(session_file, '/', 1) = owner AND {is_named}
@@ -80,7 +87,7 @@ pub(in crate::report) fn agent_totals(
     );
     let rows = || -> duckdb::Result<HashMap<_, _>> {
         let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map(params_from_iter(&directories), |row| {
+        let rows = statement.query_map(params_from_iter(&parameters), |row| {
             let output_tokens: Option<i64> = row.get(2)?;
             let total = AgentTotal {
                 cost: super::usd(row, 1)?,

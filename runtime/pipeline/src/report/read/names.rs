@@ -25,9 +25,11 @@ pub(super) fn condition(session_file: &str, scope: &ReportScope) -> (String, Vec
 /// SQL for the model of a row of a rollup in a report on the team. Models without a price have no
 /// name there: it can be private, for example that of a model on a user's machine. A name in the
 /// caller's own transcripts is no exception, because a caller could upload a name to find out who
-/// else uses it.
-pub(super) const TEAM_MODEL: &str = "CASE WHEN model = '<synthetic>'
-    OR model IN (SELECT model FROM usage.message_rollups WHERE cost_usd > 0) THEN model END";
+/// else uses it. What precedes the name of a Claude model, for example the host of a gateway, can be
+/// private as well, so it is removed.
+pub(super) const TEAM_MODEL: &str = r"CASE WHEN model = '<synthetic>' THEN model
+    WHEN model IN (SELECT model FROM usage.message_rollups WHERE cost_usd > 0)
+        THEN coalesce(nullif(regexp_extract(model, '(?s)^.*[/.](claude-.*)$', 1), ''), model) END";
 
 /// Removes the names of models without a price from a report on the team.
 pub(super) fn remove_unpriced_models(report: &mut UsageReport, scope: &ReportScope) {
