@@ -8,6 +8,8 @@ use crate::similarity::{is_at_least, normalize};
 pub const STRONGLY: f64 = 0.82;
 /// Texts with at least this similarity say the same if they name the same things.
 pub const WITH_ENTITIES: f64 = 0.65;
+/// Statements with at least this similarity that were found in the same line say the same.
+pub const SAME_LINE: f64 = 0.5;
 /// Having this many names in common is not a coincidence.
 pub const ENTITIES_MIN: usize = 2;
 /// Shorter texts can be similar by coincidence.
