@@ -110,6 +110,7 @@ impl<'s, 'h> Knowledge<'s, 'h> {
             scope: found.scope.map(|scope| scope.name().to_owned()),
             said_at: found.source.said_at,
             source_place: Some(found.source.place()),
+            decision_reason: None,
         });
     }
 
@@ -131,7 +132,7 @@ impl<'s, 'h> Knowledge<'s, 'h> {
             line_uuid: source.line_uuid.as_deref(),
             line: source.line,
             detector: self.detector.name(),
-            score: f64::from(found.score) / 100.0,
+            score: found.score,
             said_at: source.said_at,
             project: self.project.as_deref(),
             branch: source.branch.as_deref(),
@@ -139,11 +140,11 @@ impl<'s, 'h> Knowledge<'s, 'h> {
         });
     }
 
-    /// Records items that share enough entities that a person should check them for
-    /// duplicates.
+    /// Records items that a person should check for duplicates: they share enough entities, or
+    /// their wording is similar.
     fn relate(&self, id: &str, found: &Verification) -> Result<(), String> {
-        for (item, overlap) in self.sharing_entities(id, found)? {
-            let relation_id = ids::relation(id, &item.id, LIKELY_DUPLICATE);
+        for (item, score) in self.likely_duplicates(id, found)? {
+            let relation_id = ids::relation(id, &item, LIKELY_DUPLICATE);
             let by_id = self
                 .session
                 .lookup::<Relation>()
@@ -153,10 +154,10 @@ impl<'s, 'h> Knowledge<'s, 'h> {
             }
             self.session.upsert(Relation {
                 id: relation_id,
-                item_a_id: id.min(&item.id).to_owned(),
-                item_b_id: id.max(&item.id).to_owned(),
+                item_a_id: id.min(item.as_str()).to_owned(),
+                item_b_id: id.max(item.as_str()).to_owned(),
                 relation_type: LIKELY_DUPLICATE.to_owned(),
-                score: overlap.jaccard(),
+                score,
                 resolved: false,
                 resolved_by: None,
                 resolved_at: None,

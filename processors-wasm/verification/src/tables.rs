@@ -47,6 +47,8 @@ rows! {
         said_at: Option<Timestamp>,
         /// `uuid` of the line with the first quote, or its number.
         source_place: Option<String>,
+        /// Why a person approved or rejected it.
+        decision_reason: Option<String>,
     }
 }
 
@@ -71,8 +73,8 @@ rows! {
         line: u64,
         /// The detector that found the quote.
         detector: &'a str,
-        /// How likely the statement is worth keeping, from 0 to 1.
-        score: f64,
+        /// How likely the statement is worth keeping, in percent.
+        score: u32,
         /// When the user said it.
         said_at: Option<Timestamp>,
         /// The project of the session.
@@ -95,7 +97,7 @@ rows! {
         item_b_id: String,
         /// Always [`LIKELY_DUPLICATE`].
         relation_type: String,
-        /// The share of names that both items have.
+        /// The share of names that both items have, or else the similarity of their wording.
         score: f64,
         /// Whether a person has decided.
         resolved: bool,

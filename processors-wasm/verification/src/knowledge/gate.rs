@@ -1,5 +1,7 @@
 //! Finds existing items that say the same in other words.
 
+use std::collections::BTreeMap;
+
 use session_pipeline_processor::json::JsonText;
 
 use super::Knowledge;
@@ -70,6 +72,30 @@ impl Knowledge<'_, '_> {
             kept.retain(|item| is_alike(item, STRONGLY));
         }
         self.choose(kept)
+    }
+
+    /// Other items of the same domain that could say the same, by id, with the share of names that
+    /// both have, or else with the similarity of their wording.
+    pub(super) fn likely_duplicates(
+        &self,
+        id: &str,
+        found: &Verification,
+    ) -> Result<BTreeMap<String, f64>, String> {
+        let mut duplicates = BTreeMap::new();
+        let Some(domain) = found.domain.as_deref() else {
+            return Ok(duplicates);
+        };
+        let wording = Wording::of(&found.title, &found.content);
+        for item in self.candidates().equal("domain", domain).rows()? {
+            let other = Wording::of(&item.title, &item.content);
+            if item.id != id && wording.is_alike(&other, WITH_ENTITIES) {
+                duplicates.insert(item.id, wording.similarity(&other));
+            }
+        }
+        for (item, overlap) in self.sharing_entities(id, found)? {
+            duplicates.insert(item.id, overlap.jaccard());
+        }
+        Ok(duplicates)
     }
 
     /// Other items of the same domain that name enough of the same things.

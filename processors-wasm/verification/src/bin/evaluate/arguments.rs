@@ -12,8 +12,8 @@ pub struct Arguments {
     pub labels: PathBuf,
     /// The detector.
     pub detector: Detector,
-    /// The minimum score of an item, from 0 to 1.
-    pub threshold: f64,
+    /// The minimum score of an item, in percent.
+    pub threshold: i64,
     /// The folder with recorded responses, for `llm`.
     pub responses: Option<PathBuf>,
     /// Only prompts of this source.
@@ -30,7 +30,7 @@ impl Arguments {
         let mut parsed = Self {
             labels: PathBuf::new(),
             detector: Detector::Phrases,
-            threshold: 0.6,
+            threshold: 50,
             responses: None,
             source: None,
             half: None,

@@ -17,8 +17,8 @@ use crate::recorded;
 /// What the detector found in a prompt.
 #[derive(Clone, Default)]
 pub struct Found {
-    /// The highest score of its items, from 0 to 1. `None` if it found nothing.
-    pub score: Option<f64>,
+    /// The highest score of its items, in percent. `None` if it found nothing.
+    pub score: Option<i64>,
     /// The quotes.
     pub items: Vec<String>,
 }
@@ -83,7 +83,7 @@ fn run(
     transcript: String,
     info: &SessionInfo,
     arguments: &Arguments,
-) -> Result<Vec<(i64, f64, String)>, String> {
+) -> Result<Vec<(i64, i64, String)>, String> {
     let host = MemoryHost::new(transcript.into_bytes());
     if arguments.detector == Detector::Llm {
         // The first run only shows the request.
@@ -106,9 +106,9 @@ fn run(
 }
 
 /// The line, the score and the quote of a row of evidence.
-fn evidence(row: &[OwnedValue]) -> Option<(i64, f64, String)> {
+fn evidence(row: &[OwnedValue]) -> Option<(i64, i64, String)> {
     match (row.get(7)?, row.get(9)?, row.get(5)?) {
-        (OwnedValue::S64(line), OwnedValue::F64(score), OwnedValue::Text(quote)) => {
+        (OwnedValue::S64(line), OwnedValue::S64(score), OwnedValue::Text(quote)) => {
             Some((*line, *score, quote.clone()))
         }
         _ => None,

@@ -11,7 +11,9 @@ const Z: f64 = 1.96;
 #[derive(Default)]
 pub struct Measure {
     prompts: usize,
+    /// What was found, by the label: yes, borderline, no.
     found: [usize; 3],
+    /// All prompts, by the label.
     all: [usize; 3],
 }
 
@@ -30,6 +32,25 @@ impl Measure {
             measure.found[place] += usize::from(is_found);
         }
         measure
+    }
+
+    /// The number of prompts.
+    #[cfg(test)]
+    pub fn prompts(&self) -> usize {
+        self.prompts
+    }
+
+    /// The share of prompts with the label `yes` in what was found. `None` if nothing was found.
+    #[cfg(test)]
+    pub fn precision(&self) -> Option<f64> {
+        let found: usize = self.found.iter().sum();
+        (found > 0).then(|| self.found[0] as f64 / found as f64)
+    }
+
+    /// The share of prompts with the label `yes` that were found. `None` if there are none.
+    #[cfg(test)]
+    pub fn recall(&self) -> Option<f64> {
+        (self.all[0] > 0).then(|| self.found[0] as f64 / self.all[0] as f64)
     }
 }
 
