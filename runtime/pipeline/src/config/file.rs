@@ -18,8 +18,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::keys::{
-    ConfigValue, DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, PROXY_AUTH, REPORT,
-    SCHEDULER, SERVICE, SETTINGS, TOP,
+    ConfigValue, DATABASE, Draft, GROUP, HEALTH, KNOWLEDGE, Key, LIMITS, LLM, PROCESSOR,
+    PROXY_AUTH, REPORT, SCHEDULER, SERVICE, SETTINGS, TOP,
 };
 use crate::config::{Config, Variables, variables};
 use crate::schedule::{self, Schedule, TickTooLong};
@@ -244,6 +244,7 @@ impl Reader<'_> {
                 "service" => self.service(value, draft)?,
                 "scheduler" => self.section("scheduler", value, SCHEDULER, draft)?,
                 "health" => self.section("health", value, HEALTH, draft)?,
+                "knowledge" => self.section("knowledge", value, KNOWLEDGE, draft)?,
                 "llm" => self.section("llm", value, LLM, &mut draft.config.llm)?,
                 "group" => self.section("group", value, GROUP, &mut draft.config.group)?,
                 "limits" => self.section("limits", value, LIMITS, &mut limits)?,
@@ -255,6 +256,7 @@ impl Reader<'_> {
                         "service",
                         "scheduler",
                         "health",
+                        "knowledge",
                         "llm",
                         "group",
                         "limits",

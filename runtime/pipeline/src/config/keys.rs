@@ -215,6 +215,12 @@ keys! { HEALTH: Draft {
     stuck_file_grace: Time(SECOND, YEAR) [config.stuck_file_grace],
 } }
 
+keys! { KNOWLEDGE: Draft {
+    score_min: Count(0, 100) [|draft, percent| {
+        draft.config.knowledge_score_min = u8::try_from(percent).unwrap_or(100)
+    }],
+} }
+
 keys! { LLM: LlmConfig {
     provider: Text("\"anthropic\" or \"openai_compat\"") [|llm, text| {
         let known = [Provider::Anthropic, Provider::OpenAiCompat];
@@ -312,6 +318,7 @@ pub fn config_keys() -> Vec<ConfigKey> {
     describe("service.proxy_auth.", PROXY_AUTH, &mut keys);
     describe("scheduler.", SCHEDULER, &mut keys);
     describe("health.", HEALTH, &mut keys);
+    describe("knowledge.", KNOWLEDGE, &mut keys);
     describe("llm.", LLM, &mut keys);
     describe("group.", GROUP, &mut keys);
     describe("limits.", LIMITS, &mut keys);
