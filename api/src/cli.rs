@@ -155,7 +155,7 @@ enum Command {
     /// List sessions, or show the details of one
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
-    /// List, show, approve and reject knowledge items
+    /// List, show, approve, reject and export knowledge items
     #[command(subcommand)]
     Knowledge(knowledge::KnowledgeCommand),
     /// List or release quarantined sessions

@@ -272,6 +272,8 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(transcript::marks))
         .routes(routes!(knowledge::list))
         .routes(routes!(knowledge::show))
+        .routes(routes!(knowledge::export))
+        .routes(routes!(knowledge::decide_several))
         .routes(routes!(knowledge::approve))
         .routes(routes!(knowledge::reject))
         .routes(routes!(audit::list))

@@ -224,6 +224,7 @@ impl Classify for KnowledgeError {
     fn class(&self) -> ProblemClass {
         match self {
             Self::Unknown(_) => ProblemClass::NotFound,
+            Self::LongReason => ProblemClass::InvalidParameter,
             Self::Store(error) => error.class(),
         }
     }

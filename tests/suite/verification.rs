@@ -5,6 +5,7 @@
 mod concurrency;
 mod knowledge;
 mod llm;
+mod order;
 mod phrases;
 mod provider;
 mod secrets;
@@ -79,7 +80,7 @@ fn extraction_answer(verifications: &[Value]) -> String {
 /// A verification in an answer: a correction in the domain `finance`. `others` replaces members.
 fn verification(title: &str, content: &str, quote: &str, others: Value) -> Value {
     let mut verification = json!({
-        "detection_type": "correction", "title": title, "content": content, "user_quote": quote,
+        "detection_type": "correction", "status": "fact", "scope": "team", "assistant_quote": null, "title": title, "content": content, "user_quote": quote,
         "domain": "finance", "entities": [],
     });
     for (name, value) in others.as_object().unwrap() {

@@ -10,6 +10,7 @@
 mod bench;
 mod check;
 mod deny;
+mod evaluate;
 mod examples;
 mod fuzz_api;
 mod new_processor;
@@ -42,6 +43,7 @@ enum Command {
     Test(test::Args),
     Check(check::Args),
     Bench(bench::Args),
+    Evaluate(evaluate::Args),
     FuzzApi(fuzz_api::Args),
     Soak(soak::Args),
     /// Build and test the processors in `examples` outside the workspace
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&workspace, &args),
         Command::Check(args) => check::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
+        Command::Evaluate(args) => evaluate::run(&workspace, &args),
         Command::FuzzApi(args) => fuzz_api::run(&workspace, &args),
         Command::Soak(args) => soak::run(&workspace, &args),
         Command::Examples => {

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use serde::Deserialize;
+use session_pipeline_pipeline::knowledge::SuggestedResolution;
 
 use super::filters::address;
 use super::format::{counted, plain, time};
@@ -18,6 +19,8 @@ pub(super) struct KnowledgeListQuery {
     status: Option<String>,
     domain: Option<String>,
     text: Option<String>,
+    project: Option<String>,
+    score_min: Option<String>,
     cursor: Option<String>,
     tz: Option<String>,
 }
@@ -41,6 +44,8 @@ impl KnowledgeListQuery {
         [
             ("domain", &self.domain),
             ("text", &self.text),
+            ("project", &self.project),
+            ("score_min", &self.score_min),
             ("tz", &self.tz),
         ]
         .into_iter()
@@ -80,7 +85,7 @@ pub(super) fn page(list: &KnowledgeBody, query: &KnowledgeListQuery, reader: &Re
     let can_decide = reader.role == "admin";
     html! {
         h1 { "Knowledge" }
-        p .lead { "What users corrected, confirmed and defined, with the words that show it. "
+        p .lead { "What users corrected, confirmed and defined, with the words that show it. The items with the highest score come first, and similar items follow each other. "
             @if can_decide { "Keys: " kbd { "j" } " next, " kbd { "k" } " previous, " kbd { "a" } " approve, " kbd { "r" } " reject, " kbd { "e" } " evidence." }
         }
         form .filters method="get" action="/knowledge" data-filters role="search" aria-label="Filters" {
@@ -88,8 +93,10 @@ pub(super) fn page(list: &KnowledgeBody, query: &KnowledgeListQuery, reader: &Re
                 option value=(value) selected[query.status() == value] { (name) }
             } } }
             label .grow { "Domain" input name="domain" value=(query.domain.as_deref().unwrap_or_default()) autocomplete="off"; }
+            label .grow { "Project" input name="project" value=(query.project.as_deref().unwrap_or_default()) autocomplete="off"; }
             label .grow { "Text" input type="search" name="text" value=(query.text.as_deref().unwrap_or_default()) autocomplete="off"; }
             @if let Some(zone) = &query.tz { input type="hidden" name="tz" value=(zone); }
+            @if let Some(score) = &query.score_min { input type="hidden" name="score_min" value=(score); }
             button .primary { "Apply" }
         }
         @if list.items.is_empty() {
@@ -100,6 +107,11 @@ pub(super) fn page(list: &KnowledgeBody, query: &KnowledgeListQuery, reader: &Re
         } @else {
             ol .items data-keys="yes" aria-label="Items" { @for entry in &list.items { (item(entry, reader)) } }
             (pager(first.as_deref(), next.as_deref()))
+        }
+        @if list.below > 0 {
+            p .sub { (counted(list.below as i64, "pending item has", "pending items have")) " a score below " (list.score_min) ". "
+                a href=(query.link(&[("score_min", "0")])) { "Show all scores" }
+            }
         }
     }
 }
@@ -114,6 +126,8 @@ pub(super) fn item(item: &KnowledgeItemBody, reader: &Reader) -> Markup {
                 p .links {
                     span class=(status_class(&item.status)) { (plain(&item.status)) }
                     @if let Some(domain) = &item.domain { span .tag { (plain(domain)) } }
+                    @if let Some(claim) = &item.claim { span .tag { (plain(claim)) } }
+                    @if item.similar_to.is_some() { span .tag { "similar to the item above" } }
                     @if item.contradictions > 0 { span .tag .warning { (counted(item.contradictions as i64, "contradiction", "contradictions")) } }
                 }
             }
@@ -121,7 +135,9 @@ pub(super) fn item(item: &KnowledgeItemBody, reader: &Reader) -> Markup {
             p .links {
                 span { "By " (plain(&item.source_user)) ", " (time(Some(&item.created_at))) }
                 span { (counted(item.evidence_count as i64, "quote", "quotes")) " from " (counted(item.users as i64, "user", "users")) }
-                span { "Confidence " (format!("{:.2}", item.confidence)) }
+                span { "Score " (item.score) }
+                @if let Some(project) = &item.project { span { (plain(project)) } }
+                @if let Some(reason) = &item.reason { span { "Reason: " (plain(reason)) } }
             }
             div .actions {
                 @if reader.role == "admin" {
@@ -141,6 +157,23 @@ pub(super) fn item(item: &KnowledgeItemBody, reader: &Reader) -> Markup {
     }
 }
 
+/// What the model suggests to do about a contradiction.
+fn suggested(suggestion: &SuggestedResolution) -> Markup {
+    let action = match suggestion.action.as_str() {
+        "keep_this" => "Keep this item",
+        "keep_other" => "Keep the other item",
+        "merge" => "Merge both items",
+        _ => "Keep both items",
+    };
+    html! {
+        span .sub {
+            "Suggested: " (action)
+            @if let Some(merged) = &suggestion.merged_content { ": " (plain(merged)) }
+            @if let Some(reason) = &suggestion.justification { " (" (plain(reason)) ")" }
+        }
+    }
+}
+
 fn status_class(status: &str) -> &'static str {
     match status {
         "approved" => "tag ok",
@@ -154,10 +187,12 @@ pub(super) fn evidence(details: &KnowledgeDetailsBody, reader: &Reader) -> Marku
     html! {
         @for evidence in &details.evidence {
             figure {
+                @if let Some(said) = &evidence.assistant_quote { p .sub { "The assistant: " (multiline(said)) } }
                 blockquote { (multiline(&evidence.quote)) }
                 figcaption .links {
                     span { (plain(&evidence.user)) }
-                    span { (time(Some(&evidence.recorded_at))) }
+                    span { (time(Some(evidence.said_at.as_ref().unwrap_or(&evidence.recorded_at)))) }
+                    @if let Some(branch) = &evidence.branch { span { "Branch " (plain(branch)) } }
                     span { (plain(&evidence.detection_type)) " (" (plain(&evidence.detector)) ")" }
                     @if reader.role == "admin" {
                         a href=(format!("{}?after={}#L{}", link(&evidence.session), evidence.line.saturating_sub(1).max(0), evidence.line)) { "Open the transcript at line " (evidence.line) }
@@ -171,7 +206,9 @@ pub(super) fn evidence(details: &KnowledgeDetailsBody, reader: &Reader) -> Marku
                 strong { (match relation.kind.as_str() { "contradiction" => "Contradicts", "likely_duplicate" => "Similar to", other => other }) } " "
                 a href=(address("/knowledge", &[("status", "all"), ("text", relation.title.as_str())])) { (plain(&relation.title)) }
                 @if let Some(measure) = &relation.measure { " (" (plain(measure)) ")" }
+                span .sub { (plain(&relation.content)) }
                 @if let Some(explanation) = &relation.explanation { span .sub { (plain(explanation)) } }
+                @if let Some(suggestion) = &relation.suggestion { (suggested(suggestion)) }
             } } }
         }
     }

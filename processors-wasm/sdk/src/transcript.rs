@@ -10,7 +10,9 @@
 
 mod kind;
 mod metadata;
+pub mod project;
 pub mod prompts;
+mod queue;
 mod reader;
 mod usage;
 
@@ -18,6 +20,7 @@ use std::borrow::Cow;
 
 pub use kind::Kind;
 pub use metadata::Metadata;
+pub use queue::PromptQueue;
 pub(crate) use reader::readable;
 pub use reader::{Tally, Transcript};
 pub use usage::{Iteration, IterationKind, Tokens, Usage};

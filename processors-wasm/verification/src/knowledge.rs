@@ -30,21 +30,22 @@ pub struct Knowledge<'s, 'h> {
     /// Evidence that this session has added so far.
     evidence: BTreeSet<String>,
     session_id: String,
+    project: Option<String>,
 }
 
 impl<'s, 'h> Knowledge<'s, 'h> {
-    /// Loads the stored knowledge for a session.
-    pub fn new(session: &'s Session<'h>, detector: Detector) -> Self {
+    /// Loads the stored knowledge for a session of a project.
+    pub fn new(session: &'s Session<'h>, detector: Detector, project: Option<String>) -> Self {
         Self {
             session,
             detector,
             evidence: BTreeSet::new(),
             session_id: session_id(session),
+            project,
         }
     }
 
-    /// The name of the session in prompts and as a source.
-    pub fn session_id(&self) -> &str {
+    fn session_id(&self) -> &str {
         &self.session_id
     }
 
@@ -57,7 +58,10 @@ impl<'s, 'h> Knowledge<'s, 'h> {
         let by_id = self.session.lookup::<Item>().equal("id", id.as_str());
         let known = match by_id.first()? {
             Some(item) => Some(item),
-            None => self.restated(found)?,
+            None => match self.rejected_before(found)? {
+                Some(item) => Some(item),
+                None => self.restated(found)?,
+            },
         };
         if let Some(item) = known {
             self.give_evidence(&item.id, found);
@@ -101,15 +105,20 @@ impl<'s, 'h> Knowledge<'s, 'h> {
             sensitivity: SENSITIVITY.to_owned(),
             is_personal: false,
             is_required: false,
+            project: self.project.clone(),
+            claim: found.claim.map(|claim| claim.name().to_owned()),
+            scope: found.scope.map(|scope| scope.name().to_owned()),
+            said_at: found.source.said_at,
+            source_place: Some(found.source.place()),
+            decision_reason: None,
         });
     }
 
     /// Adds the user's words as evidence for an item, once per line and type.
     fn give_evidence(&mut self, item_id: &str, found: &Verification) {
         let info = self.session.info();
-        let line = format!("line {}", found.line);
-        let place = found.line_uuid.as_deref().unwrap_or(&line);
-        let id = ids::evidence(&info.key, item_id, place, &found.detection);
+        let source = &found.source;
+        let id = ids::evidence(&info.key, item_id, &source.place(), &found.detection);
         if !self.evidence.insert(id.clone()) {
             return;
         }
@@ -120,17 +129,22 @@ impl<'s, 'h> Knowledge<'s, 'h> {
             source_ref: &self.session_id,
             detection_type: &found.detection,
             user_quote: &found.quote,
-            line_uuid: found.line_uuid.as_deref(),
-            line: found.line,
+            line_uuid: source.line_uuid.as_deref(),
+            line: source.line,
             detector: self.detector.name(),
+            score: found.score,
+            said_at: source.said_at,
+            project: self.project.as_deref(),
+            branch: source.branch.as_deref(),
+            assistant_quote: found.assistant_quote.as_deref(),
         });
     }
 
-    /// Records items that share enough entities that a person should check them for
-    /// duplicates.
+    /// Records items that a person should check for duplicates: they share enough entities, or
+    /// their wording is similar.
     fn relate(&self, id: &str, found: &Verification) -> Result<(), String> {
-        for (item, overlap) in self.sharing_entities(id, found)? {
-            let relation_id = ids::relation(id, &item.id, LIKELY_DUPLICATE);
+        for (item, score) in self.likely_duplicates(id, found)? {
+            let relation_id = ids::relation(id, &item, LIKELY_DUPLICATE);
             let by_id = self
                 .session
                 .lookup::<Relation>()
@@ -140,10 +154,10 @@ impl<'s, 'h> Knowledge<'s, 'h> {
             }
             self.session.upsert(Relation {
                 id: relation_id,
-                item_a_id: id.min(&item.id).to_owned(),
-                item_b_id: id.max(&item.id).to_owned(),
+                item_a_id: id.min(item.as_str()).to_owned(),
+                item_b_id: id.max(item.as_str()).to_owned(),
                 relation_type: LIKELY_DUPLICATE.to_owned(),
-                score: overlap.jaccard(),
+                score,
                 resolved: false,
                 resolved_by: None,
                 resolved_at: None,
@@ -167,8 +181,8 @@ impl<'s, 'h> Knowledge<'s, 'h> {
     }
 }
 
-/// `session-<name of the file>-<user>`.
-fn session_id(session: &Session<'_>) -> String {
+/// The name of a session in prompts and as a source: `session-<name of the file>-<user>`.
+pub fn session_id(session: &Session<'_>) -> String {
     let info = session.info();
     let name = info.key.rsplit('/').next().unwrap_or_default();
     let stem = name.strip_suffix(".jsonl").unwrap_or(name);

@@ -1,7 +1,7 @@
 //! The shipped processor `verification`: statements that users corrected, confirmed or defined,
 //! stored as knowledge with evidence.
 //!
-//! [`turns`] extracts the conversation of a session. A detector finds verified statements in it:
+//! [`turns`] extracts the conversation of a session, and in it the words that the user typed. A detector finds verified statements in it:
 //! [`phrases`] in the guest itself, or [`llm`] with a model. Both produce a [`verification`].
 //! [`knowledge`] stores it in the [`tables`], as a new item or as evidence for an existing one.
 //! [`ids`], [`confidence`] and [`similarity`] are computed from it. `docs/verification.md` explains
@@ -25,13 +25,13 @@ use session_pipeline_processor::llm::Request;
 use session_pipeline_processor::{Level, Manifest, Processor, Session, Settings, Summary, export};
 
 use crate::knowledge::Knowledge;
-use crate::llm::extraction;
+use crate::llm::{extraction, request};
 use crate::tables::{Contradiction, Evidence, Item, Relation};
-use crate::turns::{LastTurns, Role, Turn};
+use crate::turns::Conversation;
 use crate::verification::{Detector, Verification};
 
 /// Raise it when the same transcript produces other rows than before.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The processor.
 pub struct Verifications;
@@ -58,11 +58,17 @@ impl Processor for Verifications {
 
     fn process(session: &Session<'_>) -> Result<Summary, String> {
         let detector = settings::detector(session.settings())?;
-        let mut knowledge = Knowledge::new(session, detector);
+        let conversation = Conversation::read(session);
+        if conversation.dropped > 0 {
+            let count = conversation.dropped;
+            let message = format!("the session is too long: its first {count} turns are ignored");
+            session.log(Level::Warn, &message);
+        }
         let found = match detector {
-            Detector::Phrases => find_by_phrases(session),
-            Detector::Llm => find_by_llm(session, knowledge.session_id())?,
+            Detector::Phrases => conversation.of_user().flat_map(phrases::detect).collect(),
+            Detector::Llm => find_by_llm(session, &conversation)?,
         };
+        let mut knowledge = Knowledge::new(session, detector, conversation.project);
         let mut items = 0;
         for verification in &found {
             items += u64::from(knowledge.keep(verification)?);
@@ -71,39 +77,37 @@ impl Processor for Verifications {
     }
 }
 
-fn find_by_phrases(session: &Session<'_>) -> Vec<Verification> {
-    let mut found = Vec::new();
-    session.transcript().for_each(|line, entry| {
-        if let Some(turn) = Turn::of(line, entry) {
-            found.extend(phrases::detect(&turn));
-        }
-    });
-    found
-}
-
-/// Sends one request to the model. Sends none if the user said nothing.
-fn find_by_llm(session: &Session<'_>, session_id: &str) -> Result<Vec<Verification>, String> {
-    let mut last = LastTurns::default();
-    session.transcript().for_each(|line, entry| {
-        if let Some(turn) = Turn::of(line, entry) {
-            last.push(turn);
-        }
-    });
-    let turns = last.into_turns();
-    if turns.iter().all(|turn| turn.role != Role::User) {
+/// Sends one request to the model. Sends none if the user typed nothing.
+fn find_by_llm(
+    session: &Session<'_>,
+    conversation: &Conversation,
+) -> Result<Vec<Verification>, String> {
+    if conversation.of_user().all(|turn| turn.typed.is_empty()) {
         return Ok(Vec::new());
     }
-    let prompt = extraction::prompt(&session.info().username, session_id, &turns);
+    let session_id = knowledge::session_id(session);
+    let prompt = request::prompt(&session.info().username, &session_id, conversation);
     let request = Request::new(prompt)
-        .max_tokens(extraction::ANSWER_TOKENS)
-        .json_schema(extraction::SCHEMA);
+        .max_tokens(request::ANSWER_TOKENS)
+        .json_schema(request::SCHEMA);
     let answer = session.llm().complete(&request);
     let answer = answer.map_err(|error| format!("the model gave no answer: {error}"))?;
-    let extraction = extraction::read(&answer.text, &turns)?;
-    if extraction.unquoted > 0 {
-        let count = extraction.unquoted;
-        let message = format!("{count} left out: the user said no such thing in these words");
-        session.log(Level::Warn, &message);
+    let extraction = extraction::read(&answer.text, conversation)?;
+    let left_out = [
+        (
+            Level::Warn,
+            extraction.unquoted,
+            "the user did not type their quotes",
+        ),
+        (Level::Info, extraction.proposals, "they are proposals"),
+        (
+            Level::Info,
+            extraction.unshared,
+            "they concern one person or this session only",
+        ),
+    ];
+    for (level, count, reason) in left_out.into_iter().filter(|(_, count, _)| *count > 0) {
+        session.log(level, &format!("{count} statements left out: {reason}"));
     }
     Ok(extraction.verifications)
 }

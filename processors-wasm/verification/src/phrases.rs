@@ -1,27 +1,30 @@
 //! The detector `phrases`, which finds corrections, confirmations and definitions by signal
 //! phrases.
 //!
-//! It needs no model and no account. It searches the prose that the user wrote. Code, logs,
-//! quotations and pasted documents are not the user's words ([`prose`], [`lines`], [`quotations`]).
-//! [`sentences`] and [`words`] split the prose, [`signals`] contains the phrases, and [`mood`]
-//! distinguishes statements from questions and errands. [`statements`] combines these steps.
-//! [`title`], [`domains`] and [`entities`] describe the result. `docs/verification.md` documents
-//! the rules. Update it when you change a rule.
+//! It needs no model and no account. It searches the prose in what the user typed ([`prose`],
+//! [`quotations`]). [`sentences`] and [`words`] split the prose. [`rules`] has the phrases and [`signs`]
+//! the signs as data, [`matching`] finds them, [`score`] adds them up, and [`mood`] distinguishes
+//! statements from questions and errands. [`statements`] combines these steps. [`title`],
+//! [`domains`] and [`entities`] describe the result. [`docs`] generates the tables in
+//! `docs/verification.md`.
 
+pub mod docs;
 pub mod domains;
 pub mod entities;
-pub mod lines;
+pub mod matching;
 pub mod mood;
 pub mod prose;
 pub mod quotations;
+pub mod rules;
+pub mod score;
 pub mod sentences;
-pub mod signals;
+pub mod signs;
 pub mod statements;
 pub mod title;
 pub mod words;
 
 use crate::turns::{Role, Turn};
-use crate::verification::Verification;
+use crate::verification::{Source, Verification};
 use statements::Statement;
 
 /// Number of bytes at the beginning of a text that are searched for words of a domain.
@@ -32,7 +35,7 @@ pub fn detect(turn: &Turn) -> Vec<Verification> {
     if turn.role != Role::User {
         return Vec::new();
     }
-    let found = statements::of(&turn.text);
+    let found = statements::of(&turn.text, &turn.typed);
     let around = &turn.text[..turn.text.floor_char_boundary(AROUND_BYTES)];
     let verification = |statement: Statement<'_>| Verification {
         detection: statement.kind.name().to_owned(),
@@ -41,8 +44,11 @@ pub fn detect(turn: &Turn) -> Vec<Verification> {
         entities: entities::of(statement.quote),
         content: statement.content,
         quote: statement.quote.to_owned(),
-        line: turn.line,
-        line_uuid: turn.uuid.clone(),
+        assistant_quote: None,
+        claim: None,
+        scope: None,
+        score: statement.score,
+        source: Source::of(turn),
     };
     found.into_iter().map(verification).collect()
 }

@@ -37,6 +37,18 @@ rows! {
         is_personal: bool,
         /// Whether the item is binding for all users.
         is_required: bool,
+        /// The project of the session in which it was first found.
+        project: Option<String>,
+        /// `fact` or `decision`, if the detector distinguishes them.
+        claim: Option<String>,
+        /// `product` or `team`, if the detector distinguishes them.
+        scope: Option<String>,
+        /// When it was first said.
+        said_at: Option<Timestamp>,
+        /// `uuid` of the line with the first quote, or its number.
+        source_place: Option<String>,
+        /// Why a person approved or rejected it.
+        decision_reason: Option<String>,
     }
 }
 
@@ -61,6 +73,16 @@ rows! {
         line: u64,
         /// The detector that found the quote.
         detector: &'a str,
+        /// How likely the statement is worth keeping, in percent.
+        score: u32,
+        /// When the user said it.
+        said_at: Option<Timestamp>,
+        /// The project of the session.
+        project: Option<&'a str>,
+        /// The Git branch at that time.
+        branch: Option<&'a str>,
+        /// The words of the assistant that the user reacts to.
+        assistant_quote: Option<&'a str>,
     }
 }
 
@@ -75,7 +97,7 @@ rows! {
         item_b_id: String,
         /// Always [`LIKELY_DUPLICATE`].
         relation_type: String,
-        /// The share of names that both items have.
+        /// The share of names that both items have, or else the similarity of their wording.
         score: f64,
         /// Whether a person has decided.
         resolved: bool,
@@ -124,8 +146,10 @@ pub const SENSITIVITY: &str = "internal";
 pub const PENDING: &str = "pending";
 /// The status of an item that a person approved.
 pub const APPROVED: &str = "approved";
+/// The status of an item that a person rejected.
+pub const REJECTED: &str = "rejected";
 /// Statuses of inactive items.
-pub const ENDED: [&str; 3] = ["rejected", "revoked", "expired"];
+pub const ENDED: [&str; 3] = [REJECTED, "revoked", "expired"];
 /// The only type of relations.
 pub const LIKELY_DUPLICATE: &str = "likely_duplicate";
 

@@ -1,5 +1,7 @@
 //! Tests of the whole processor, with a host in memory and a model with scripted answers.
 
+mod decisions;
+
 use session_pipeline_processor::json::{Json, JsonText};
 use session_pipeline_processor::llm::{ErrorClass, LlmError, Response};
 use session_pipeline_processor::native::MemoryHost;
@@ -9,7 +11,7 @@ use session_pipeline_processor::{Processor, Session, SessionInfo, Settings};
 
 use crate::Verifications;
 use crate::llm::encode;
-use crate::tables::{Contradiction, Item, Relation};
+use crate::tables::{Item, Relation};
 
 /// A deployment: the stored knowledge, and the users who add to it.
 struct Deployment {
@@ -103,7 +105,7 @@ impl Deployment {
     }
 
     fn judge_nothing(&self) {
-        self.answer(r#"{"judgments":[]}"#);
+        self.answer(r#"{"contradictions":[]}"#);
     }
 
     fn fail(&self, class: ErrorClass) {
@@ -124,6 +126,8 @@ impl Deployment {
 fn found(detection: &str, title: &str, content: &str, quote: &str, entities: &[&str]) -> String {
     encode::object([
         ("detection_type", encode::string(detection)),
+        ("status", encode::string("fact")),
+        ("scope", encode::string("team")),
         ("title", encode::string(title)),
         ("content", encode::string(content)),
         ("user_quote", encode::string(quote)),
@@ -406,14 +410,10 @@ fn of_several_that_are_alike_the_approved_then_the_oldest_is_chosen() {
     deployment.answer_with(&[found("confirmation", "Churn", CHURN_REWORDED, quote, &[])]);
     assert_eq!(
         deployment.process("bob/3.jsonl", &[quote]),
-        Ok(1),
-        "neither counts any more"
+        Ok(0),
+        "the rejected item is not stored again"
     );
-    assert_eq!(
-        deployment.requests(),
-        7,
-        "and there is nothing to be compared with"
-    );
+    assert_eq!(deployment.requests(), 7);
 }
 
 #[test]
@@ -444,82 +444,6 @@ fn items_that_name_the_same_are_related_once() {
         ("likely_duplicate", 0.5)
     );
     assert!(!relation.resolved);
-}
-
-/// An answer in which the second item contradicts the first.
-fn judgement_of(deployment: &Deployment, id: Option<&str>) -> String {
-    let known = deployment.rows::<Item>();
-    let id = id.unwrap_or(&known[0].id);
-    format!(
-        r#"{{"judgments":[{{"candidate_id":"{id}","is_contradiction":true,"severity":"hard","explanation":"week and month","resolution_action":"kept_a","resolution_merged_content":null,"resolution_justification":"it is newer"}}]}}"#
-    )
-}
-
-#[test]
-fn a_contradiction_is_noted_with_what_could_be_done() {
-    let quote = "so it is with churn";
-    let mut deployment = Deployment::new("llm");
-    deployment.answer_with(&[found("correction", "Churn", CHURN, quote, &[])]);
-    deployment.process("ada/one.jsonl", &[quote]).unwrap();
-    let overturning = CHURN.replace("month", "week");
-    deployment.answer_with(&[found("correction", "Churn", &overturning, quote, &[])]);
-    deployment.answer(judgement_of(&deployment, None));
-    assert_eq!(deployment.process("bob/two.jsonl", &[quote]), Ok(1));
-    let noted = deployment.rows::<Contradiction>();
-    assert_eq!(noted.len(), 1);
-    assert_eq!(noted[0].severity.as_deref(), Some("hard"));
-    assert_eq!(noted[0].explanation, "week and month");
-    let suggested = noted[0].suggested_resolution.as_ref().unwrap();
-    assert_eq!(
-        suggested.raw(),
-        r#"{"action":"kept_a","justification":"it is newer"}"#
-    );
-    let prompt = deployment.host.requests()[2].prompt.clone();
-    assert!(prompt.contains(&noted[0].item_a_id) && prompt.contains(&noted[0].item_b_id));
-}
-
-#[test]
-fn a_judge_that_is_away_is_waited_for_and_one_that_talks_nonsense_is_not() {
-    let quote = "so it is with churn";
-    let overturning = CHURN.replace("month", "week");
-    for (class, expected) in [
-        (ErrorClass::RateLimited, None),
-        (ErrorClass::Unavailable, None),
-        (ErrorClass::Failed, None),
-        (ErrorClass::Refused, Some(1)),
-        (ErrorClass::Malformed, Some(1)),
-    ] {
-        let mut deployment = Deployment::new("llm");
-        deployment.answer_with(&[found("correction", "Churn", CHURN, quote, &[])]);
-        deployment.process("ada/one.jsonl", &[quote]).unwrap();
-        deployment.answer_with(&[found("correction", "Churn", &overturning, quote, &[])]);
-        deployment.fail(class);
-        let result = deployment.process("bob/two.jsonl", &[quote]);
-        assert_eq!(result.ok(), expected);
-        assert_eq!(
-            deployment.rows::<Item>().len(),
-            1 + usize::from(expected.is_some())
-        );
-        assert!(deployment.rows::<Contradiction>().is_empty());
-    }
-}
-
-#[test]
-fn a_judge_may_name_no_item_that_it_was_not_asked_about() {
-    let quote = "so it is with churn";
-    let mut deployment = Deployment::new("llm");
-    deployment.answer_with(&[found("correction", "Churn", CHURN, quote, &[])]);
-    deployment.process("ada/one.jsonl", &[quote]).unwrap();
-    deployment.answer_with(&[found(
-        "correction",
-        "Churn",
-        &CHURN.replace("month", "week"),
-        quote,
-        &[],
-    )]);
-    deployment.answer(judgement_of(&deployment, Some("kv_000000000000")));
-    assert_eq!(deployment.process("bob/two.jsonl", &[quote]), Ok(1));
-    assert!(deployment.rows::<Contradiction>().is_empty());
 }
 
 #[test]

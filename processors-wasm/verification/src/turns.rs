@@ -1,17 +1,26 @@
-//! The conversation of a session: the turns of the user and the model.
+//! The conversation of a session: what the user typed, and the model's words that the user reacts to.
 //!
 //! Agents write flat and nested entries, with texts as strings or blocks. Tool results, notes by
-//! the agent, entries of sub-agents and empty texts are not turns, in any format.
+//! the agent, entries of sub-agents and empty texts are not turns, in any format. Prompts that were
+//! typed while the agent is working, and the comment with which a user rejects a tool call, are
+//! turns. [`conversation`] collects the turns, and [`pasted`] finds the passages in them that the
+//! user did not type.
 
-use std::collections::VecDeque;
+pub mod conversation;
+mod lines;
+pub mod pasted;
+pub mod repeats;
 
+use std::ops::Range;
+
+use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::transcript::prompts::{
     may_be_of_a_person, said_in_rejection, words,
 };
 use session_pipeline_processor::transcript::{Entry, Kind};
 
-/// Maximum number of turns in a request to a language model.
-pub const LAST_TURNS: usize = 100;
+pub use conversation::Conversation;
+pub use lines::{begins_item, is_prose};
 
 const REMINDER_BEGINS: &str = "<system-reminder>";
 const REMINDER_ENDS: &str = "</system-reminder>";
@@ -23,10 +32,16 @@ pub struct Turn {
     pub role: Role,
     /// The text. Never blank.
     pub text: String,
+    /// The ranges of the text that the user typed. Empty in a turn of the model.
+    pub typed: Vec<Range<usize>>,
     /// The number of the line.
     pub line: u64,
     /// `uuid` of the line, if it has one.
     pub uuid: Option<String>,
+    /// When it was said, if the line has a time.
+    pub at: Option<Timestamp>,
+    /// The Git branch at that time, if the transcript names it.
+    pub branch: Option<String>,
 }
 
 /// The speaker of a turn.
@@ -65,7 +80,7 @@ impl Role {
 }
 
 impl Turn {
-    /// Converts an entry to a turn, if it is one.
+    /// Converts an entry to a turn, if it is one. All of a user's text counts as typed.
     pub fn of(line: u64, entry: &Entry<'_>) -> Option<Self> {
         let role = Role::of(entry)?;
         let content = entry.says();
@@ -84,13 +99,31 @@ impl Turn {
             Role::Assistant => return None,
         }
         let texts: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
-        let text = join_paragraphs(&texts);
+        Self::said(role, &join_paragraphs(&texts), line, entry)
+    }
+
+    /// A turn with this text at an entry. `None` if the text is blank.
+    fn said(role: Role, text: &str, line: u64, entry: &Entry<'_>) -> Option<Self> {
+        let text = conversation::bounded(text.trim());
+        let end = if role == Role::User { text.len() } else { 0 };
         (!text.is_empty()).then(|| Turn {
             role,
+            typed: std::iter::once(0..end)
+                .filter(|range| range.end > 0)
+                .collect(),
             text,
             line,
             uuid: entry.uuid.map(|uuid| uuid.decode().into_owned()),
+            at: entry.timestamp,
+            branch: entry.git_branch.map(|branch| branch.decode().into_owned()),
         })
+    }
+
+    /// The passages that the user typed.
+    pub fn typed_texts(&self) -> impl Iterator<Item = &str> {
+        self.typed
+            .iter()
+            .filter_map(|range| self.text.get(range.clone()))
     }
 }
 
@@ -122,27 +155,6 @@ fn without_reminders(text: &str) -> String {
     }
     kept.push_str(rest);
     kept
-}
-
-/// The last turns of a session, up to the maximum for a language model.
-#[derive(Default)]
-pub struct LastTurns {
-    turns: VecDeque<Turn>,
-}
-
-impl LastTurns {
-    /// Adds a turn and drops the oldest if there are too many.
-    pub fn push(&mut self, turn: Turn) {
-        if self.turns.len() == LAST_TURNS {
-            self.turns.pop_front();
-        }
-        self.turns.push_back(turn);
-    }
-
-    /// The turns, oldest first.
-    pub fn into_turns(self) -> Vec<Turn> {
-        self.turns.into()
-    }
 }
 
 #[cfg(test)]
@@ -236,21 +248,5 @@ mod tests {
             "user",
             "churn is monthly",
         );
-    }
-
-    #[test]
-    fn the_last_turns_are_kept_in_order() {
-        let mut last = LastTurns::default();
-        for line in 1..=250 {
-            let text = format!("turn {line}");
-            last.push(Turn {
-                role: Role::User,
-                text,
-                line,
-                uuid: None,
-            });
-        }
-        let lines: Vec<u64> = last.into_turns().iter().map(|turn| turn.line).collect();
-        assert_eq!(lines, (151..=250).collect::<Vec<u64>>());
     }
 }

@@ -68,6 +68,8 @@ pub struct Config {
     /// Age at which health reports a session without a state row. `None`: four times the
     /// processor's grace.
     pub stuck_file_grace: Option<Duration>,
+    /// Minimum score, in percent, of the pending knowledge items that lists contain by default.
+    pub knowledge_score_min: u8,
     /// The language model that processors can use.
     pub llm: LlmConfig,
     /// What `GET /metrics` returns, and where.
@@ -115,6 +117,7 @@ impl Config {
             compiler: Compiler::InProcess,
             scheduler: SchedulerConfig::default(),
             stuck_file_grace: None,
+            knowledge_score_min: 50,
             llm: LlmConfig::default(),
             metrics: MetricsConfig::default(),
             budgets: Vec::new(),

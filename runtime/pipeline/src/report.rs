@@ -13,6 +13,7 @@ mod quality;
 mod read;
 mod rollups;
 mod skills;
+mod starts;
 mod views;
 mod waste;
 mod zone;
@@ -40,6 +41,7 @@ pub use read::{
     Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot, sessions, tools, usage,
 };
 pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
+pub use starts::session_starts;
 pub(crate) use views::{is_outdated, register};
 pub use waste::{WasteGrouping, WasteReport, WasteRow, waste};
 

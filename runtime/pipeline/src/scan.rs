@@ -52,6 +52,9 @@ pub struct Candidate {
     last_tried_at: Option<UtcMicros>,
     /// Since when the caps of runs have skipped it.
     left_since: Option<UtcMicros>,
+    /// When the session began: the first time in its transcript, if it is known, or else the last
+    /// change of the file. `None` if the order does not matter.
+    began_at: Option<UtcMicros>,
 }
 
 impl Candidate {
@@ -176,6 +179,7 @@ impl ScanPlan {
                 .and_then(|row| known.digests.get(usize::from(row.digest?)))
                 .is_some_and(|digest| digest == context.digest),
             last_tried_at,
+            began_at: None,
         });
     }
 
@@ -187,19 +191,7 @@ impl ScanPlan {
         known: &StateRows,
         failures: &HashMap<String, FailureRow>,
     ) {
-        // Sessions skipped by earlier runs come first, longest wait first, so that none starves.
-        self.candidates.sort_unstable_by(|a, b| {
-            let rank = |candidate: &Candidate| {
-                let left_since = candidate.left_since;
-                (
-                    left_since.is_none(),
-                    left_since,
-                    candidate.last_tried_at,
-                    candidate.observed.mtime_ns,
-                )
-            };
-            rank(a).cmp(&rank(b)).then_with(|| a.key.cmp(&b.key))
-        });
+        self.sort();
         if walk.is_complete && walk.found > 0 {
             self.presence
                 .missing
@@ -211,6 +203,53 @@ impl ScanPlan {
                 .missing_failures
                 .extend(unseen.map(|failure| failure.row_id));
         }
+    }
+}
+
+impl ScanPlan {
+    /// Sorts the candidates by the time at which their session began. `starts` calls its argument
+    /// with the key and the first time of each session for which it is known.
+    ///
+    /// # Errors
+    /// Those of `starts`.
+    pub fn sort_by_start<E>(
+        &mut self,
+        starts: impl FnOnce(&mut dyn FnMut(&str, UtcMicros)) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for candidate in &mut self.candidates {
+            candidate.began_at = Some(UtcMicros(candidate.observed.mtime_ns / 1_000));
+        }
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for (place, candidate) in self.candidates.iter().enumerate() {
+            places.insert(candidate.key.clone(), place);
+        }
+        let candidates = &mut self.candidates;
+        starts(&mut |key, began_at| {
+            let place = places.get(key).copied();
+            if let Some(candidate) = place.and_then(|place| candidates.get_mut(place)) {
+                candidate.began_at = Some(began_at);
+            }
+        })?;
+        self.sort();
+        Ok(())
+    }
+
+    /// Sorts the candidates. Sessions that earlier runs skipped come first, longest wait first, so
+    /// that none starves.
+    fn sort(&mut self) {
+        self.candidates.sort_unstable_by(|a, b| {
+            let rank = |candidate: &Candidate| {
+                let left_since = candidate.left_since;
+                (
+                    left_since.is_none(),
+                    left_since,
+                    candidate.began_at,
+                    candidate.last_tried_at,
+                    candidate.observed.mtime_ns,
+                )
+            };
+            rank(a).cmp(&rank(b)).then_with(|| a.key.cmp(&b.key))
+        });
     }
 }
 

@@ -160,14 +160,26 @@ fn corrections_by_users_are_extracted_listed_and_approved() {
     ] {
         assert!(lines.contains(&line), "{line}: {shown:?}");
     }
-    let approved = run_cli(&dir, &["knowledge", "approve", id]);
+    let approved = run_cli(
+        &dir,
+        &["knowledge", "approve", id, "--reason", "as in the handbook"],
+    );
     assert_eq!(
         approved.stdout,
         format!("{id} is approved: Churn is counted per month from MRR\n")
     );
     let pending = run_cli(&dir, &["knowledge", "list", "--status", "pending"]);
     assert_eq!((pending.code, pending.stdout.as_str()), (0, "0 items\n"));
-    let unknown = run_cli(&dir, &["knowledge", "reject", "kv_000000000000"]);
+    let shown = run_cli(&dir, &["knowledge", "show", id]);
+    assert!(table_lines(&shown.stdout).contains(&"reason as in the handbook".to_owned()));
+    let exported = run_cli(&dir, &["knowledge", "export", "--format", "markdown"]);
+    assert!(
+        exported
+            .stdout
+            .contains("\n- **Churn is counted per month from MRR**: "),
+        "{exported:?}"
+    );
+    let unknown = run_cli(&dir, &["knowledge", "reject", id, "kv_000000000000"]);
     assert_eq!(unknown.code, 2);
 }
 

@@ -1,7 +1,9 @@
 //! Listing, showing, approving and rejecting knowledge items.
 
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_pipeline::knowledge::{self, Decision, KnowledgeError, KnowledgeFilter};
+use session_pipeline_pipeline::knowledge::{
+    self, Decision, ExportFilter, KnowledgeError, KnowledgeFilter,
+};
 use session_pipeline_store::Actor;
 
 use super::{phrases_pipeline, prepared_dir, run, session_with_prompts};
@@ -49,8 +51,9 @@ fn id_of(pipeline: &TestPipeline, text: &str) -> String {
 fn decide(pipeline: &TestPipeline, id: &str, decision: Decision) -> Result<String, KnowledgeError> {
     let pipeline = pipeline.pipeline();
     let (store, now) = (Some(pipeline.store()), pipeline.clock().now());
-    let shown = knowledge::decide(store, id, decision, Actor::cli(), now)?;
-    Ok(shown.item.status)
+    let ids = [id.to_owned()];
+    let decided = knowledge::decide(store, &ids, decision, None, Actor::cli(), now)?;
+    Ok(decided[0].item.status.clone())
 }
 
 #[test]
@@ -179,4 +182,187 @@ fn personal_items_are_never_listed() {
     let pipeline = phrases_pipeline(&dir);
     assert_eq!(listed(&pipeline, &all()), [""; 0]);
     assert!(decide(&pipeline, &id, Decision::Reject).is_err());
+}
+
+/// Statements of one domain, with the number of users who say them.
+fn dir_with_ranked_items() -> DataDir {
+    let dir = prepared_dir();
+    let often = "We never store card numbers ourselves.";
+    let reworded = "We never store the card numbers by ourselves.";
+    let once = "Refunds are stored in the ledger with a negative amount.";
+    let doubtful = "No, that one was added yesterday for the invoices.";
+    dir.write("ada/1.jsonl", session_with_prompts("s1", &[once, doubtful]));
+    dir.write("ada/2.jsonl", session_with_prompts("s2", &[often]));
+    dir.write(
+        "bob/3.jsonl",
+        session_with_prompts("s3", &[often, reworded]),
+    );
+    run(&dir, &phrases_pipeline(&dir));
+    dir
+}
+
+#[test]
+fn a_list_is_ranked_has_similar_items_together_and_hides_low_scores() {
+    let dir = dir_with_ranked_items();
+    let pipeline = phrases_pipeline(&dir);
+    let store = Some(pipeline.pipeline().store());
+    let titles = |filter: &KnowledgeFilter| -> Vec<(String, bool)> {
+        let items = knowledge::list(store, filter).unwrap().into_iter();
+        items
+            .map(|item| (item.title, item.rank.is_follower))
+            .collect()
+    };
+    let all_scores = titles(&all());
+    let expected = [
+        ("We never store card numbers ourselves", false),
+        ("We never store the card numbers by ourselves", true),
+        (
+            "Refunds are stored in the ledger with a negative amount",
+            false,
+        ),
+        ("That one was added yesterday for the invoices", false),
+    ];
+    assert_eq!(
+        all_scores,
+        expected.map(|(title, is_follower)| (title.to_owned(), is_follower))
+    );
+    let likely = KnowledgeFilter {
+        score_min: 50,
+        ..all()
+    };
+    assert_eq!(titles(&likely), all_scores[..3]);
+    assert_eq!(knowledge::count_below(store, &likely).unwrap(), 1);
+
+    // Pages continue after any item.
+    for size in 1..=4 {
+        let mut paged = Vec::new();
+        let mut after = None;
+        loop {
+            let filter = KnowledgeFilter {
+                after: after.take(),
+                limit: size,
+                ..all()
+            };
+            let page = knowledge::list(store, &filter).unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.rank.clone());
+            paged.extend(page.into_iter().map(|item| item.title));
+        }
+        let expected: Vec<String> = all_scores.iter().map(|(title, _)| title.clone()).collect();
+        assert_eq!(paged, expected, "pages of {size}");
+    }
+}
+
+#[test]
+fn several_items_are_decided_at_once_with_a_reason_or_not_at_all() {
+    let dir = dir_with_two_items();
+    let pipeline = phrases_pipeline(&dir);
+    let both = [id_of(&pipeline, "churn"), id_of(&pipeline, "card")];
+    let (store, now) = (
+        Some(pipeline.pipeline().store()),
+        pipeline.pipeline().clock().now(),
+    );
+    let reject = |ids: &[String], reason: &str| {
+        knowledge::decide(
+            store,
+            ids,
+            Decision::Reject,
+            Some(reason),
+            Actor::cli(),
+            now,
+        )
+    };
+    let with_unknown = [both[0].clone(), "kv_000000000000".to_owned()];
+    assert!(matches!(
+        reject(&with_unknown, "no"),
+        Err(KnowledgeError::Unknown(_))
+    ));
+    assert!(matches!(
+        reject(&both, &"x".repeat(1_001)),
+        Err(KnowledgeError::LongReason)
+    ));
+    assert_eq!(listed(&pipeline, &all()).len(), 2);
+    let decided = reject(&both, " not a rule ").unwrap();
+    for details in decided {
+        assert_eq!(details.item.status, "rejected");
+        assert_eq!(details.item.reason.as_deref(), Some("not a rule"));
+    }
+    drop(pipeline);
+    let audit = "SELECT count(*) FROM main.audit_log WHERE action = 'knowledge.reject' \
+                 AND params->>'reason' = 'not a rule'";
+    assert_eq!(rows(&dir, audit), ["2"]);
+}
+
+#[test]
+fn approved_items_are_exported_by_project_and_domain_and_hostile_texts_stay_on_their_line() {
+    let dir = prepared_dir();
+    let hostile = "We never render <b>[x](javascript:y)</b> `code` in | our tables";
+    dir.write(
+        "ada/o n e.jsonl",
+        session_with_prompts("s1", &[CHURN, hostile]),
+    );
+    dir.write("bob/two.jsonl", session_with_prompts("s2", &[CARDS]));
+    let pipeline = phrases_pipeline(&dir);
+    run(&dir, &pipeline);
+    for text in ["churn", "render"] {
+        decide(&pipeline, &id_of(&pipeline, text), Decision::Approve).unwrap();
+    }
+    let export = |filter: &ExportFilter| {
+        knowledge::markdown(Some(pipeline.pipeline().store()), filter).unwrap()
+    };
+    let filter = ExportFilter {
+        base_url: Some("https://p.example".to_owned()),
+        ..ExportFilter::default()
+    };
+    let text = export(&filter);
+    assert!(text.starts_with("# Knowledge\n"), "{text}");
+    assert!(
+        !text.contains("card numbers"),
+        "only approved items: {text}"
+    );
+    let churn = text.lines().find(|line| line.contains("Churn")).unwrap();
+    assert!(
+        churn.starts_with("- **Churn is counted per month from MRR**: "),
+        "{churn}"
+    );
+    assert!(
+        churn.contains("https://p.example/sessions/ada/o%20n%20e.jsonl?after="),
+        "{churn}"
+    );
+    let rendered = text.lines().find(|line| line.contains("render")).unwrap();
+    assert!(
+        rendered.contains(r"\<b\>\[x\](javascript:y)\</b\> \`code\` in \| our tables"),
+        "{rendered}"
+    );
+    assert_eq!(
+        export(&filter),
+        text,
+        "the same items produce the same text"
+    );
+    let none = ExportFilter {
+        domain: Some("data".to_owned()),
+        ..filter
+    };
+    assert!(!export(&none).contains("- **"));
+}
+
+#[test]
+fn an_older_database_without_the_new_columns_is_listed_and_decided() {
+    let dir = dir_with_two_items();
+    execute(
+        &dir,
+        "ALTER TABLE verification.evidence DROP COLUMN score; \
+         ALTER TABLE verification.evidence DROP COLUMN said_at; \
+         ALTER TABLE verification.items DROP COLUMN project; \
+         ALTER TABLE verification.items DROP COLUMN decision_reason",
+    );
+    let pipeline = phrases_pipeline(&dir);
+    assert_eq!(listed(&pipeline, &all()).len(), 2);
+    let id = id_of(&pipeline, "churn");
+    assert_eq!(
+        decide(&pipeline, &id, Decision::Approve).unwrap(),
+        "approved"
+    );
+    let shown = knowledge::show(Some(pipeline.pipeline().store()), &id).unwrap();
+    assert_eq!((shown.item.score, shown.item.project), (60, None));
 }

@@ -17,7 +17,7 @@ const CHURN: &str = "Churn is counted per month from the billing export by the f
 const REWORDED: &str = "Churn gets counted per month from the billing export by finance people";
 const QUOTE: &str = "so it is with churn";
 
-const NOTHING_CONTRADICTS: &str = r#"{"judgments":[]}"#;
+const NOTHING_CONTRADICTS: &str = r#"{"contradictions":[]}"#;
 
 #[test]
 fn verifications_of_the_model_are_stored_with_a_computed_confidence() {
@@ -108,7 +108,10 @@ fn a_request_has_a_schema_and_the_turns_as_data() {
     let turns: Value = serde_json::from_str(&prompt[prompt.rfind("[\n").unwrap()..]).unwrap();
     assert_eq!(
         turns,
-        json!([{"role": "user", "content": "first"}, {"role": "user", "content": hostile}])
+        json!([
+            {"role": "user", "parts": [{"typed": "first"}]},
+            {"role": "user", "parts": [{"typed": hostile}]},
+        ])
     );
     let schema: Value =
         serde_json::from_str(request.request.json_schema.as_deref().unwrap()).unwrap();
@@ -118,9 +121,12 @@ fn a_request_has_a_schema_and_the_turns_as_data() {
         item["required"],
         json!([
             "detection_type",
+            "status",
+            "scope",
             "title",
             "content",
             "user_quote",
+            "assistant_quote",
             "domain",
             "entities"
         ])
@@ -140,7 +146,7 @@ fn a_hostile_answer_has_no_effect_beyond_its_fields() {
     );
     let hostile = json!({
         "entities": ["'; DELETE FROM main.tokens; --", {"status": "approved"}, null],
-        "status": "approved", "is_required": true, "id": "kv_000000000000", "confidence": 1,
+        "is_required": true, "id": "kv_000000000000", "confidence": 1,
         "domain": "main.tokens", "session_file": "bob/other.jsonl",
     });
     model.answer(&extraction_answer(&[verification(
@@ -325,19 +331,19 @@ fn a_paraphrase_adds_evidence_and_a_correction_is_a_new_item() {
     assert_eq!(items_after(stored(), correction).len(), 2);
 }
 
-/// An answer with judgments of these candidates. Each has additional members.
-fn judgments_answer(judgments: &[(&str, Value)]) -> String {
-    let judgments = judgments.iter().map(|(id, others)| {
-        let mut judgment = json!({
-            "candidate_id": id, "is_contradiction": true, "severity": "hard", "explanation": "week and month",
+/// An answer with contradictions with these candidates. Each has additional members.
+fn contradictions_answer(contradictions: &[(&str, Value)]) -> String {
+    let contradictions = contradictions.iter().map(|(id, others)| {
+        let mut contradiction = json!({
+            "candidate_id": id, "severity": "hard", "explanation": "week and month",
             "resolution_action": "kept_a", "resolution_merged_content": null, "resolution_justification": "newer",
         });
         for (name, value) in others.as_object().unwrap() {
-            judgment[name] = value.clone();
+            contradiction[name] = value.clone();
         }
-        judgment
+        contradiction
     });
-    json!({ "judgments": judgments.collect::<Vec<_>>() }).to_string()
+    json!({ "contradictions": contradictions.collect::<Vec<_>>() }).to_string()
 }
 
 #[test]
@@ -381,12 +387,11 @@ fn one_request_judges_all_candidates_and_only_their_contradictions_are_stored() 
             QUOTE,
             json!({}),
         )]))
-        .answer(&judgments_answer(&[
+        .answer(&contradictions_answer(&[
             (
                 &churn,
                 json!({"resolution_action": "merge", "resolution_merged_content": "both"}),
             ),
-            (&refunds, json!({"is_contradiction": false})),
             (&latency, json!({})),
             ("kv_000000000000", json!({})),
         ]));
@@ -400,7 +405,7 @@ fn one_request_judges_all_candidates_and_only_their_contradictions_are_stored() 
     let prompt = &requests[3].request.prompt;
     let schema = requests[3].request.json_schema.as_deref().unwrap();
     let schema: Value = serde_json::from_str(schema).unwrap();
-    let judgment = &schema["properties"]["judgments"]["items"]["properties"];
+    let judgment = &schema["properties"]["contradictions"]["items"]["properties"];
     for nullable in ["severity", "resolution_action"] {
         // Providers reject an `enum` that contains null or is next to a list of types.
         let either = judgment[nullable]["anyOf"].as_array().unwrap();

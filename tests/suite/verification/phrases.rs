@@ -105,8 +105,8 @@ fn the_tables_have_the_documented_columns() {
             ),
         )
     };
-    insta::assert_snapshot!(columns("items"), @"created_at updated_at id title content category source_user tags entities status confidence domain source_type source_ref sensitivity is_personal is_required");
-    insta::assert_snapshot!(columns("evidence"), @"session_seq session_file recorded_at id item_id source_user source_ref detection_type user_quote line_uuid line detector");
+    insta::assert_snapshot!(columns("items"), @"created_at updated_at id title content category source_user tags entities status confidence domain source_type source_ref sensitivity is_personal is_required project claim scope said_at source_place decision_reason");
+    insta::assert_snapshot!(columns("evidence"), @"session_seq session_file recorded_at id item_id source_user source_ref detection_type user_quote line_uuid line detector score said_at project branch assistant_quote");
     insta::assert_snapshot!(columns("relations"), @"created_at updated_at id item_a_id item_b_id relation_type score resolved resolved_by resolved_at resolution");
     insta::assert_snapshot!(columns("contradictions"), @"created_at updated_at id item_a_id item_b_id explanation severity suggested_resolution resolved resolved_by resolved_at resolution");
 }

@@ -74,14 +74,14 @@ fn deterministic_answer(request: &HttpRequest) -> String {
 pub(super) fn answer_to(prompt: &str) -> String {
     if let Some((_, list)) = prompt.rsplit_once("as a JSON list:\n") {
         let candidates: Vec<Value> = serde_json::from_str(list).unwrap();
-        let judgments: Vec<Value> = candidates.iter().map(judgment).collect();
-        return json!({ "judgments": judgments }).to_string();
+        let contradictions: Vec<Value> = candidates.iter().filter_map(contradiction).collect();
+        return json!({ "contradictions": contradictions }).to_string();
     }
     let turns: Vec<Value> = serde_json::from_str(&prompt[prompt.rfind("[\n").unwrap()..]).unwrap();
     let turns = turns.iter().filter(|turn| turn["role"] == "user");
     let verifications: Vec<Value> = turns
         .map(|turn| {
-            let text = turn["content"].as_str().unwrap();
+            let text = turn["parts"][0]["typed"].as_str().unwrap();
             let kind = match text.split(' ').next() {
                 Some("no,") => "correction",
                 Some("so") => "unprompted_definition",
@@ -93,12 +93,14 @@ pub(super) fn answer_to(prompt: &str) -> String {
     extraction_answer(&verifications)
 }
 
-fn judgment(candidate: &Value) -> Value {
+fn contradiction(candidate: &Value) -> Option<Value> {
     let id = candidate["id"].as_str().unwrap();
     let contradicts = id.bytes().last().unwrap().is_multiple_of(2);
-    json!({
-        "candidate_id": id, "is_contradiction": contradicts, "severity": "soft", "explanation": "as told",
-        "resolution_action": "both_valid", "resolution_merged_content": null, "resolution_justification": "as told",
+    contradicts.then(|| {
+        json!({
+            "candidate_id": id, "severity": "soft", "explanation": "as told", "resolution_action": "both_valid",
+            "resolution_merged_content": null, "resolution_justification": "as told",
+        })
     })
 }
 
@@ -249,6 +251,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 const FIELDS: &[&str] = &[
     "detection_type",
+    "status",
+    "scope",
     "title",
     "content",
     "user_quote",

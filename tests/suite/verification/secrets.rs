@@ -102,8 +102,8 @@ fn a_secret_in_a_quote_is_removed_from_all_fields_of_the_item() {
             json!({"entities": ["Tr0ub4dor-77"]}),
         ),
     ]));
-    model.answer(r#"{"judgments":[]}"#);
-    model.answer(r#"{"judgments":[]}"#);
+    model.answer(r#"{"contradictions":[]}"#);
+    model.answer(r#"{"contradictions":[]}"#);
     assert_eq!(
         run(&dir, &llm_pipeline(&dir, &model)).stats.items_extracted,
         2

@@ -111,7 +111,11 @@ fn create_tokens(client: &Client) -> Result<DemoTokens, CommandFailure> {
 
 /// Approves the items with the most evidence, and rejects some of those with the least.
 fn decide_on_knowledge(client: &Client) -> Result<(), CommandFailure> {
-    let call = RouteCall::get("/api/knowledge").query([("status", "pending"), ("limit", "1000")]);
+    let call = RouteCall::get("/api/knowledge").query([
+        ("status", "pending"),
+        ("limit", "1000"),
+        ("score_min", "0"),
+    ]);
     let mut items = client.call::<KnowledgeBody>(&call)?.items;
     items.sort_by(|one, other| {
         let order = other.evidence_count.cmp(&one.evidence_count);

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::similarity::{is_at_least, normalize};
+use crate::similarity::{is_at_least, normalize, ratio};
 
 /// Texts with at least this similarity say the same, whatever they name.
 pub const STRONGLY: f64 = 0.82;
 /// Texts with at least this similarity say the same if they name the same things.
 pub const WITH_ENTITIES: f64 = 0.65;
+/// Statements with at least this similarity that were found in the same line say the same.
+pub const SAME_LINE: f64 = 0.5;
 /// Having this many names in common is not a coincidence.
 pub const ENTITIES_MIN: usize = 2;
 /// Shorter texts can be similar by coincidence.
@@ -43,6 +45,11 @@ impl Wording {
     pub fn is_alike(&self, other: &Self, threshold: f64) -> bool {
         let are_long_enough = self.is_long_enough() && other.is_long_enough();
         are_long_enough && is_at_least(&self.0, &other.0, threshold)
+    }
+
+    /// The similarity of both texts, from 0 to 1.
+    pub fn similarity(&self, other: &Self) -> f64 {
+        ratio(&self.0, &other.0)
     }
 
     /// Whether both texts agree where a single letter matters: in their numbers and their

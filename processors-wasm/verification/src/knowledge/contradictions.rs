@@ -1,7 +1,7 @@
 //! Uses a model to find existing items that a new item contradicts.
 
 use session_pipeline_processor::json::JsonText;
-use session_pipeline_processor::llm::Request;
+use session_pipeline_processor::llm::{ErrorClass, Request};
 
 use super::{CANDIDATES_MAX, Knowledge};
 use crate::ids;
@@ -10,43 +10,55 @@ use crate::llm::judgement::{self, Candidate};
 use crate::tables::{Contradiction, Item};
 use crate::verification::{DOMAINS, Verification};
 
-/// More items would make the request too large.
-const CANDIDATES_MANY: usize = 50;
+/// A smaller batch is not split, so that a model without valid answers costs few requests.
+const SPLIT_ABOVE: usize = judgement::BATCH_ITEMS / 4;
 
 impl Knowledge<'_, '_> {
-    /// Asks the model about all candidates in one request. Sends no request if there are none.
+    /// Asks the model about all candidates, in batches whose answers fit. Sends no request if there
+    /// are none.
     ///
     /// # Errors
-    /// The model cannot be reached. The session is then retried, and its extraction comes from the
-    /// cache. An invalid answer is only logged, and the item is stored without a judgment.
+    /// The model cannot be reached. The session is then retried, and the answers so far come from
+    /// the cache. An invalid answer is only logged, and the item is stored without this judgment.
     pub(super) fn judge(&self, id: &str, found: &Verification) -> Result<(), String> {
         let items = self.to_be_judged(id, found)?;
-        if items.is_empty() {
-            return Ok(());
-        }
-        let existing: Vec<Candidate<'_>> = items.iter().map(candidate).collect();
         let new = Candidate {
             id,
             title: &found.title,
             content: &found.content,
+            project: self.project.as_deref(),
+            said_at: found.source.said_at,
         };
-        let request = Request::new(judgement::prompt(new, &existing))
-            .max_tokens(judgement::ANSWER_TOKENS)
-            .json_schema(judgement::SCHEMA);
-        let answer = match self.session.llm().complete(&request) {
-            Ok(response) => judgement::read(&response.text, &existing),
-            Err(error) if is_of_the_answer(error.class) => Err(error.into()),
-            Err(error) => return Err(format!("no model judged the item `{id}`: {error}")),
-        };
-        match answer {
-            Ok(judgements) => judgements
-                .into_iter()
-                .try_for_each(|judgement| self.note(id, judgement)),
-            Err(reason) => {
-                self.warn(&format!("the item `{id}` is not judged: {reason}"));
-                Ok(())
+        let candidates: Vec<Candidate<'_>> = items.iter().map(candidate).collect();
+        let mut open: Vec<&[Candidate<'_>]> = candidates.chunks(judgement::BATCH_ITEMS).collect();
+        while let Some(batch) = open.pop() {
+            let request = Request::new(judgement::prompt(new, batch))
+                .max_tokens(judgement::ANSWER_TOKENS)
+                .json_schema(judgement::SCHEMA);
+            let answer = match self.session.llm().complete(&request) {
+                Ok(response) => judgement::read(&response.text, batch),
+                // A smaller batch has a shorter answer.
+                Err(error) if was_too_long(error.class) && batch.len() > SPLIT_ABOVE => {
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    open.extend([second, first]);
+                    continue;
+                }
+                Err(error) if is_of_the_answer(error.class) => Err(error.into()),
+                Err(error) => return Err(format!("no model judged the item `{id}`: {error}")),
+            };
+            match answer {
+                Ok(judgements) => judgements
+                    .into_iter()
+                    .try_for_each(|judgement| self.note(id, judgement))?,
+                Err(reason) => {
+                    let count = batch.len();
+                    self.warn(&format!(
+                        "the item `{id}` is not compared with {count} items: {reason}"
+                    ));
+                }
             }
         }
+        Ok(())
     }
 
     /// Items of the same domain. If the new item has no domain, all items.
@@ -63,10 +75,6 @@ impl Knowledge<'_, '_> {
         if count == CANDIDATES_MAX as usize {
             self.warn(&format!(
                 "the item `{id}` is compared with the newest {count}; there may be more"
-            ));
-        } else if count > CANDIDATES_MANY {
-            self.warn(&format!(
-                "the item `{id}` is compared with {count} in one request"
             ));
         }
         Ok(items)
@@ -97,10 +105,17 @@ impl Knowledge<'_, '_> {
     }
 }
 
+/// Whether the answer can have been too long. A truncated answer is malformed.
+fn was_too_long(class: ErrorClass) -> bool {
+    matches!(class, ErrorClass::TooLarge | ErrorClass::Malformed)
+}
+
 fn candidate(item: &Item) -> Candidate<'_> {
     Candidate {
         id: &item.id,
         title: &item.title,
         content: &item.content,
+        project: item.project.as_deref(),
+        said_at: item.said_at,
     }
 }

@@ -1,14 +1,18 @@
 //! Finds existing items that say the same in other words.
 
+use std::collections::BTreeMap;
+
 use session_pipeline_processor::json::JsonText;
 
 use super::Knowledge;
-use super::alike::{Overlap, STRONGLY, WITH_ENTITIES, Wording};
-use crate::tables::{APPROVED, Item};
+use super::alike::{Overlap, SAME_LINE, STRONGLY, WITH_ENTITIES, Wording};
+use crate::tables::{APPROVED, Item, REJECTED};
 use crate::verification::Verification;
 
 /// Maximum number of a domain's items that are sorted by age to choose the oldest.
 const AGES_MAX: u32 = 500;
+/// Maximum number of rejected items that a statement is compared with, the newest first.
+const REJECTED_MAX: u32 = 500;
 
 impl Knowledge<'_, '_> {
     /// The earlier statement of this session that says the same in other words: a person repeats a
@@ -26,6 +30,23 @@ impl Knowledge<'_, '_> {
         };
         // Take the oldest. The newest come first.
         Ok(items.into_iter().rev().find(is_same))
+    }
+
+    /// The rejected item that says the same in other words. So that a person does not have to reject
+    /// it again, a statement of the same line needs less similarity: a model words it differently
+    /// each time.
+    pub(super) fn rejected_before(&self, found: &Verification) -> Result<Option<Item>, String> {
+        let wording = Wording::of(&found.title, &found.content);
+        let rejected = self.session.lookup::<Item>().equal("status", REJECTED);
+        let items = rejected.newest_first().limit(REJECTED_MAX).rows()?;
+        let place = found.source.place();
+        Ok(items.into_iter().find(|item| {
+            let other = Wording::of(&item.title, &item.content);
+            let is_same_line = item.source_ref == self.session_id()
+                && item.source_place.as_deref() == Some(place.as_str());
+            let threshold = if is_same_line { SAME_LINE } else { STRONGLY };
+            wording.agrees(&other) && wording.is_alike(&other, threshold)
+        }))
     }
 
     /// The existing item of any session that says the same in other words.
@@ -51,6 +72,30 @@ impl Knowledge<'_, '_> {
             kept.retain(|item| is_alike(item, STRONGLY));
         }
         self.choose(kept)
+    }
+
+    /// Other items of the same domain that could say the same, by id, with the share of names that
+    /// both have, or else with the similarity of their wording.
+    pub(super) fn likely_duplicates(
+        &self,
+        id: &str,
+        found: &Verification,
+    ) -> Result<BTreeMap<String, f64>, String> {
+        let mut duplicates = BTreeMap::new();
+        let Some(domain) = found.domain.as_deref() else {
+            return Ok(duplicates);
+        };
+        let wording = Wording::of(&found.title, &found.content);
+        for item in self.candidates().equal("domain", domain).rows()? {
+            let other = Wording::of(&item.title, &item.content);
+            if item.id != id && wording.is_alike(&other, WITH_ENTITIES) {
+                duplicates.insert(item.id, wording.similarity(&other));
+            }
+        }
+        for (item, overlap) in self.sharing_entities(id, found)? {
+            duplicates.insert(item.id, overlap.jaccard());
+        }
+        Ok(duplicates)
     }
 
     /// Other items of the same domain that name enough of the same things.

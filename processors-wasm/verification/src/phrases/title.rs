@@ -56,6 +56,7 @@ mod tests {
             kind,
             content: content.to_owned(),
             quote: "",
+            score: 50,
         };
         assert_eq!(of(&statement), expected);
     }

@@ -18,8 +18,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::keys::{
-    BUDGET, ConfigValue, DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, METRICS, NOTIFY,
-    PROCESSOR, PROXY_AUTH, REPORT, SCHEDULER, SERVICE, SETTINGS, TOP,
+    BUDGET, ConfigValue, DATABASE, Draft, GROUP, HEALTH, KNOWLEDGE, Key, LIMITS, LLM, METRICS,
+    NOTIFY, PROCESSOR, PROXY_AUTH, REPORT, SCHEDULER, SERVICE, SETTINGS, TOP,
 };
 use crate::config::monitoring::BudgetDraft;
 use crate::config::{Config, Variables, variables};
@@ -256,6 +256,7 @@ impl Reader<'_> {
                 "service" => self.service(value, draft)?,
                 "scheduler" => self.section("scheduler", value, SCHEDULER, draft)?,
                 "health" => self.section("health", value, HEALTH, draft)?,
+                "knowledge" => self.section("knowledge", value, KNOWLEDGE, draft)?,
                 "llm" => self.section("llm", value, LLM, &mut draft.config.llm)?,
                 "metrics" => {
                     self.section("metrics", value, METRICS, &mut draft.config.metrics)?;
@@ -275,6 +276,7 @@ impl Reader<'_> {
                         "metrics",
                         "notify",
                         "budget",
+                        "knowledge",
                         "llm",
                         "group",
                         "limits",

@@ -262,6 +262,12 @@ keys! { BUDGET: BudgetDraft {
     }],
 } }
 
+keys! { KNOWLEDGE: Draft {
+    score_min: Count(0, 100) [|draft, percent| {
+        draft.config.knowledge_score_min = u8::try_from(percent).unwrap_or(100)
+    }],
+} }
+
 keys! { LLM: LlmConfig {
     provider: Text("\"anthropic\" or \"openai_compat\"") [|llm, text| {
         let known = [Provider::Anthropic, Provider::OpenAiCompat];
@@ -365,6 +371,7 @@ pub fn config_keys() -> Vec<ConfigKey> {
     describe("metrics.", METRICS, &mut keys);
     describe("notify.", NOTIFY, &mut keys);
     describe("budget.", BUDGET, &mut keys);
+    describe("knowledge.", KNOWLEDGE, &mut keys);
     describe("llm.", LLM, &mut keys);
     describe("group.", GROUP, &mut keys);
     describe("limits.", LIMITS, &mut keys);

@@ -26,9 +26,21 @@ pub(super) fn all(shown: KnowledgeItemDetails) -> KnowledgeItemDetails {
     };
     for evidence in &mut shown.evidence {
         evidence.quote = known.clean(&evidence.quote);
+        let said = evidence.assistant_quote.as_deref();
+        evidence.assistant_quote = said.map(|text| known.clean(text));
     }
     for tie in &mut shown.ties {
         tie.title = known.clean(&tie.title);
+        tie.content = known.clean(&tie.content);
+        if let Some(suggestion) = &mut tie.suggestion {
+            let texts = [
+                &mut suggestion.justification,
+                &mut suggestion.merged_content,
+            ];
+            for text in texts {
+                *text = text.as_deref().map(|text| known.clean(text));
+            }
+        }
         tie.explanation = tie.explanation.as_deref().map(|text| known.clean(text));
     }
     shown
@@ -50,6 +62,7 @@ fn item_by(known: &KnownSecrets, item: KnowledgeItem) -> KnowledgeItem {
         title: known.clean(&item.title),
         content: known.clean(&item.content),
         entities: item.entities.as_deref().map(|text| known.clean_json(text)),
+        reason: item.reason.as_deref().map(|text| known.clean(text)),
         ..item
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use session_pipeline_host::fault::printable;
+use session_pipeline_host::manifest::Order;
 use session_pipeline_host::processor::{Grants, Processor};
 use session_pipeline_host::sandbox::{ModelGrant, WorkerSlot};
 use session_pipeline_host::sessions::{SessionsRoot, SkippedPath, WalkReport};
@@ -11,6 +12,7 @@ use session_pipeline_store::kill_point::kill_point;
 use session_pipeline_store::{RunStats, StoreError};
 
 use crate::identity::Identities;
+use crate::report::session_starts;
 use crate::run::dispatch::Progress;
 use crate::run::work::Pass;
 use crate::run::{Pipeline, RunError, RunRequest};
@@ -156,6 +158,10 @@ impl Pipeline {
             source,
         })?;
         plan.finish(&walk, &known, &failures);
+        // The rows of a serial processor depend on those of earlier sessions.
+        if manifest.order == Order::Serial && plan.candidates.len() > 1 {
+            plan.sort_by_start(|each| session_starts(&self.store, each))?;
+        }
         if walk.found == 0 && !known.is_empty() {
             let path = printable(&root.path().display().to_string());
             let reason =

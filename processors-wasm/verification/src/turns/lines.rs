@@ -1,4 +1,4 @@
-//! Classifies lines.
+//! Classifies lines of a prompt.
 
 /// Beginnings of lines that are code, tables, diffs, shell prompts or quotations.
 const FOREIGN: &[char] = &[
@@ -42,6 +42,40 @@ pub fn is_prose(line: &str) -> bool {
         || is_log(bare)
         || (is_indented && !begins_item(bare));
     !is_foreign && is_mostly_letters(bare)
+}
+
+/// Beginnings of lines that are quotations, tables, prompts of a shell or boxes, in any context.
+const QUOTING: &[char] = &['>', '|', '❯', '└', '├', '│', '─', '⨯', '✔', '✗', '⏺', '⎿'];
+
+/// Beginnings of elements in which an editor describes what the user sees.
+const EDITOR_TAGS: &[&str] = &["<ide_", "<ide-", "<new-diagnostics"];
+
+/// Whether a line, including its indentation, was copied from a program or a quotation. Less strict
+/// than [`is_prose`]: a line with code in it can be typed.
+pub fn is_foreign(line: &str) -> bool {
+    let bare = line.trim();
+    let is_shell = bare.starts_with("$ ") || bare.starts_with("% ");
+    let is_trace = bare.starts_with("at ") && bare.contains('(');
+    let is_diff = bare.starts_with("@@ ") || bare.starts_with("+++ ") || bare.starts_with("--- ");
+    let is_code = bare.ends_with(['{', '}', ';']) || bare.starts_with(['{', '}']);
+    let is_of_an_editor = EDITOR_TAGS.iter().any(|tag| bare.contains(tag));
+    is_of_an_editor
+        || bare.starts_with(QUOTING)
+        || is_shell
+        || is_trace
+        || is_diff
+        || is_code
+        || is_log(bare)
+}
+
+/// Whether the line is the severity of a finding in a review, alone in its line.
+pub fn names_a_severity(bare: &str) -> bool {
+    let line = bare.trim_matches(|letter: char| !letter.is_alphabetic());
+    let line = line.to_lowercase();
+    ["low", "medium", "high", "critical"].iter().any(|level| {
+        line.strip_prefix(level)
+            .is_some_and(|rest| rest.trim() == "severity")
+    })
 }
 
 /// Whether a line has no content.
