@@ -8,7 +8,11 @@ use crate::check::Finding;
 
 /// The layers, lowest first. A crate can depend only on crates in lower layers.
 const LAYERS: &[&[&str]] = &[
-    &["session-pipeline-migrations", "session-pipeline-bundle"],
+    &[
+        "session-pipeline-migrations",
+        "session-pipeline-bundle",
+        "session-pipeline-redaction",
+    ],
     &["session-pipeline-host"],
     &["session-pipeline-store"],
     &["session-pipeline-pipeline"],
