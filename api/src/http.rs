@@ -48,7 +48,7 @@ use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::scheduler::{SchedulerHandle, cadences};
 use session_pipeline_pipeline::token::{Keyring, Randomness, SchedulerSecret};
 use session_pipeline_pipeline::transcript::TranscriptIndexes;
-use session_pipeline_pipeline::upload::UploadQuotas;
+use session_pipeline_pipeline::upload::Uploads;
 use session_pipeline_store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
@@ -90,7 +90,7 @@ pub struct ServiceState {
     denials: denials::Denials,
     uploads: Arc<Semaphore>,
     uploaders: upload::Uploaders,
-    quotas: UploadQuotas,
+    uploads_state: Uploads,
     schema: SchemaCache,
     survey: SurveyCache,
     transcripts: TranscriptIndexes,
@@ -142,7 +142,7 @@ impl ServiceState {
             denials: denials::Denials::default(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             uploaders: upload::Uploaders::default(),
-            quotas: UploadQuotas::default(),
+            uploads_state: Uploads::default(),
             schema: SchemaCache::default(),
             survey: SurveyCache::default(),
             transcripts: TranscriptIndexes::default(),
@@ -247,7 +247,7 @@ fn router(service: Arc<ServiceState>) -> Router {
 
 /// The routes and their OpenAPI document, both generated from the handlers.
 fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(openapi::base_document())
+    let (routes, mut document) = OpenApiRouter::with_openapi(openapi::base_document())
         .routes(routes!(health::health))
         .routes(routes!(health::version))
         .routes(routes!(health::detailed))
@@ -272,6 +272,8 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(upload::upload))
+        .routes(routes!(upload::resumable::manifest))
+        .routes(routes!(upload::resumable::put))
         .routes(routes!(reports::usage))
         .routes(routes!(reports::tools))
         .routes(routes!(reports::skills))
@@ -284,5 +286,7 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(usage::export))
         .routes(routes!(usage::summary))
         .routes(routes!(openapi::get))
-        .split_for_parts()
+        .split_for_parts();
+    openapi::rename_wildcards(&mut document);
+    (routes, document)
 }

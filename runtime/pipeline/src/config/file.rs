@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::keys::{
     ConfigValue, DATABASE, Draft, GROUP, HEALTH, Key, LIMITS, LLM, PROCESSOR, PROXY_AUTH, REPORT,
-    SCHEDULER, SERVICE, SETTINGS, TOP,
+    SCHEDULER, SERVICE, SETTINGS, TOP, UPLOAD,
 };
 use crate::config::{Config, Variables, variables};
 use crate::schedule::{self, Schedule, TickTooLong};
@@ -242,6 +242,7 @@ impl Reader<'_> {
                 "database" => self.section("database", value, DATABASE, draft)?,
                 "report" => self.section("report", value, REPORT, draft)?,
                 "service" => self.service(value, draft)?,
+                "upload" => self.section("upload", value, UPLOAD, draft)?,
                 "scheduler" => self.section("scheduler", value, SCHEDULER, draft)?,
                 "health" => self.section("health", value, HEALTH, draft)?,
                 "llm" => self.section("llm", value, LLM, &mut draft.config.llm)?,
@@ -253,6 +254,7 @@ impl Reader<'_> {
                         "database",
                         "report",
                         "service",
+                        "upload",
                         "scheduler",
                         "health",
                         "llm",
