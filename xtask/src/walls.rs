@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
         "session-pipeline-bundle",
         "session-pipeline-redaction",
     ],
-    &["session-pipeline-host"],
+    &["session-pipeline-host", "session-pipeline-push"],
     &["session-pipeline-store"],
     &["session-pipeline-pipeline"],
     &["session-pipeline-harness"],
