@@ -12,11 +12,13 @@ pub mod run;
 pub mod session;
 pub mod token;
 pub mod transcript;
+pub mod upload;
 pub mod usage;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::upload::StoredFileBody;
 use crate::problem::ProblemClass;
 
 /// The body of every error response.
@@ -28,6 +30,10 @@ pub struct Problem {
     #[serde(default)]
     #[schema(required = true)]
     pub class: Option<ProblemClass>,
+    /// What is stored of the file that an upload continues. Only in a 409 for an upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub stored: Option<StoredFileBody>,
 }
 
 /// The version of the running server.

@@ -51,7 +51,7 @@ use session_pipeline_pipeline::run::Pipeline;
 use session_pipeline_pipeline::scheduler::{SchedulerHandle, cadences};
 use session_pipeline_pipeline::token::{Keyring, Randomness, SchedulerSecret};
 use session_pipeline_pipeline::transcript::TranscriptIndexes;
-use session_pipeline_pipeline::upload::UploadQuotas;
+use session_pipeline_pipeline::upload::Uploads;
 use session_pipeline_store::StoreError;
 use tokio::sync::{Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
@@ -95,7 +95,7 @@ pub struct ServiceState {
     denials: denials::Denials,
     uploads: Arc<Semaphore>,
     uploaders: upload::Uploaders,
-    quotas: UploadQuotas,
+    uploads_state: Uploads,
     schema: SchemaCache,
     survey: SurveyCache,
     requests: metrics::RequestMetrics,
@@ -149,7 +149,7 @@ impl ServiceState {
             denials: denials::Denials::default(),
             uploads: Arc::new(Semaphore::new(limits.uploads_max)),
             uploaders: upload::Uploaders::default(),
-            quotas: UploadQuotas::default(),
+            uploads_state: Uploads::default(),
             schema: SchemaCache::default(),
             survey: SurveyCache::default(),
             requests: metrics::RequestMetrics::default(),
@@ -256,7 +256,7 @@ fn router(service: Arc<ServiceState>) -> Router {
 
 /// The routes and their OpenAPI document, both generated from the handlers.
 fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(openapi::base_document())
+    let (routes, mut document) = OpenApiRouter::with_openapi(openapi::base_document())
         .routes(routes!(health::health))
         .routes(routes!(health::version))
         .routes(routes!(health::detailed))
@@ -283,6 +283,8 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(upload::upload))
+        .routes(routes!(upload::resumable::manifest))
+        .routes(routes!(upload::resumable::put))
         .routes(routes!(reports::usage))
         .routes(routes!(reports::tools))
         .routes(routes!(reports::skills))
@@ -296,5 +298,7 @@ fn routes_with_document() -> (Router<Arc<ServiceState>>, utoipa::openapi::OpenAp
         .routes(routes!(usage::summary))
         .routes(routes!(metrics::metrics))
         .routes(routes!(openapi::get))
-        .split_for_parts()
+        .split_for_parts();
+    openapi::rename_wildcards(&mut document);
+    (routes, document)
 }

@@ -350,7 +350,9 @@ const ROLES: &[(&str, &str)] = &[
     ("POST /api/knowledge/decisions", "admin"),
     ("POST /api/knowledge/{id}/approve", "admin"),
     ("POST /api/knowledge/{id}/reject", "admin"),
+    ("POST /api/upload/manifest", "any"),
     ("POST /api/upload/sessions", "any"),
+    ("PUT /api/upload/sessions/{path}", "any"),
 ];
 
 #[test]
@@ -388,7 +390,8 @@ fn every_route_accepts_only_its_documented_roles() {
                 (_, "no token" | "an unknown token") => Some(401),
                 ("admin", "member" | "analyst") | ("analyst", "member") => Some(403),
                 // An upload needs a user, and the secret cannot create tokens.
-                ("any", "scheduler") if *name == "POST /api/upload/sessions" => Some(403),
+                ("any", "scheduler") if name.ends_with("/api/upload/sessions") => Some(403),
+                ("any", "scheduler") if name.starts_with("PUT /api/upload") => Some(403),
                 ("admin", "scheduler") if *name == "POST /api/admin/tokens" => {
                     // The missing body is rejected first.
                     Some(415)

@@ -8,8 +8,12 @@ use crate::check::Finding;
 
 /// The layers, lowest first. A crate can depend only on crates in lower layers.
 const LAYERS: &[&[&str]] = &[
-    &["session-pipeline-migrations", "session-pipeline-bundle"],
-    &["session-pipeline-host"],
+    &[
+        "session-pipeline-migrations",
+        "session-pipeline-bundle",
+        "session-pipeline-redaction",
+    ],
+    &["session-pipeline-host", "session-pipeline-push"],
     &["session-pipeline-store"],
     &["session-pipeline-pipeline"],
     &["session-pipeline-harness"],

@@ -1,4 +1,4 @@
-//! The usage report, pruning, and uploads.
+//! The usage report, and pruning.
 //!
 //! [`session_pipeline_pipeline::report`] serializes the report, with its cost as an exact decimal
 //! number. The types here describe that JSON in the OpenAPI document, and deserialize it.
@@ -220,15 +220,4 @@ pub enum PruneStatus {
     Ok,
     /// No retention period is set.
     Skipped,
-}
-
-/// An uploaded session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct UploadBody {
-    /// Always `ok`.
-    pub status: String,
-    /// The file name of the stored session.
-    pub filename: String,
-    /// The decompressed size, in bytes.
-    pub size: u64,
 }

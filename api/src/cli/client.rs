@@ -157,6 +157,7 @@ impl Client {
                 Self::Local(_) => format!("the command failed with {status}; please report this bug"),
             },
             class: None,
+            stored: None,
         });
         // Servers of earlier versions send no class.
         let class = problem

@@ -83,7 +83,7 @@ async fn limit_time(
     let limits = &service.limits;
     let (mut parts, body) = request.into_parts();
     let caller = caller::identify(&parts.headers, &service);
-    let is_upload = caller.is_ok() && parts.uri.path() == upload::PATH;
+    let is_upload = caller.is_ok() && upload::is_upload(parts.uri.path());
     let deadline = if is_upload {
         BodyDeadline::new(limits.upload_time_max)
             .with_minimum_rate(limits.upload_rate_min, limits.body_time_max)

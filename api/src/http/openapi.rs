@@ -39,6 +39,15 @@ pub(super) fn base_document() -> OpenApi {
         .build()
 }
 
+/// Renames `{*path}`, which only the router knows, to `{path}`.
+pub(super) fn rename_wildcards(document: &mut OpenApi) {
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths
+        .into_iter()
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
+}
+
 /// Returns this document.
 #[utoipa::path(get, path = "/api/openapi.json", operation_id = "describe_api", tag = "health", security(()),
     responses((status = 200, description = "The OpenAPI document.", content_type = "application/json"), CommonResponses))]

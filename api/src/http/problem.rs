@@ -12,6 +12,7 @@ use utoipa::IntoResponses;
 
 use super::server::ServeError;
 use crate::body::Problem;
+use crate::body::upload::StoredFileBody;
 use crate::problem::{Classify, ProblemClass};
 
 /// The `Retry-After` header of busy responses, in seconds.
@@ -23,6 +24,10 @@ pub(crate) struct ApiError {
     pub(crate) class: ProblemClass,
     pub(crate) status: StatusCode,
     pub(crate) detail: String,
+    /// The value of `Retry-After`, in seconds. `None`: the default of the status.
+    retry_after: Option<u32>,
+    /// What is stored of the file that an upload continues.
+    stored: Option<StoredFileBody>,
     /// Whether this is an internal error that is not logged yet.
     needs_log: bool,
 }
@@ -33,6 +38,8 @@ impl ApiError {
             class,
             status: class.status(),
             detail: detail.into(),
+            retry_after: None,
+            stored: None,
             needs_log: false,
         }
     }
@@ -43,7 +50,25 @@ impl ApiError {
             class: ProblemClass::from_status(status),
             status,
             detail: detail.into(),
+            retry_after: None,
+            stored: None,
             needs_log: false,
+        }
+    }
+
+    /// Adds the time after which a client can retry, in seconds.
+    pub(super) fn with_retry_after(self, seconds: u32) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..self
+        }
+    }
+
+    /// Adds what is stored of the file that an upload continues.
+    pub(super) fn with_stored(self, stored: StoredFileBody) -> Self {
+        Self {
+            stored: Some(stored),
+            ..self
         }
     }
 
@@ -52,6 +77,7 @@ impl ApiError {
         let class = problem.class;
         Self {
             class: class.unwrap_or_else(|| ProblemClass::from_status(status)),
+            stored: problem.stored.clone(),
             ..Self::from_status(status, problem.detail)
         }
     }
@@ -131,6 +157,7 @@ impl IntoResponse for ApiError {
         let problem = Problem {
             detail: self.detail,
             class: Some(self.class),
+            stored: self.stored,
         };
         let mut response = (self.status, Json(problem)).into_response();
         if let Some(failure) = unlogged {
@@ -146,9 +173,13 @@ impl IntoResponse for ApiError {
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::SERVICE_UNAVAILABLE,
         ];
-        if busy.contains(&self.status) {
+        let retry_after = match self.retry_after {
+            Some(seconds) => Some(HeaderValue::from(seconds)),
+            None => busy.contains(&self.status).then_some(RETRY_AFTER),
+        };
+        if let Some(retry_after) = retry_after {
             let headers = response.headers_mut();
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            headers.insert(header::RETRY_AFTER, retry_after);
         }
         response
     }

@@ -1,8 +1,10 @@
 //! Accepts uploaded transcripts, which agents send at the end of a session.
 
 mod form;
+pub(super) mod resumable;
 mod sink;
 mod uploaders;
+mod zstd;
 
 use std::sync::Arc;
 
@@ -15,19 +17,33 @@ use session_pipeline_store::AuditEntry;
 use utoipa::ToSchema;
 
 use self::form::UploadBounds;
-use self::sink::UploadFile;
+use self::sink::{ContentCoding, UploadFile};
 use super::ServiceState;
 use super::caller::AnyRole;
 use super::metrics::UploadOutcome;
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
-use crate::body::usage::UploadBody;
+use crate::body::upload::UploadBody;
 use crate::problem::ProblemClass;
 
 pub(super) use uploaders::Uploaders;
 
-/// The path of the upload route, which has its own limits.
-pub(super) const PATH: &str = "/api/upload/sessions";
+/// The path of the routes for uploads, which have their own limits.
+const PATH: &str = "/api/upload/sessions";
+
+/// Whether a path is one of an upload.
+pub(super) fn is_upload(path: &str) -> bool {
+    let rest = path.strip_prefix(PATH);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The user of a token, whose folder gets the upload.
+fn user_of(caller: &AnyRole) -> Result<String, ApiError> {
+    caller.authenticated.user_id.clone().ok_or_else(|| {
+        let detail = "this token has no user; upload with a token from `token create --user EMAIL`";
+        ApiError::new(ProblemClass::Forbidden, detail)
+    })
+}
 
 /// The form of an upload.
 #[derive(ToSchema)]
@@ -67,10 +83,7 @@ async fn receive(
     caller: &AnyRole,
     request: Request,
 ) -> Result<UploadBody, ApiError> {
-    let Some(user) = caller.authenticated.user_id.clone() else {
-        let detail = "this token has no user; upload with a token from `token create --user EMAIL`";
-        return Err(ApiError::new(ProblemClass::Forbidden, detail));
-    };
+    let user = user_of(caller)?;
     let _permit = service.uploaders.acquire(&user, &service.limits).await?;
     let (request, bounds) = UploadBounds::apply(request, service.limits.upload_bytes_max)?;
     let form = Multipart::from_request(request, service);
@@ -119,14 +132,18 @@ async fn store(
         let (config, now) = (service.config(), service.clock().now());
         Ok(upload::begin(
             config,
-            &service.quotas,
+            &service.uploads_state,
             &owner,
             &filename,
             now,
         )?)
     };
     let incoming = service.write_upload(begin).await?;
-    let mut file = UploadFile::new(incoming, service.limits.upload_bytes_max, is_gzip);
+    let coding = match is_gzip {
+        true => ContentCoding::Gzip,
+        false => ContentCoding::Identity,
+    };
+    let mut file = UploadFile::new(incoming, service.limits.upload_bytes_max, coding)?;
     while let Some(chunk) = field
         .chunk()
         .await
@@ -143,7 +160,7 @@ async fn store(
     caller.recheck(service)?;
     let (actor, filename) = (caller.actor(), name.clone());
     let size = service.write_upload(move |service| {
-        let size = file.finish()?.finish()?;
+        let size = file.finish()?.finish(&service.uploads_state)?;
         let now = service.clock().now();
         let params = serde_json::json!({ "filename": filename, "bytes": size });
         let resource = format!(
@@ -182,12 +199,20 @@ impl From<UploadError> for ApiError {
                 ProblemClass::InsufficientStorage,
                 session_pipeline_host::fault::error_chain(&error),
             ),
-            UploadError::Name(_) | UploadError::NameTooLong(_) => {
+            UploadError::Name(_) | UploadError::Path(_) | UploadError::NameTooLong(_) => {
                 Self::bad_request(error.to_string())
+            }
+            UploadError::Secrets(_)
+            | UploadError::LongLine(_)
+            | UploadError::WithinLine
+            | UploadError::OpenLine => Self::unprocessable(error.to_string()),
+            UploadError::Mismatch { stored, .. } => {
+                Self::new(ProblemClass::Conflict, error.to_string()).with_stored(stored.into())
             }
             UploadError::ForeignRoot
             | UploadError::Folder(_)
             | UploadError::NotAFolder(_)
+            | UploadError::NotAFile(_)
             | UploadError::Removed => Self::new(ProblemClass::Conflict, error.to_string()),
             error => Self::internal(&error),
         }

@@ -47,9 +47,11 @@ pub mod limits;
 pub mod manifest;
 pub mod model;
 pub mod processor;
-pub mod redaction;
 pub mod regular;
 pub mod rows;
 pub mod sandbox;
 pub mod sessions;
 pub mod shared;
+
+// In a crate of its own, which the program that collects sessions shares.
+pub use session_pipeline_redaction as redaction;

@@ -12,8 +12,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,11 @@ pub use ahead::FoundSessions;
 
 /// Maximum nesting of folders. Each level needs an open descriptor.
 const DEPTH_MAX: usize = 64;
+/// Pause between two attempts to open a session to which an upload appends. An append takes
+/// milliseconds.
+const APPEND_CHECKED_EVERY: Duration = Duration::from_millis(1);
+/// Maximum number of such attempts.
+const APPEND_CHECKS_MAX: usize = 1000;
 
 /// The metadata of a file. If it is equal, the file is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +223,7 @@ impl SessionsRoot {
                 | OFlags::NOCTTY
                 | OFlags::CLOEXEC;
             let file = rustix::fs::openat(parent, component, flags, Mode::empty())?;
-            let stat = rustix::fs::fstat(&file)?;
+            let stat = stat_between_appends(&file)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
@@ -301,6 +307,28 @@ pub fn is_key(key: &str) -> bool {
     key.ends_with(".jsonl")
         && key.contains('/')
         && components.all(|component| !component.is_empty() && !component.starts_with('.'))
+}
+
+/// The metadata of an open session while no upload appends to it, so that its length does not
+/// include a part of the received bytes. Other programs can lock the file too, so the time is
+/// limited.
+fn stat_between_appends(file: &OwnedFd) -> rustix::io::Result<rustix::fs::Stat> {
+    let mut is_locked = false;
+    for _ in 0..APPEND_CHECKS_MAX {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(APPEND_CHECKED_EVERY),
+            locked => {
+                // Some file systems have no locks.
+                is_locked = locked.is_ok();
+                break;
+            }
+        }
+    }
+    let stat = rustix::fs::fstat(file)?;
+    if is_locked {
+        rustix::fs::flock(file, FlockOperation::Unlock)?;
+    }
+    Ok(stat)
 }
 
 fn open_folder(

@@ -61,6 +61,8 @@ pub struct Config {
     pub database_memory_bytes: u64,
     /// Settings of the HTTP service.
     pub service: ServiceConfig,
+    /// What uploads are accepted.
+    pub upload: UploadConfig,
     /// Where components are compiled: in this process or in a child process.
     pub compiler: Compiler,
     /// Timing of the scheduler.
@@ -114,6 +116,7 @@ impl Config {
             group: GroupLimits::default(),
             database_memory_bytes: 256 << 20,
             service: ServiceConfig::default(),
+            upload: UploadConfig::default(),
             compiler: Compiler::InProcess,
             scheduler: SchedulerConfig::default(),
             stuck_file_grace: None,
@@ -255,6 +258,13 @@ impl Default for ServiceConfig {
             free_space_min: 512 << 20,
         }
     }
+}
+
+/// What uploads are accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UploadConfig {
+    /// Whether uploads with values that look like secrets are rejected.
+    pub require_redacted: bool,
 }
 
 /// Settings of one processor.

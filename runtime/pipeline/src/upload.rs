@@ -2,19 +2,41 @@
 //!
 //! A file is written under a hidden name in its target folder, synced, and renamed, so a run sees
 //! either the complete file or none. Uploading the same name again replaces the file.
+//!
+//! A form has one whole file ([`begin`]). Programs that collect sessions send what is new
+//! ([`resume`]), which is appended to the stored file.
 
+mod append;
+mod cleanup;
+mod digest;
+mod path;
+mod place;
 mod quota;
+mod redacted;
+mod resumable;
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
 
 use crate::config::Config;
 
-pub use quota::UploadQuotas;
+pub use cleanup::discard_unfinished;
+pub use digest::FileDigest;
+pub use path::UploadPath;
+pub use resumable::{
+    FinishedUpload, LONG_LINE_BYTES, ResumableUpload, StoredFile, UploadChange, UploadPart, resume,
+    stored,
+};
+
+use digest::DigestCache;
+use quota::UploadQuotas;
+use redacted::RedactionCheck;
 
 /// Maximum length of a file name.
 const NAME_CHARS_MAX: usize = 200;
@@ -31,11 +53,56 @@ pub enum UploadError {
         printable(.0)
     )]
     Name(String),
-    /// The user's quota is used up.
+    /// The path could leave the user's folder or is not valid for a session.
     #[error(
-        "{0}; ask an operator to remove old sessions or to raise the quota in the section `[service]` of the config file"
+        "invalid path `{0}`: send 1 to 8 names with `/` between them, each of 1 to 200 characters of A-Z a-z 0-9 . _ - without a leading dot, the last one ending with `.jsonl` or `.meta.json`"
     )]
-    Quota(String),
+    Path(String),
+    /// The stored file is not the one that the client continues.
+    #[error(
+        "the stored file `{path}` has {} bytes and differs from the bytes before the offset; continue after them if they are the beginning of your file, or else send the whole file with the offset 0",
+        stored.size
+    )]
+    Mismatch {
+        /// The path of the file.
+        path: String,
+        /// What is stored.
+        stored: StoredFile,
+    },
+    /// Something else is in place of the file.
+    #[error("`{0}` in your sessions is not a regular file; ask an operator to remove it")]
+    NotAFile(String),
+    /// The server accepts only redacted sessions.
+    #[error(
+        "the upload contains {0} values that look like secrets, and this server accepts only redacted sessions; run `session-pipeline-push` with `--redact`"
+    )]
+    Secrets(u64),
+    /// A line is too long to be checked for secrets.
+    #[error(
+        "a line is longer than {0} bytes, so it cannot be checked for secrets, and this server accepts only redacted sessions; run `session-pipeline-push` with `--redact`"
+    )]
+    LongLine(u64),
+    /// The upload continues a line, so its secrets can't be found.
+    #[error(
+        "the upload begins within a line or continues a file without lines, and this server accepts only redacted sessions; send whole lines, or the whole file with the offset 0"
+    )]
+    WithinLine,
+    /// The upload ends within a line.
+    #[error(
+        "the upload ends within a line, and this server accepts only redacted sessions; send whole lines"
+    )]
+    OpenLine,
+    /// The user's quota of bytes is used up.
+    #[error(
+        "the quota of {} for one user's sessions is used up; ask an operator to remove old sessions or to raise the quota in the section `[service]` of the config file",
+        bytesize::ByteSize(*.0).display().iec()
+    )]
+    QuotaBytes(u64),
+    /// The user's quota of files is used up.
+    #[error(
+        "the quota of {0} sessions for one user is used up; ask an operator to remove old sessions or to raise the quota in the section `[service]` of the config file"
+    )]
+    QuotaFiles(u64),
     /// The disk has too little free space.
     #[error("the disk of the sessions has less than {} of free space; free some space, or lower `free_space_min` in the section `[service]` of the config file", bytesize::ByteSize(*.0).display().iec())]
     Space(u64),
@@ -74,7 +141,7 @@ impl UploadError {
             io::ErrorKind::FileTooLarge,
         ];
         match self {
-            Self::Quota(_) | Self::Space(_) => true,
+            Self::QuotaBytes(_) | Self::QuotaFiles(_) | Self::Space(_) => true,
             Self::Io(error) => full.contains(&error.kind()),
             _ => false,
         }
@@ -100,6 +167,41 @@ pub struct IncomingUpload {
     name: String,
     size: u64,
     share: quota::Share,
+    check: Option<RedactionCheck>,
+    key: String,
+}
+
+/// The state that all uploads of a process share.
+#[derive(Debug, Default)]
+pub struct Uploads {
+    quotas: UploadQuotas,
+    digests: DigestCache,
+    locks: PathLocks,
+}
+
+/// Locks of files, so that only one upload at a time changes a file.
+#[derive(Debug)]
+struct PathLocks {
+    hasher: RandomState,
+    locks: [Mutex<()>; 64],
+}
+
+impl Default for PathLocks {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            locks: [const { Mutex::new(()) }; 64],
+        }
+    }
+}
+
+impl PathLocks {
+    /// Locks a file. Another file can have the same lock.
+    fn lock(&self, key: &str) -> Option<MutexGuard<'_, ()>> {
+        let number = self.hasher.hash_one(key) % self.locks.len() as u64;
+        let lock = self.locks.get(usize::try_from(number).ok()?)?;
+        Some(lock.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Whether a name is valid for an uploaded file. Names with a leading dot would be hidden from
@@ -109,52 +211,6 @@ pub fn is_name(name: &str) -> bool {
     !name.starts_with('.')
         && (1..=NAME_CHARS_MAX).contains(&name.len())
         && name.chars().all(is_allowed)
-}
-
-/// Removes unfinished uploads after a crash. Returns the number of files. Call it before the first
-/// upload.
-///
-/// # Errors
-/// If a user's folder can't be read or a file can't be removed. All other files are removed anyway.
-pub fn discard_unfinished(config: &Config) -> io::Result<u64> {
-    if !accepts_uploads(config) {
-        return Ok(0);
-    }
-    let users = match fs::read_dir(&config.sessions_root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        users => users?,
-    };
-    let (mut removed, mut failed) = (0, None);
-    for user in users {
-        let user = user?;
-        // Do not follow links.
-        if !user.file_type()?.is_dir() {
-            continue;
-        }
-        match discard_unfinished_in(&user.path()) {
-            Ok(of_user) => removed += of_user,
-            Err(error) => failed = Some(error),
-        }
-    }
-    failed.map_or(Ok(removed), Err)
-}
-
-/// The same for one folder. Continues after errors.
-fn discard_unfinished_in(folder: &Path) -> io::Result<u64> {
-    let (mut removed, mut failed) = (0, None);
-    for file in fs::read_dir(folder)? {
-        let file = file?;
-        // Uploads leave only files, so a folder has another origin.
-        if !file.file_name().to_string_lossy().starts_with(UNFINISHED) || file.file_type()?.is_dir()
-        {
-            continue;
-        }
-        match fs::remove_file(file.path()) {
-            Ok(()) => removed += 1,
-            Err(error) => failed = Some(error),
-        }
-    }
-    failed.map_or(Ok(removed), Err)
 }
 
 /// Whether the sessions root is the one that accepts uploads.
@@ -188,7 +244,7 @@ fn create_folder(root: &Path, user_id: &str) -> Result<PathBuf, UploadError> {
 /// If the name is invalid, uploads are disabled, the quota or the disk is full, or the disk fails.
 pub fn begin(
     config: &Config,
-    ledger: &UploadQuotas,
+    uploads: &Uploads,
     user_id: &str,
     name: &str,
     now: UtcMicros,
@@ -211,7 +267,10 @@ pub fn begin(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let share = ledger.share(&config.service, &folder, name, now)?;
+    let replaces = quota::length_of(&folder.join(name));
+    let share = uploads
+        .quotas
+        .share(&config.service, &folder, replaces, now)?;
     let file = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempfile_in(&folder)
@@ -222,6 +281,11 @@ pub fn begin(
         size: 0,
         share,
         folder,
+        check: config
+            .upload
+            .require_redacted
+            .then(|| RedactionCheck::new(true)),
+        key: format!("{user_id}/{name}"),
     })
 }
 
@@ -234,8 +298,13 @@ impl IncomingUpload {
     /// Moves the file to its place durably. Returns its size in bytes.
     ///
     /// # Errors
-    /// If the disk fails.
-    pub fn finish(self) -> Result<u64, UploadError> {
+    /// If the disk fails, or the file contains secrets and the server accepts only redacted ones.
+    pub fn finish(self, uploads: &Uploads) -> Result<u64, UploadError> {
+        if let Some(check) = self.check {
+            check.finish(true)?;
+        }
+        // Otherwise, the file could be replaced while an upload is appended to it.
+        let _guard = uploads.locks.lock(&self.key);
         let name = self.name;
         let place = || -> io::Result<()> {
             let path = self.folder.join(&name);
@@ -256,6 +325,9 @@ impl IncomingUpload {
     /// If the quota or the disk is full, or the disk fails.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
         self.share.add(bytes.len() as u64)?;
+        if let Some(check) = &mut self.check {
+            check.write(bytes)?;
+        }
         io::Write::write_all(self.file.as_file_mut(), bytes).map_err(UploadError::Io)?;
         self.size += bytes.len() as u64;
         Ok(())

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// All points.
+/// The points of runs.
 pub const POINTS: [&str; 20] = [
     "scan done",
     "slot written",
@@ -37,6 +37,20 @@ pub const POINTS: [&str; 20] = [
     "after notification",
 ];
 
+/// The points of uploads, which only a server reaches.
+pub const UPLOAD_POINTS: [&str; 5] = [
+    "upload staged",
+    "upload renamed",
+    "append recorded",
+    "append half written",
+    "append written",
+];
+
+/// All points, of runs and of uploads.
+fn all_points() -> impl Iterator<Item = &'static str> {
+    POINTS.into_iter().chain(UPLOAD_POINTS)
+}
+
 /// What happens at the points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KillPlan {
@@ -51,7 +65,7 @@ pub enum KillPlan {
 pub enum KillPlace {
     /// At the n-th point that is reached, counted from 1.
     Number(u64),
-    /// The first time that this point is reached. One of [`POINTS`].
+    /// The first time that this point is reached. One of [`POINTS`] or [`UPLOAD_POINTS`].
     Point(&'static str),
     /// This long after the point was reached for the n-th time, counted from 1.
     After(&'static str, u64, Duration),
@@ -90,8 +104,8 @@ impl FromStr for KillPlace {
             Some((name, after)) => (name, Some(after)),
             None => (text, None),
         };
-        let known = POINTS.iter().find(|point| **point == name);
-        let point = *known.ok_or_else(|| {
+        let known = all_points().find(|point| *point == name);
+        let point = known.ok_or_else(|| {
             format!(
                 "invalid place `{name}`; expected `NUMBER`, `NAME` or `NAME#NUMBER+MICROSECONDS`"
             )
@@ -161,7 +175,10 @@ pub fn kill_point(point: &'static str) {
 impl ActivePlan {
     #[cold]
     fn reached(&self, point: &'static str) {
-        debug_assert!(POINTS.contains(&point), "`{point}` is not in POINTS");
+        debug_assert!(
+            all_points().any(|known| known == point),
+            "`{point}` is not a known point"
+        );
         let number = self.reached.fetch_add(1, Ordering::SeqCst) + 1;
         let delay = match &self.kill_at {
             None => return self.write_down(point),

@@ -55,7 +55,9 @@ const STATUSES: &[(&str, [u16; 4])] = &[
     ("POST /api/knowledge/decisions", [401, 403, 403, 415]),
     ("POST /api/knowledge/{id}/approve", [401, 403, 403, 404]),
     ("POST /api/knowledge/{id}/reject", [401, 403, 403, 404]),
+    ("POST /api/upload/manifest", [401, 415, 415, 415]),
     ("POST /api/upload/sessions", [401, 415, 415, 415]),
+    ("PUT /api/upload/sessions/{path}", [401, 400, 400, 400]),
 ];
 
 #[test]

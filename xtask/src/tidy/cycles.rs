@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::TextFiles;
 use crate::check::Finding;
 
-const CRATES: [&str; 5] = [
+const CRATES: [&str; 6] = [
+    "runtime/redaction/src/",
     "runtime/host/src/",
     "runtime/store/src/",
     "runtime/pipeline/src/",

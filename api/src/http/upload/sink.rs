@@ -1,10 +1,12 @@
-//! Writes an uploaded file to disk, decompresses gzip, and enforces the size limit.
+//! Writes an uploaded file to disk, decompresses it, and enforces the size limit.
 
 use std::io::{self, Write};
 
 use flate2::write::GzDecoder;
-use session_pipeline_pipeline::upload::{IncomingUpload, UploadError};
+use session_pipeline_pipeline::upload::{IncomingUpload, ResumableUpload, UploadError};
 
+use super::resumable;
+use super::zstd::ZstdFrames;
 use crate::http::problem::ApiError;
 use crate::problem::ProblemClass;
 
@@ -12,61 +14,128 @@ use crate::problem::ProblemClass;
 /// program that writes each line as a member stays below this number in a file of the maximum size.
 const MEMBERS_MAX: u32 = 100_000;
 
-/// A file that is being written to disk.
-pub(super) enum UploadFile {
-    /// Written unchanged.
-    Plain(LimitedWriter),
-    /// Decompressed from gzip.
-    Gzip(GzipMembers),
+/// What the bytes of an upload are added to.
+pub(super) trait UploadTarget {
+    /// The number of bytes received.
+    fn received(&self) -> u64;
+
+    /// Adds bytes.
+    fn add(&mut self, bytes: &[u8]) -> Result<(), UploadError>;
+
+    /// The error of a request.
+    fn to_api_error(error: UploadError) -> ApiError;
 }
 
-impl UploadFile {
-    pub(super) fn new(incoming: IncomingUpload, bytes_max: u64, is_gzip: bool) -> Self {
+impl UploadTarget for IncomingUpload {
+    fn received(&self) -> u64 {
+        self.size()
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
+        self.write_all(bytes)
+    }
+
+    fn to_api_error(error: UploadError) -> ApiError {
+        error.into()
+    }
+}
+
+impl UploadTarget for ResumableUpload {
+    fn received(&self) -> u64 {
+        Self::received(self)
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
+        self.write_all(bytes)
+    }
+
+    fn to_api_error(error: UploadError) -> ApiError {
+        resumable::to_api_error(error)
+    }
+}
+
+/// How the bytes of an upload are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContentCoding {
+    /// Not at all.
+    Identity,
+    /// As gzip.
+    Gzip,
+    /// As zstd.
+    Zstd,
+}
+
+/// A file that is being written to disk.
+pub(super) enum UploadFile<T: UploadTarget> {
+    /// Written unchanged.
+    Plain(LimitedWriter<T>),
+    /// Decompressed from gzip.
+    Gzip(GzipMembers<T>),
+    /// Decompressed from zstd.
+    Zstd(Box<ZstdFrames<LimitedWriter<T>>>),
+}
+
+impl<T: UploadTarget> UploadFile<T> {
+    pub(super) fn new(
+        incoming: T,
+        bytes_max: u64,
+        coding: ContentCoding,
+    ) -> Result<Self, ApiError> {
         let writer = LimitedWriter {
             incoming,
             bytes_max,
         };
-        if is_gzip {
-            Self::Gzip(GzipMembers {
+        Ok(match coding {
+            ContentCoding::Identity => Self::Plain(writer),
+            ContentCoding::Gzip => Self::Gzip(GzipMembers {
                 decoder: Some(Box::new(GzDecoder::new(writer))),
                 members: 1,
                 is_at_start: true,
-            })
-        } else {
-            Self::Plain(writer)
-        }
+            }),
+            ContentCoding::Zstd => {
+                let frames = ZstdFrames::new(writer);
+                Self::Zstd(Box::new(
+                    frames.map_err(|error| ApiError::internal(&error))?,
+                ))
+            }
+        })
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         match self {
             Self::Plain(writer) => writer
                 .write_all(bytes)
-                .map_err(|error| to_api_error(error, 1)),
+                .map_err(|error| to_api_error::<T>(error, 1)),
             Self::Gzip(members) => members.write_all(bytes),
+            Self::Zstd(frames) => frames.write_all(bytes).map_err(zstd_error::<T>),
         }
     }
 
     /// Completes the file.
     ///
     /// # Errors
-    /// The gzip data is incomplete.
-    pub(super) fn finish(self) -> Result<IncomingUpload, ApiError> {
+    /// The compressed data is incomplete.
+    pub(super) fn finish(self) -> Result<T, ApiError> {
         match self {
             Self::Plain(writer) => Ok(writer.incoming),
             Self::Gzip(mut members) => members.end_member().map(|writer| writer.incoming),
+            Self::Zstd(frames) => {
+                let writer = frames.finish().map_err(zstd_error::<T>);
+                writer.map(|writer| writer.incoming)
+            }
         }
     }
 }
 
 /// A gzip file of one or more consecutive members (RFC 1952).
-pub(super) struct GzipMembers {
-    decoder: Option<Box<GzDecoder<LimitedWriter>>>,
+pub(super) struct GzipMembers<T: UploadTarget> {
+    decoder: Option<Box<GzDecoder<LimitedWriter<T>>>>,
     members: u32,
     /// Whether the current member has no bytes yet.
     is_at_start: bool,
 }
 
-impl GzipMembers {
+impl<T: UploadTarget> GzipMembers<T> {
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -76,7 +145,7 @@ impl GzipMembers {
                 .ok_or_else(|| invalid("it ended already"))?;
             let taken = decoder
                 .write(rest)
-                .map_err(|error| to_api_error(error, self.members))?;
+                .map_err(|error| to_api_error::<T>(error, self.members))?;
             if taken == 0 {
                 // A decoder accepts no bytes after the end of its member.
                 self.start_member()?;
@@ -102,20 +171,20 @@ impl GzipMembers {
         Ok(())
     }
 
-    fn end_member(&mut self) -> Result<LimitedWriter, ApiError> {
+    fn end_member(&mut self) -> Result<LimitedWriter<T>, ApiError> {
         let decoder = self
             .decoder
             .take()
             .ok_or_else(|| invalid("it ended already"))?;
         decoder
             .finish()
-            .map_err(|error| to_api_error(error, self.members))
+            .map_err(|error| to_api_error::<T>(error, self.members))
     }
 }
 
 /// A writer that fails at the size limit, which applies to the decompressed size.
-pub(super) struct LimitedWriter {
-    incoming: IncomingUpload,
+pub(super) struct LimitedWriter<T> {
+    incoming: T,
     bytes_max: u64,
 }
 
@@ -128,14 +197,14 @@ enum WriteError {
     Upload(UploadError),
 }
 
-impl Write for LimitedWriter {
+impl<T: UploadTarget> Write for LimitedWriter<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let size = self.incoming.size().saturating_add(bytes.len() as u64);
+        let size = self.incoming.received().saturating_add(bytes.len() as u64);
         if size > self.bytes_max {
             return Err(io::Error::other(WriteError::TooLarge(self.bytes_max)));
         }
         self.incoming
-            .write_all(bytes)
+            .add(bytes)
             .map_err(|error| io::Error::other(WriteError::Upload(error)))?;
         Ok(bytes.len())
     }
@@ -145,17 +214,29 @@ impl Write for LimitedWriter {
     }
 }
 
-fn to_api_error(error: io::Error, members: u32) -> ApiError {
+fn to_api_error<T: UploadTarget>(error: io::Error, members: u32) -> ApiError {
     match error.downcast::<WriteError>() {
         Ok(error @ WriteError::TooLarge(_)) => {
             ApiError::new(ProblemClass::TooLarge, error.to_string())
         }
-        Ok(WriteError::Upload(error)) => error.into(),
+        Ok(WriteError::Upload(error)) => T::to_api_error(error),
         Err(error) if members > 1 => invalid(&format!(
             "the data after member {} is not a complete member: {error}",
             members - 1
         )),
         Err(error) => invalid(&error.to_string()),
+    }
+}
+
+fn zstd_error<T: UploadTarget>(error: io::Error) -> ApiError {
+    match error.downcast::<WriteError>() {
+        Ok(error @ WriteError::TooLarge(_)) => {
+            ApiError::new(ProblemClass::TooLarge, error.to_string())
+        }
+        Ok(WriteError::Upload(error)) => T::to_api_error(error),
+        Err(error) => ApiError::bad_request(format!(
+            "invalid_zstd: the body is not complete zstd data with windows of at most 8 MiB ({error}); compress the session again"
+        )),
     }
 }
 

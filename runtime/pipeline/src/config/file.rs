@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::keys::{
     BUDGET, ConfigValue, DATABASE, Draft, GROUP, HEALTH, KNOWLEDGE, Key, LIMITS, LLM, METRICS,
-    NOTIFY, PROCESSOR, PROXY_AUTH, REPORT, SCHEDULER, SERVICE, SETTINGS, TOP,
+    NOTIFY, PROCESSOR, PROXY_AUTH, REPORT, SCHEDULER, SERVICE, SETTINGS, TOP, UPLOAD,
 };
 use crate::config::monitoring::BudgetDraft;
 use crate::config::{Config, Variables, variables};
@@ -254,6 +254,7 @@ impl Reader<'_> {
                 "database" => self.section("database", value, DATABASE, draft)?,
                 "report" => self.section("report", value, REPORT, draft)?,
                 "service" => self.service(value, draft)?,
+                "upload" => self.section("upload", value, UPLOAD, draft)?,
                 "scheduler" => self.section("scheduler", value, SCHEDULER, draft)?,
                 "health" => self.section("health", value, HEALTH, draft)?,
                 "knowledge" => self.section("knowledge", value, KNOWLEDGE, draft)?,
@@ -271,6 +272,7 @@ impl Reader<'_> {
                         "database",
                         "report",
                         "service",
+                        "upload",
                         "scheduler",
                         "health",
                         "metrics",

@@ -175,6 +175,10 @@ keys! { SERVICE: Draft {
     free_space_min: Size(0, 1 << 50) [config.service.free_space_min],
 } }
 
+keys! { UPLOAD: Draft {
+    require_redacted: Flag() [config.upload.require_redacted],
+} }
+
 /// Headers that the server itself or every client uses for something else.
 const OTHER_HEADERS: [&str; 7] = [
     "authorization",
@@ -366,6 +370,7 @@ pub fn config_keys() -> Vec<ConfigKey> {
     describe("report.", REPORT, &mut keys);
     describe("service.", SERVICE, &mut keys);
     describe("service.proxy_auth.", PROXY_AUTH, &mut keys);
+    describe("upload.", UPLOAD, &mut keys);
     describe("scheduler.", SCHEDULER, &mut keys);
     describe("health.", HEALTH, &mut keys);
     describe("metrics.", METRICS, &mut keys);

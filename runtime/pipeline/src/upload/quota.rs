@@ -60,7 +60,7 @@ pub(super) struct Share {
     quota: Quota,
     folder: PathBuf,
     bytes: u64,
-    /// Size of the file that the upload replaces, in bytes. `None`: it replaces none.
+    /// Number of bytes that the upload replaces. `None`: its file is new.
     replaces: Option<u64>,
     space_checked_at: u64,
     /// Whether its file is counted as pending.
@@ -68,12 +68,13 @@ pub(super) struct Share {
 }
 
 impl UploadQuotas {
-    /// Reserves quota for an upload to a file in the user's folder.
+    /// Reserves quota for an upload to a file in the user's folder. `replaces` is the size of the
+    /// bytes that it replaces: 0 if it is appended to a file, `None` if the file is new.
     pub(super) fn share(
         &self,
         config: &ServiceConfig,
         folder: &Path,
-        name: &str,
+        replaces: Option<u64>,
         now: UtcMicros,
     ) -> Result<Share, UploadError> {
         let usage = {
@@ -86,7 +87,7 @@ impl UploadQuotas {
             quota: Quota::of(config),
             folder: folder.to_owned(),
             bytes: 0,
-            replaces: length_of(&folder.join(name)),
+            replaces,
             space_checked_at: 0,
             has_begun: false,
         };
@@ -125,8 +126,16 @@ impl Share {
         Ok(())
     }
 
+    /// Returns quota for bytes that are not stored after all.
+    pub(super) fn release(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        let mut usage = lock(&self.usage);
+        usage.pending_bytes = usage.pending_bytes.saturating_sub(bytes);
+    }
+
     /// Counts the finished upload.
-    pub(super) fn keep(self) {
+    pub(super) fn keep(&self) {
         let mut usage = lock(&self.usage);
         usage.bytes = usage
             .bytes
@@ -139,17 +148,12 @@ impl Share {
         let bytes = usage.bytes + usage.pending_bytes + more;
         let bytes_max = self.quota.bytes_max;
         if bytes > bytes_max.saturating_add(self.replaces.unwrap_or(0)) {
-            return Err(UploadError::Quota(format!(
-                "the quota of {} for one user's sessions is used up",
-                bytesize::ByteSize(bytes_max).display().iec()
-            )));
+            return Err(UploadError::QuotaBytes(bytes_max));
         }
         let files = usage.files + usage.pending_files;
         let files_max = self.quota.files_max;
         if !self.has_begun && files + self.new_files() > files_max {
-            return Err(UploadError::Quota(format!(
-                "the quota of {files_max} sessions for one user is used up"
-            )));
+            return Err(UploadError::QuotaFiles(files_max));
         }
         Ok(())
     }
@@ -213,7 +217,7 @@ impl UserUsage {
     }
 }
 
-fn length_of(path: &Path) -> Option<u64> {
+pub(super) fn length_of(path: &Path) -> Option<u64> {
     let metadata = fs::symlink_metadata(path).ok()?;
     metadata.is_file().then_some(metadata.len())
 }

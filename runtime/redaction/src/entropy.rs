@@ -1,6 +1,6 @@
 //! Secrets without a known format: long runs of characters with high entropy.
 
-use crate::redaction::SecretMatch;
+use crate::SecretMatch;
 
 const KIND: &str = "high-entropy";
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::redaction::{MARKER_START, SecretMatch, finds, replaced, words};
+use crate::{MARKER_START, SecretMatch, finds, replaced, words};
 
 /// Shorter values occur in many texts as ordinary words.
 const CHARS_MIN: usize = 5;

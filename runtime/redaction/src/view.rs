@@ -2,7 +2,7 @@
 //!
 //! Rules search the view. [`View::range`] maps their matches back to the original text.
 
-use crate::redaction::MARKER_START;
+use crate::MARKER_START;
 
 /// Replaces an existing marker in the view, so that no rule matches across it.
 pub(super) const BARRIER: char = '\u{1}';

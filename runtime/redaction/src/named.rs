@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::redaction::value::{self, Name, ValueRange};
-use crate::redaction::view::View;
-use crate::redaction::{SecretMatch, words};
+use crate::value::{self, Name, ValueRange};
+use crate::view::View;
+use crate::{SecretMatch, words};
 
 /// Maximum number of bytes searched for the name on each side of a word.
 const NAME_BYTES_MAX: usize = 80;

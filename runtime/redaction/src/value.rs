@@ -1,9 +1,7 @@
 //! Finds the value that follows a name and decides whether it is a secret.
 
-use crate::redaction::view::{BARRIER, View};
-use crate::redaction::words::{
-    self, Strength, is_code, is_common, is_odd, is_placeholder, names_a_secret,
-};
+use crate::view::{BARRIER, View};
+use crate::words::{self, Strength, is_code, is_common, is_odd, is_placeholder, names_a_secret};
 
 /// Longer values are cut here. The other rules search the rest.
 const VALUE_BYTES_MAX: usize = 512;

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::redaction::SecretMatch;
-use crate::redaction::view::View;
+use crate::SecretMatch;
+use crate::view::View;
 
 const KIND: &str = "private-key";
 /// Maximum length of a block without an end marker.

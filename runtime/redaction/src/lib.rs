@@ -8,6 +8,7 @@
 mod entropy;
 mod keys;
 mod known;
+mod line;
 mod named;
 mod rules;
 mod value;
@@ -20,6 +21,7 @@ use regex::Regex;
 use serde_json::Value;
 
 pub use known::KnownSecrets;
+pub use line::{LINE_BYTES_MAX, LONG_LINE_MARKER, RedactedLine, redact_line};
 
 use view::View;
 
@@ -105,14 +107,7 @@ fn walk(value: &mut Value, name: &str, clean: &dyn Fn(&str) -> String, has_chang
         Value::String(text) => {
             let cleaned = match clean(text) {
                 // The name of a field can reveal that its value is a secret.
-                same if same == *text && !name.is_empty() => {
-                    let pair = format!("{name}: \"{text}\"");
-                    let cleaned = without_secrets(&pair).into_owned();
-                    let value = cleaned.strip_prefix(&format!("{name}: \""));
-                    value
-                        .and_then(|value| value.strip_suffix('"'))
-                        .map_or(same, str::to_owned)
-                }
+                same if same == *text => cleaned_value(name, text),
                 cleaned => cleaned,
             };
             *has_changed |= cleaned != *text;
@@ -130,6 +125,20 @@ fn walk(value: &mut Value, name: &str, clean: &dyn Fn(&str) -> String, has_chang
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// The value of a field with this name, without secrets that only the name reveals. Without a name,
+/// the value is unchanged.
+fn cleaned_value(name: &str, value: &str) -> String {
+    if name.is_empty() {
+        return value.to_owned();
+    }
+    let pair = format!("{name}: \"{value}\"");
+    let cleaned = without_secrets(&pair);
+    let cleaned = cleaned.strip_prefix(&format!("{name}: \""));
+    cleaned
+        .and_then(|cleaned| cleaned.strip_suffix('"'))
+        .map_or_else(|| value.to_owned(), str::to_owned)
 }
 
 /// The kind of the first secret in a text.

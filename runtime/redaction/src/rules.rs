@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
 
-use crate::redaction::SecretMatch;
-use crate::redaction::value::{is_token, trimmed};
-use crate::redaction::view::{BARRIER, View};
-use crate::redaction::words::{is_common, is_odd, is_placeholder, is_word_like, names_a_secret};
+use crate::SecretMatch;
+use crate::value::{is_token, trimmed};
+use crate::view::{BARRIER, View};
+use crate::words::{is_common, is_odd, is_placeholder, is_word_like, names_a_secret};
 
 /// A kind of secret and how to find it.
 struct RedactionRule {

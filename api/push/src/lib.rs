@@ -1,0 +1,21 @@
+//! Sends the sessions of coding agents from the machines of developers to a Session Pipeline server.
+//!
+//! A pass ([`sync`]) finds the files ([`walk`]), compares them with what was sent ([`state`]), and
+//! sends what is new ([`source`], [`server`]). A hook of the agent starts a pass after each turn
+//! ([`hook`], [`setup`]). Only `main` reads the environment.
+
+pub mod cli;
+pub mod doctor;
+pub mod hash;
+pub mod hook;
+pub mod hooks;
+pub mod push;
+pub mod roots;
+pub mod server;
+pub mod settings;
+pub mod setup;
+pub mod source;
+pub mod state;
+pub mod sync;
+pub mod terminal;
+pub mod walk;
