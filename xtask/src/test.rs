@@ -30,7 +30,6 @@ pub const CASES: &str = "SESSION_PIPELINE_CASES";
 ///
 /// Never writes snapshots. A snapshot that no test uses is a failure.
 /// Uses cargo-nextest if it is installed.
-/// The first build takes 30 to 40 minutes on two cores, because it compiles DuckDB and wasmtime.
 #[derive(clap::Args)]
 pub struct Args {
     /// Skip the checks and the doc tests, and try few cases per property
@@ -76,7 +75,7 @@ fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
     }
     if is_everything && !args.quick {
         stages.run("doc tests", || {
-            counted(runner.prepare(workspace.cargo(["test", "--doc", "--workspace"])))
+            counted(runner.prepare(workspace.workspace_cargo(["test", "--doc"])?))
         });
     }
     if is_everything && !args.quick {
@@ -187,7 +186,7 @@ impl<'a> Runner<'a> {
 
         let mut command = self
             .workspace
-            .cargo(["nextest", "run", "--workspace", "--tests"]);
+            .workspace_cargo(["nextest", "run", "--tests"])?;
         command.args(["--no-fail-fast", "--no-tests", "pass"]);
         command.args(selection);
         let is_ok = status(self.prepare(command))?.success();
@@ -202,9 +201,9 @@ impl<'a> Runner<'a> {
 
     /// Runs Rust's test runner with these arguments.
     fn cargo_test(&self, selection: &[OsString]) -> Result<StageResult> {
-        let mut command =
-            self.workspace
-                .cargo(["test", "--workspace", "--tests", "--no-fail-fast"]);
+        let mut command = self
+            .workspace
+            .workspace_cargo(["test", "--tests", "--no-fail-fast"])?;
         command.arg("--").args(selection);
         counted(self.prepare(command))
     }
