@@ -7,6 +7,7 @@
 //! The choice is made once per command, printed, and passed to each call of cargo that compiles the
 //! workspace.
 
+mod compare;
 mod library;
 mod npm;
 mod source_build;
@@ -17,6 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::stages::{StageResult, Stages};
 use crate::workspace::Workspace;
 pub use library::FILE_NAME;
 use source_build::SourceBuild;
@@ -25,8 +27,8 @@ use source_build::SourceBuild;
 pub const VERSION: &str = "1.5.6";
 
 /// Without its default features, no crate of the workspace compiles DuckDB. The suite and the
-/// benchmarks need `pipeline`, which is otherwise part of the default.
-const FEATURES: [&str; 3] = ["--no-default-features", "--features", "pipeline"];
+/// benchmarks need the other defaults.
+const FEATURES: [&str; 3] = ["--no-default-features", "--features", "pipeline,under-test"];
 const LIB_DIR: &str = "DUCKDB_LIB_DIR";
 
 /// Flags of every command.
@@ -216,13 +218,51 @@ impl fmt::Display for DuckDb {
 ///
 /// Other commands prepare DuckDB themselves. This one is for cargo without xtask.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Build the program with both kinds of DuckDB, and compare their reports
+    #[arg(long)]
+    compare: bool,
+}
 
-pub fn run(workspace: &Workspace, _: &Args) -> Result<std::process::ExitCode> {
-    let duckdb = workspace.duckdb()?;
-    duckdb.install(&workspace.target_dir)?;
-    print!("{}", duckdb.shell());
+pub fn run(workspace: &Workspace, args: &Args) -> Result<std::process::ExitCode> {
+    if args.compare {
+        let mut stages = Stages::default();
+        stages.run("duckdb", || compare(workspace));
+        print!("\n{}", stages.summary());
+        return Ok(stages.exit_code());
+    }
+    print!("{}", workspace.duckdb()?.shell());
     Ok(std::process::ExitCode::SUCCESS)
+}
+
+/// Compares the two kinds of build, if the target directory has both. Other machines have no reason to
+/// build the second one.
+pub fn compare_if_both_exist(workspace: &Workspace) -> Result<StageResult> {
+    let has_library = npm::installed(&workspace.target_dir.join("duckdb")).is_some();
+    if SourceBuild::find(workspace) != SourceBuild::Usable || !has_library {
+        eprintln!(
+            "skipped: the target directory has one kind of DuckDB; `cargo xtask duckdb --compare` builds both"
+        );
+        return Ok(StageResult::skipped());
+    }
+    let result = compare(workspace);
+    // The next stages use the program of the kind that this command chose.
+    ensure!(workspace.build_program()?, "the build failed");
+    result
+}
+
+fn compare(workspace: &Workspace) -> Result<StageResult> {
+    let choose = |from_source| {
+        let prebuilt = !from_source;
+        DuckDb::choose(
+            workspace,
+            DuckDbFlags {
+                from_source,
+                prebuilt,
+            },
+        )
+    };
+    compare::run(workspace, &choose(true)?, &choose(false)?)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod duckdb;
 mod examples;
 mod fuzz_api;
 mod new_processor;
+mod package;
 mod prerequisites;
 mod run;
 mod soak;
@@ -58,6 +59,7 @@ enum Command {
     Examples,
     Templates(templates::Args),
     NewProcessor(new_processor::Args),
+    Package(package::Args),
     #[command(name = "duckdb")]
     DuckDb(duckdb::Args),
 }
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         }
         Command::Templates(args) => templates::run(&workspace, &args),
         Command::NewProcessor(args) => new_processor::run(&workspace, &args),
+        Command::Package(args) => package::run(&workspace, &args),
         Command::DuckDb(args) => duckdb::run(&workspace, &args),
     });
     match result {

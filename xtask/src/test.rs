@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use crate::check::{Check, check};
 use crate::stages::{StageResult, Stages, TestCounts};
 use crate::workspace::{Workspace, status};
-use crate::{examples, fuzz_api, prerequisites, templates, tidy};
+use crate::{duckdb, examples, fuzz_api, package, prerequisites, templates, tidy};
 
 /// Cases per property if `PROPTEST_CASES` is not set: enough to generate each shape of input, and
 /// fast enough for every run.
@@ -82,6 +82,10 @@ fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
         stages.run("api fuzz", || fuzz_api::quick(workspace));
         templates::all(workspace, stages)?;
         stages.run("examples", || examples::check(workspace));
+        stages.run("package", || {
+            package::create(workspace).map(|_| StageResult::of(true))
+        });
+        stages.run("duckdb", || duckdb::compare_if_both_exist(workspace));
     }
     // A failed test can stop before it reads its snapshots, so the check would report false
     // findings.

@@ -116,23 +116,26 @@ impl Workspace {
     /// It always selects the whole workspace. For fewer packages, cargo selects other features of
     /// shared dependencies, and compiles the crates of DuckDB or wasmtime again.
     pub fn build(&self) -> Result<bool> {
-        self.build_targets(&[])
+        self.build_targets(self.duckdb()?, &[])
     }
 
     /// Builds only the program, with the same features as [`Self::build`].
     pub fn build_program(&self) -> Result<bool> {
-        self.build_targets(&["--bin", "session-pipeline"])
+        self.build_program_with(self.duckdb()?)
     }
 
-    fn build_targets(&self, targets: &[&str]) -> Result<bool> {
-        let mut command = self.workspace_cargo(["build"])?;
-        let is_ok = status({
-            command.args(targets);
-            command
-        })?
-        .success();
+    /// Like [`Self::build_program`], with another DuckDB than the one that this command chose.
+    pub fn build_program_with(&self, duckdb: &DuckDb) -> Result<bool> {
+        self.build_targets(duckdb, &["--bin", "session-pipeline"])
+    }
+
+    fn build_targets(&self, duckdb: &DuckDb, targets: &[&str]) -> Result<bool> {
+        let mut command = self.cargo(["build", "--workspace"]);
+        duckdb.prepare(&mut command);
+        command.args(targets);
+        let is_ok = status(command)?.success();
         if is_ok {
-            self.duckdb()?.record(self)?;
+            duckdb.record(self)?;
         }
         Ok(is_ok)
     }

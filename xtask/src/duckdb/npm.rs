@@ -60,12 +60,11 @@ const PACKAGES: [(&str, &str, &str, &str); 4] = [
 /// There is no package for this system, npm is not installed, it cannot reach its registry, or the
 /// checksum is wrong.
 pub fn library(folder: &Path) -> Result<PathBuf> {
-    let package = package_for(std::env::consts::OS, std::env::consts::ARCH)?;
-    let target = folder.join(format!("{VERSION}-{}", std::env::consts::ARCH));
-    // The folder appears only when it is complete.
-    if target.join(FILE_NAME).is_file() {
-        return Ok(target);
+    if let Some(folder) = installed(folder) {
+        return Ok(folder);
     }
+    let package = package_for(std::env::consts::OS, std::env::consts::ARCH)?;
+    let target = target(folder);
     eprintln!(
         "Installing DuckDB {VERSION}: npm package `{}`, about 25 MB",
         package.name
@@ -77,6 +76,16 @@ pub fn library(folder: &Path) -> Result<PathBuf> {
         package.name
     );
     Ok(target)
+}
+
+/// The folder of a library that was installed before.
+pub fn installed(folder: &Path) -> Option<PathBuf> {
+    // It appears only when it is complete.
+    Some(target(folder)).filter(|target| target.join(FILE_NAME).is_file())
+}
+
+fn target(folder: &Path) -> PathBuf {
+    folder.join(format!("{VERSION}-{}", std::env::consts::ARCH))
 }
 
 fn package_for(system: &str, architecture: &str) -> Result<Package<'static>> {
