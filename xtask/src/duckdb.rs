@@ -252,7 +252,7 @@ pub fn compare_if_both_exist(workspace: &Workspace) -> Result<StageResult> {
 }
 
 fn compare(workspace: &Workspace) -> Result<StageResult> {
-    let choose = |from_source| {
+    let choose = |from_source: bool| {
         let prebuilt = !from_source;
         DuckDb::choose(
             workspace,
