@@ -22,6 +22,7 @@ mod crash;
 mod dashboard;
 mod database;
 mod demo;
+mod deploy;
 mod documents;
 mod executions;
 mod fuzz;

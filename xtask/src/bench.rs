@@ -40,7 +40,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     prerequisites::ensure(workspace)?;
     // Some benchmarks start the program. They use the output of this build.
     ensure!(workspace.build()?, "the build failed");
-    let mut command = workspace.cargo(["bench", "--workspace", "--profile", "dev"]);
+    let mut command = workspace.workspace_cargo(["bench", "--profile", "dev"])?;
     for name in names
         .iter()
         .filter(|name| args.name.as_ref().is_none_or(|chosen| chosen == *name))

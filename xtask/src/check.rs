@@ -122,20 +122,21 @@ fn fmt(workspace: &Workspace) -> Result<StageResult> {
 
 fn clippy(workspace: &Workspace) -> Result<StageResult> {
     // Pass `-D warnings` after `--`. RUSTFLAGS would rebuild every dependency.
-    let strict = ["--workspace", "--all-targets", "--", "-D", "warnings"];
-    let mut ours = workspace.cargo(["clippy"]);
+    let strict = ["--all-targets", "--", "-D", "warnings"];
+    let mut ours = workspace.workspace_cargo(["clippy"])?;
     ours.args(strict);
     let mut guests = workspace.guest_cargo("clippy");
-    guests.args(strict);
+    guests.arg("--workspace").args(strict);
     both(ours, guests)
 }
 
 fn docs(workspace: &Workspace) -> Result<StageResult> {
-    let args = ["--workspace", "--no-deps"];
-    let mut ours = workspace.cargo(["doc"]);
-    ours.args(args).env("RUSTDOCFLAGS", "-D warnings");
+    let mut ours = workspace.workspace_cargo(["doc", "--no-deps"])?;
+    ours.env("RUSTDOCFLAGS", "-D warnings");
     let mut guests = workspace.guest_cargo("doc");
-    guests.args(args).env("RUSTDOCFLAGS", "-D warnings");
+    guests
+        .args(["--workspace", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings");
     both(ours, guests)
 }
 

@@ -10,10 +10,12 @@
 mod bench;
 mod check;
 mod deny;
+mod duckdb;
 mod evaluate;
 mod examples;
 mod fuzz_api;
 mod new_processor;
+mod package;
 mod prerequisites;
 mod run;
 mod soak;
@@ -27,8 +29,9 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
+use crate::duckdb::DuckDbFlags;
 use crate::stages::Stages;
 use crate::workspace::Workspace;
 
@@ -38,6 +41,14 @@ use crate::workspace::Workspace;
 /// `run` exits with the code of the program that it runs.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(flatten)]
+    duckdb: DuckDbFlags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
 enum Command {
     Run(run::Args),
     Test(test::Args),
@@ -50,11 +61,14 @@ enum Command {
     Examples,
     Templates(templates::Args),
     NewProcessor(new_processor::Args),
+    Package(package::Args),
+    #[command(name = "duckdb")]
+    DuckDb(duckdb::Args),
 }
 
 fn main() -> ExitCode {
-    let command = Command::parse();
-    let result = Workspace::find().and_then(|workspace| match command {
+    let Cli { duckdb, command } = Cli::parse();
+    let result = Workspace::find(duckdb).and_then(|workspace| match command {
         Command::Run(args) => run::run(&workspace, &args),
         Command::Test(args) => test::run(&workspace, &args),
         Command::Check(args) => check::run(&workspace, &args),
@@ -69,6 +83,8 @@ fn main() -> ExitCode {
         }
         Command::Templates(args) => templates::run(&workspace, &args),
         Command::NewProcessor(args) => new_processor::run(&workspace, &args),
+        Command::Package(args) => package::run(&workspace, &args),
+        Command::DuckDb(args) => duckdb::run(&workspace, &args),
     });
     match result {
         Ok(exit_code) => exit_code,

@@ -25,7 +25,7 @@ pub struct Args {
 
 pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     prerequisites::ensure(workspace)?;
-    ensure!(workspace.build()?, "the build failed");
+    ensure!(workspace.build_program()?, "the build failed");
     let default = || workspace.root.join("processors-wasm").join(&args.name);
     let mut command = Command::new(workspace.program());
     command

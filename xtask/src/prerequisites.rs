@@ -13,20 +13,29 @@ use crate::workspace::{Workspace, status};
 
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
-/// Installs the guest target if it is missing, reports other missing prerequisites, and warns
-/// before the first build, which is long.
+/// Installs the guest target if it is missing, chooses DuckDB, and reports other missing
+/// prerequisites and how long a first build takes.
 pub fn ensure(workspace: &Workspace) -> Result<()> {
     ensure_guest_target()?;
-    if is_duckdb_built(workspace) || env::var_os("DUCKDB_LIB_DIR").is_some() {
+    let duckdb = workspace.duckdb()?;
+    let is_first_build = !workspace.target_dir.join("debug/deps").is_dir() || duckdb.compiles_cxx();
+    if !is_first_build {
         return Ok(());
     }
-    ensure_cxx_compiler()?;
+    if duckdb.compiles_cxx() {
+        ensure_cxx_compiler()?;
+    }
     ensure!(
         can_start("make"),
         "the memory allocator needs make, and `make` does not start; install it"
     );
+    let duration = if duckdb.compiles_cxx() {
+        "about 45 minutes on two cores, because it compiles DuckDB"
+    } else {
+        "about 10 minutes on two cores"
+    };
     eprintln!(
-        "First build in `{}`: about 30 to 40 minutes on two cores, because it compiles DuckDB and wasmtime. Later builds take seconds.",
+        "First build in `{}`: {duration}. Later builds take seconds.",
         workspace.target_dir.display()
     );
     Ok(())
@@ -67,20 +76,6 @@ fn ensure_cxx_compiler() -> Result<()> {
     bail!(
         "DuckDB needs a C++ compiler, and `{program}` does not start; install g++ or clang, or set CXX to a compiler"
     );
-}
-
-/// Cargo writes the file `output` when the build script of libduckdb-sys has finished.
-fn is_duckdb_built(workspace: &Workspace) -> bool {
-    let Ok(entries) = workspace.target_dir.join("debug/build").read_dir() else {
-        return false;
-    };
-    entries.flatten().any(|entry| {
-        entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with("libduckdb-sys-")
-            && entry.path().join("output").is_file()
-    })
 }
 
 /// Whether `program --version` succeeds.

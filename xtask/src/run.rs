@@ -17,8 +17,7 @@ const EXAMPLE_DATA: &str = "data/example";
 ///
 /// Without PATH, it processes the example sessions of this project, with the data directory
 /// `data/example`. With PATH, the default data directory is that of the program: `DATA_DIR`, or
-/// else `./data`. The first build takes 30 to 40 minutes on two cores, because it compiles DuckDB
-/// and wasmtime.
+/// else `./data`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Sessions root, such as ~/.claude/projects: one folder per user or project, with *.jsonl
@@ -51,7 +50,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     };
 
     prerequisites::ensure(workspace)?;
-    ensure!(workspace.build()?, "the build failed");
+    ensure!(workspace.build_program()?, "the build failed");
 
     eprintln!("Sessions: {}", sessions.display());
     eprintln!(

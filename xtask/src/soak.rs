@@ -102,7 +102,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     };
     for module in &modules {
         stages.run(module, || {
-            let mut command = workspace.cargo(["test", "--workspace", "--test", "suite", "--"]);
+            let mut command = workspace.workspace_cargo(["test", "--test", "suite"])?;
+            command.arg("--");
             command
                 .arg(format!("{module}::"))
                 .env(test::CASES, args.cases_of(module).to_string())

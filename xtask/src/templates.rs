@@ -126,11 +126,8 @@ fn same_rows(
         eprintln!("skipped: the comparison needs at least two processors");
         return Ok(StageResult::skipped());
     }
-    let example = ["build", "--workspace", "--quiet", "--example", "table_rows"];
-    ensure!(
-        status(workspace.cargo(example))?.success(),
-        "the build failed"
-    );
+    let example = workspace.workspace_cargo(["build", "--quiet", "--example", "table_rows"])?;
+    ensure!(status(example)?.success(), "the build failed");
     let mut rows = BTreeMap::new();
     for processor in processors {
         let found = table_rows(workspace, &folder.data_dir, processor, "messages")?;
@@ -180,11 +177,8 @@ fn table_rows(
     processor: &str,
     table: &str,
 ) -> Result<String> {
-    let example = ["build", "--workspace", "--quiet", "--example", "table_rows"];
-    ensure!(
-        status(workspace.cargo(example))?.success(),
-        "the build failed"
-    );
+    let example = workspace.workspace_cargo(["build", "--quiet", "--example", "table_rows"])?;
+    ensure!(status(example)?.success(), "the build failed");
     let mut command = Command::new(workspace.target_dir.join("debug/examples/table_rows"));
     command.arg(data_dir).args([processor, table]);
     output(command)

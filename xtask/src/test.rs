@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use crate::check::{Check, check};
 use crate::stages::{StageResult, Stages, TestCounts};
 use crate::workspace::{Workspace, status};
-use crate::{examples, fuzz_api, prerequisites, templates, tidy};
+use crate::{duckdb, examples, fuzz_api, package, prerequisites, templates, tidy};
 
 /// Cases per property if `PROPTEST_CASES` is not set: enough to generate each shape of input, and
 /// fast enough for every run.
@@ -32,7 +32,6 @@ pub const CASES: &str = "SESSION_PIPELINE_CASES";
 ///
 /// Never writes snapshots. A snapshot that no test uses is a failure.
 /// Uses cargo-nextest if it is installed.
-/// The first build takes 30 to 40 minutes on two cores, because it compiles DuckDB and wasmtime.
 #[derive(clap::Args)]
 pub struct Args {
     /// Skip the checks and the doc tests, and try few cases per property
@@ -81,13 +80,17 @@ fn test(workspace: &Workspace, args: &Args, stages: &mut Stages) -> Result<()> {
     }
     if is_everything && !args.quick {
         stages.run("doc tests", || {
-            counted(runner.prepare(workspace.cargo(["test", "--doc", "--workspace"])))
+            counted(runner.prepare(workspace.workspace_cargo(["test", "--doc"])?))
         });
     }
     if is_everything && !args.quick {
         stages.run("api fuzz", || fuzz_api::quick(workspace));
         templates::all(workspace, stages)?;
         stages.run("examples", || examples::check(workspace));
+        stages.run("package", || {
+            package::create(workspace).map(|_| StageResult::of(true))
+        });
+        stages.run("duckdb", || duckdb::compare_if_both_exist(workspace));
     }
     // A failed test can stop before it reads its snapshots, so the check would report false
     // findings.
@@ -215,7 +218,7 @@ impl<'a> Runner<'a> {
 
         let mut command = self
             .workspace
-            .cargo(["nextest", "run", "--workspace", "--tests"]);
+            .workspace_cargo(["nextest", "run", "--tests"])?;
         command.args(["--no-fail-fast", "--no-tests", "pass"]);
         command.args(selection);
         let is_ok = status(self.prepare(command))?.success();
@@ -230,9 +233,9 @@ impl<'a> Runner<'a> {
 
     /// Runs Rust's test runner with these arguments.
     fn cargo_test(&self, selection: &[OsString]) -> Result<StageResult> {
-        let mut command =
-            self.workspace
-                .cargo(["test", "--workspace", "--tests", "--no-fail-fast"]);
+        let mut command = self
+            .workspace
+            .workspace_cargo(["test", "--tests", "--no-fail-fast"])?;
         command.arg("--").args(selection);
         counted(self.prepare(command))
     }

@@ -1,5 +1,6 @@
 //! The paths of the workspace, and calls of cargo and other programs.
 
+use std::cell::OnceCell;
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,16 +9,20 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::{Metadata, MetadataCommand};
 
+use crate::duckdb::{DuckDb, DuckDbFlags};
+
 /// The clone that contains this crate.
 pub struct Workspace {
     pub root: PathBuf,
     /// Follows `CARGO_TARGET_DIR` and cargo's configuration.
     pub target_dir: PathBuf,
     pub metadata: Metadata,
+    duckdb_flags: DuckDbFlags,
+    duckdb: OnceCell<DuckDb>,
 }
 
 impl Workspace {
-    pub fn find() -> Result<Self> {
+    pub fn find(duckdb_flags: DuckDbFlags) -> Result<Self> {
         let xtask_dir = env::var_os("CARGO_MANIFEST_DIR")
             .context("CARGO_MANIFEST_DIR is not set; run `cargo xtask`")?;
         let root = Path::new(&xtask_dir)
@@ -29,7 +34,21 @@ impl Workspace {
             target_dir: metadata.target_directory.clone().into(),
             root,
             metadata,
+            duckdb_flags,
+            duckdb: OnceCell::new(),
         })
+    }
+
+    /// The DuckDB that this command links. The first call chooses it, prints the choice and puts a
+    /// library into the target directory.
+    pub fn duckdb(&self) -> Result<&DuckDb> {
+        if let Some(duckdb) = self.duckdb.get() {
+            return Ok(duckdb);
+        }
+        let duckdb = DuckDb::choose(self, self.duckdb_flags)?;
+        eprintln!("{duckdb}");
+        duckdb.install(&self.target_dir)?;
+        Ok(self.duckdb.get_or_init(|| duckdb))
     }
 
     /// Returns a cargo command that runs in the root of the workspace.
@@ -38,6 +57,21 @@ impl Workspace {
         command.args(args).current_dir(&self.root);
         remove_crate_variables(&mut command);
         command
+    }
+
+    /// Returns a cargo command that compiles all crates of the workspace, with the DuckDB that this
+    /// command links.
+    ///
+    /// # Errors
+    /// The chosen DuckDB cannot be used.
+    pub fn workspace_cargo<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Command> {
+        let mut command = self.cargo(args);
+        command.arg("--workspace");
+        self.duckdb()?.prepare(&mut command);
+        Ok(command)
     }
 
     /// Returns a cargo command for the guests, compiled for this machine so that their tests can
@@ -77,12 +111,33 @@ impl Workspace {
         command
     }
 
-    /// Builds the workspace. Returns whether the build succeeded.
+    /// Builds all programs and libraries of the workspace. Returns whether the build succeeded.
     ///
-    /// It always builds the whole workspace: for fewer packages, cargo selects other features of
+    /// It always selects the whole workspace. For fewer packages, cargo selects other features of
     /// shared dependencies, and compiles the crates of DuckDB or wasmtime again.
     pub fn build(&self) -> Result<bool> {
-        status(self.cargo(["build", "--workspace"])).map(|status| status.success())
+        self.build_targets(self.duckdb()?, &[])
+    }
+
+    /// Builds only the program, with the same features as [`Self::build`].
+    pub fn build_program(&self) -> Result<bool> {
+        self.build_program_with(self.duckdb()?)
+    }
+
+    /// Like [`Self::build_program`], with another DuckDB than the one that this command chose.
+    pub fn build_program_with(&self, duckdb: &DuckDb) -> Result<bool> {
+        self.build_targets(duckdb, &["--bin", "session-pipeline"])
+    }
+
+    fn build_targets(&self, duckdb: &DuckDb, targets: &[&str]) -> Result<bool> {
+        let mut command = self.cargo(["build", "--workspace"]);
+        duckdb.prepare(&mut command);
+        command.args(targets);
+        let is_ok = status(command)?.success();
+        if is_ok {
+            duckdb.record(self)?;
+        }
+        Ok(is_ok)
     }
 }
 

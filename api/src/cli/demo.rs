@@ -1,9 +1,11 @@
 //! `demo`: serves a data directory with generated sessions.
 
+mod browser;
 mod contents;
 mod folder;
 mod interruption;
 
+use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use super::{CommandFailure, Exit, GlobalArgs, hint, now, print, print_json};
 use folder::{DemoFolder, DemoTokens};
 use interruption::Interruption;
 
-pub(super) const AFTER_HELP: &str = "Without --data-dir, the demo is in a temporary directory, which is removed at the end. A data directory must be empty, or have a demo, which is then served again. Press Ctrl-C to stop.";
+pub(super) const AFTER_HELP: &str = "Without --data-dir, the demo is in a temporary directory, which is removed at the end. A data directory must be empty, or have a demo, which is then served again. In a terminal of a desktop, the dashboard opens in the browser. Press Ctrl-C to stop.";
 
 /// The port if none is given.
 const PORT: u16 = 8080;
@@ -39,6 +41,9 @@ pub(super) struct DemoArgs {
     /// Do not remove the temporary directory
     #[arg(long)]
     keep: bool,
+    /// Do not open the dashboard in a browser
+    #[arg(long)]
+    no_browser: bool,
 }
 
 /// Printed when the server is ready.
@@ -100,8 +105,18 @@ fn serve_folder(
         interruption.check()?;
         // From now on, the server handles signals.
         interruption.end();
-        announce(&global, folder, message)
+        announce(&global, folder, message)?;
+        if opens_browser(&global, arguments) {
+            let url = format!("{}/", message.url);
+            browser::open(&url, |name| global.environment?(name));
+        }
+        Ok(())
     })
+}
+
+/// A program that starts a demo, such as a test, does not expect a browser.
+fn opens_browser(global: &GlobalArgs, arguments: &DemoArgs) -> bool {
+    !arguments.no_browser && !global.json && std::io::stdout().is_terminal()
 }
 
 /// A demo has its own sessions, configuration and server.

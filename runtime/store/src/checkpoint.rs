@@ -286,8 +286,7 @@ impl<W: Write> Write for Digested<W> {
 mod tests {
     use duckdb::Connection;
 
-    /// The version of DuckDB whose files and checkpoints this module was written for.
-    const DUCKDB_VERSION: &str = "v1.5.6";
+    use crate::library::DUCKDB_VERSION;
 
     #[test]
     fn duckdb_has_the_version_whose_checkpoints_were_examined() {

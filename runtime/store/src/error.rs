@@ -99,6 +99,16 @@ pub enum StoreError {
         #[source]
         source: duckdb::Error,
     },
+    /// The program is linked to a shared library of DuckDB, which has another version.
+    #[error(
+        "the DuckDB library has version `{found}`, and this program needs `{expected}`; install the library of that version, or put the one from the program's package next to the program"
+    )]
+    OtherDuckDb {
+        /// The version of the library, such as `v1.5.5`.
+        found: String,
+        /// The version that the program needs.
+        expected: &'static str,
+    },
     /// A newer version of DuckDB wrote the file.
     #[error(
         "the database `{path}` was written by a newer version of DuckDB; use the program version that wrote it, or restore an older backup"

@@ -41,6 +41,7 @@ mod health;
 mod holder;
 mod jobs;
 pub mod kill_point;
+mod library;
 mod llm;
 mod lock;
 mod lost_commits;

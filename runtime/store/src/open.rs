@@ -18,7 +18,7 @@ use crate::lost_commits::recover;
 use crate::sequence::Commits;
 use crate::store::{OpenReport, Store};
 use crate::transaction::{Writer, in_transaction};
-use crate::{modes, runs};
+use crate::{library, modes, runs};
 
 /// The location of a database and its memory limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,9 @@ impl Store {
         let lock = DataDirLock::take(&options.data_dir, &state_dir)?;
         let path = state_dir.join("system.duckdb");
         check_files(&path)?;
+        library::check_version(|| {
+            Connection::open_in_memory().and_then(|connection| connection.version())
+        })?;
         modes::close_below(&state_dir, was_open);
         discard_spill(options)?;
         discard_exports(&export_dir)?;

@@ -1,8 +1,9 @@
 //! `demo`: the server, its temporary directory, and directories that are not a demo.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -256,4 +257,61 @@ fn the_text_names_the_url_the_tokens_and_what_to_try() {
     for text in ["--port <PORT>", "--session-count <N>", "--keep", "Ctrl-C"] {
         assert!(help.stdout.contains(text), "{}", help.stdout);
     }
+}
+
+/// Runs a demo on a terminal with a graphical session, whose `xdg-open` writes its argument to a named
+/// pipe. Returns the URL that it opened, or `None` if `script` (util-linux), which provides the
+/// terminal, is not installed.
+fn url_opened_on_a_desktop(dir: &DataDir) -> Option<String> {
+    let script = ["/usr/bin/script", "/bin/script"].map(Path::new);
+    let script = script.into_iter().find(|path| path.exists())?;
+    let pipe = dir.path().join("opened");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let programs = dir.path().join("bin");
+    fs::create_dir(&programs).unwrap();
+    let opener = programs.join("xdg-open");
+    fs::write(
+        &opener,
+        format!("#!/bin/sh\nprintf '%s' \"$1\" > '{}'\n", pipe.display()),
+    )
+    .unwrap();
+    fs::set_permissions(&opener, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let line = format!("{} demo --port 0 --session-count 5", real::path().display());
+    let mut command = Command::new(script);
+    command
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env_clear()
+        .envs(compiled::environment())
+        .env("TMPDIR", temporary(dir))
+        .env("PATH", &programs)
+        .env("WAYLAND_DISPLAY", "wayland-0")
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // Blocks until `xdg-open` writes.
+    let url = fs::read_to_string(&pipe).unwrap();
+    // Ctrl-C.
+    child.stdin.take().unwrap().write_all(b"\x03").unwrap();
+    assert!(child.wait().unwrap().success());
+    Some(url)
+}
+
+#[test]
+fn a_demo_on_a_desktop_opens_the_dashboard_in_the_browser() {
+    let dir = DataDir::new();
+    let Some(url) = url_opened_on_a_desktop(&dir) else {
+        eprintln!("skipped: `script` is not installed");
+        return;
+    };
+    let port = url
+        .strip_prefix("http://127.0.0.1:")
+        .and_then(|rest| rest.strip_suffix('/'));
+    assert!(
+        port.is_some_and(|port| port.parse::<u16>().is_ok()),
+        "{url}"
+    );
+    assert!(is_empty(&temporary(&dir)), "the directory is removed");
 }
