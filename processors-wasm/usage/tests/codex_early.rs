@@ -1,8 +1,8 @@
 //! Sessions of the first versions of Codex CLI.
 
-mod common;
+mod harness;
 
-use common::{FileRows, check_laws};
+use harness::{FileRows, check_laws};
 
 /// The first versions wrote items without an envelope.
 #[test]

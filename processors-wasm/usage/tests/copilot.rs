@@ -1,12 +1,12 @@
 //! The tokens of sessions of GitHub Copilot CLI.
 
-mod common;
+mod harness;
 
-use common::copilot::{
+use harness::copilot::{
     OF_AGENT, SESSION, Used, answer, call, check_file, compaction, line, message, prompt, read,
     result, resume, shown, shutdown, start,
 };
-use common::{Sums, check_damage};
+use harness::{Sums, check_damage};
 
 #[test]
 fn what_messages_lack_is_a_row_without_a_request() {

@@ -1,8 +1,8 @@
 //! Damaged sessions of agents other than Claude Code.
 
-mod common;
+mod harness;
 
-use common::FileRows;
+use harness::FileRows;
 
 /// The number of damaged versions of each session.
 const VERSIONS: u64 = 150;

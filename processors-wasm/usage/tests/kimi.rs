@@ -1,8 +1,8 @@
 //! Sessions of Kimi CLI.
 
-mod common;
+mod harness;
 
-use common::{FileRows, Sums, check_laws};
+use harness::{FileRows, Sums, check_laws};
 use session_pipeline_processor::activity::Item;
 use session_pipeline_processor::native::MemoryHost;
 use session_pipeline_processor::{Session, SessionInfo};

@@ -1,8 +1,8 @@
 //! Sessions of pi and Oh My Pi.
 
-mod common;
+mod harness;
 
-use common::{FileRows, Sums, check_laws};
+use harness::{FileRows, Sums, check_laws};
 
 /// 2026-05-01T09:00:00Z in milliseconds.
 const NINE: u64 = 1_777_626_000_000;

@@ -2,12 +2,12 @@
 //!
 //! `SESSION_FOLDER=/path cargo test --test trial -- --ignored --nocapture`
 
-mod common;
+mod harness;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::{FileRows, Sums, TOKENS};
+use harness::{FileRows, Sums, TOKENS};
 
 fn list(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a readable folder") {
@@ -83,7 +83,7 @@ fn sums_of_a_folder() {
             std::array::from_fn(|at| sums[at] + row.tokens()[at])
         });
         rows += file.messages.len();
-        let is_open = |row: &&common::NamedRow| row.number("is_final") == 0;
+        let is_open = |row: &&harness::NamedRow| row.number("is_final") == 0;
         let open_here = file.messages.iter().filter(is_open).count();
         open += open_here;
         let failed = file.events.iter().filter(|row| row.number("is_error") == 1);

@@ -218,6 +218,7 @@ impl StoreError {
             | Self::MemoryLimitTooLow(_)
             | Self::CannotOpen { .. }
             | Self::NewerDuckDb { .. }
+            | Self::OtherDuckDb { .. }
             | Self::DiskFull { .. }
             | Self::Counter { .. }
             | Self::Invalidated(_)

@@ -260,37 +260,58 @@ fn uploads_without_a_body_lock_no_one_out() {
     drop(idle);
 }
 
+/// Starts an upload whose body never comes.
+fn slow_upload(server: &TestServer, token: &str) -> TcpStream {
+    let mut stream = connect(server);
+    let head = upload_head(token).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    assert_eq!(first_line(&mut stream), "HTTP/1.1 100 Continue");
+    stream
+}
+
+/// The status line of a request of the admin on a connection of its own.
+fn status_line(server: &TestServer, path: &str) -> String {
+    let mut stream = connect(server);
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        server.admin
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let line = first_line(&mut stream);
+    read_to_end(stream);
+    line
+}
+
+#[test]
+fn one_caller_cannot_occupy_all_connections() {
+    let dir = DataDir::new();
+    let limits = HttpLimits {
+        connections_max: 4,
+        health_connections_max: 1,
+        ..HttpLimits::default()
+    };
+    let server = start_with_limits(&dir, limits);
+    let busy = [(); 4].map(|()| slow_upload(&server, &server.analyst));
+    for _ in 0..3 {
+        assert_eq!(status_line(&server, "/api/admin/tokens"), "HTTP/1.1 200 OK");
+    }
+    drop(busy);
+}
+
 #[test]
 fn health_responds_while_all_connections_are_busy() {
     let dir = DataDir::new();
     let limits = HttpLimits {
-        connections_max: 3,
+        connections_max: 4,
         health_connections_max: 1,
         ..HttpLimits::default()
     };
     let server = start_with_limits(&dir, limits);
     // Each serves a caller with a token, so none of them can be evicted.
-    let busy: Vec<TcpStream> = (0..3)
-        .map(|_| {
-            let mut stream = connect(&server);
-            let head = upload_head(&server.analyst);
-            let head = head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
-            stream.write_all(head.as_bytes()).unwrap();
-            assert_eq!(first_line(&mut stream), "HTTP/1.1 100 Continue");
-            stream
-        })
-        .collect();
-    let status_line = |path: &str| {
-        let mut stream = connect(&server);
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
-            server.admin
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        let line = first_line(&mut stream);
-        read_to_end(stream);
-        line
-    };
+    let busy: Vec<TcpStream> = [&server.analyst, &server.admin, &server.analyst, &server.admin]
+        .map(|token| slow_upload(&server, token))
+        .into();
+    let status_line = |path: &str| status_line(&server, path);
     assert_eq!(status_line("/api/health"), "HTTP/1.1 200 OK");
     assert_eq!(status_line("/api/version"), "HTTP/1.1 200 OK");
     assert_eq!(

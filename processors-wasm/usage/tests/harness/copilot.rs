@@ -1,6 +1,6 @@
 //! Lines of GitHub Copilot CLI.
 
-use crate::common::{FileRows, check_growth, check_laws};
+use crate::harness::{FileRows, check_growth, check_laws};
 
 /// The id of the session.
 pub const SESSION: &str = "8fd9f42b-498c-4c5b-8809-b987e62234da";
