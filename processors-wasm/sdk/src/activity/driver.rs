@@ -1,5 +1,6 @@
 //! Reads the lines of a session and passes them to the reader of its agent.
 
+use crate::activity::claude::ClaudeReader;
 use crate::activity::codex::CodexReader;
 use crate::activity::{CodingAgent, Item, Origin, Tally};
 use crate::json::Json;
@@ -79,6 +80,11 @@ impl<'h> Activity<'h> {
     /// without a reader each have one [`Item::Other`].
     pub fn for_each(self, mut each: impl FnMut(&Origin<'_>, &Item<'_>)) -> Tally {
         match self.agent {
+            CodingAgent::Claude => {
+                let mut reader = ClaudeReader::default();
+                let transcript = self.into_transcript();
+                transcript.for_each(|line, entry| reader.read(line, entry, &mut each))
+            }
             CodingAgent::Codex => self.drive(&mut CodexReader::default(), &mut each),
             _ => self.drive(&mut NoReader, &mut each),
         }
