@@ -17,7 +17,7 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use session_pipeline_harness::{DataDir, cases};
-use session_pipeline_host::sessions::{SessionsRoot, WalkReport};
+use session_pipeline_host::sessions::{SessionsRoot, WalkReport, is_key};
 
 use crate::hostile::without_root_privileges;
 
@@ -116,6 +116,42 @@ fn only_names_that_end_in_jsonl_are_sessions() {
         dir.write(&format!("ada/{name}"), "{}");
     }
     assert_eq!(keys_of(&dir), ["ada/-.jsonl", "ada/one.jsonl"]);
+}
+
+#[test]
+fn a_document_is_a_session_in_a_folder_of_chats_only() {
+    let dir = DataDir::new();
+    for key in [
+        "ada/gemini/tmp/a1/chats/session.json",
+        "ada/gemini/tmp/a1/chats/parent/sub.json",
+        "ada/gemini/tmp/a1/logs.json",
+        "ada/package.json",
+        "ada/chats-of-mine/a.json",
+        "ada/a/chats.json",
+        "ada/a/chats/a.JSON",
+        "ada/a/chats/.hidden.json",
+        // The name of a user.
+        "chats/a.json",
+    ] {
+        dir.write(key, "{}");
+    }
+    let found = keys_of(&dir);
+    assert_eq!(
+        found,
+        [
+            "ada/gemini/tmp/a1/chats/parent/sub.json",
+            "ada/gemini/tmp/a1/chats/session.json",
+        ]
+    );
+    assert!(found.iter().all(|key| is_key(key)));
+    for key in [
+        "ada/package.json",
+        "chats/a.json",
+        "a.json",
+        "ada/chats/.a.json",
+    ] {
+        assert!(!is_key(key), "{key}");
+    }
 }
 
 #[test]

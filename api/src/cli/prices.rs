@@ -214,7 +214,7 @@ fn matched_by(matched_by: PriceMatch) -> &'static str {
 }
 
 /// The columns of the CSV, with whether each is a number.
-const FIELDS: [(&str, bool); 29] = [
+const FIELDS: [(&str, bool); 30] = [
     ("model", false),
     ("id", false),
     ("matched_by", false),
@@ -244,6 +244,7 @@ const FIELDS: [(&str, bool); 29] = [
     ("unpriced_messages", true),
     ("day", false),
     ("has_price", false),
+    ("provider", false),
 ];
 
 fn comma_separated(listed: &PriceList) -> String {
@@ -308,6 +309,7 @@ fn fields(model: &ModelPrice, day: &str) -> Vec<String> {
         count(model.unpriced_messages),
         day.to_owned(),
         price.is_some().to_string(),
+        text(|price| price.provider.clone()),
     ]
 }
 

@@ -38,6 +38,7 @@
 //! not recorded are an [`Item::Unrecorded`]. No reader fails: damage affects only its value, and is
 //! counted in the [`Tally`].
 
+mod claude;
 mod codex;
 mod commands;
 mod copilot;
@@ -143,6 +144,9 @@ pub struct Prompt<'a> {
 }
 
 /// A request to a model.
+///
+/// If a file has several requests with the same identity, they are one, and the one with the most
+/// tokens counts: an agent can write a response while it grows.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The id of the response, or a hash of the data that copies preserve.

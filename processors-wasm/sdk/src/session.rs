@@ -68,6 +68,58 @@ impl<'h> Session<'h> {
 
     /// The activity in the session, in the same form for every coding agent. It can be read once,
     /// as lines, as entries or as activity.
+    ///
+    /// ```
+    /// use session_pipeline_processor::activity::Item;
+    /// use session_pipeline_processor::native::MemoryHost;
+    /// use session_pipeline_processor::{
+    ///     Manifest, Processor, Session, SessionInfo, Settings, Summary, Timestamp, rows,
+    /// };
+    ///
+    /// rows! {
+    ///     /// One tool call.
+    ///     pub struct Call in "calls" {
+    ///         line: u64,
+    ///         tool: Option<String>,
+    ///         called_at: Option<Timestamp>,
+    ///     }
+    /// }
+    ///
+    /// struct ToolCalls;
+    ///
+    /// impl Processor for ToolCalls {
+    ///     fn manifest(_: &Settings) -> Result<Manifest, String> {
+    ///         Ok(Manifest::new("tool-calls", 1, "Lists tool calls.").table::<Call>())
+    ///     }
+    ///
+    ///     fn process(session: &Session<'_>) -> Result<Summary, String> {
+    ///         let mut calls = session.table::<Call>();
+    ///         let mut count = 0;
+    ///         session.activity().for_each(|origin, item| {
+    ///             if let Item::Call(call) = item {
+    ///                 calls.insert(Call {
+    ///                     line: origin.line,
+    ///                     tool: call.name.map(|name| name.decode().into_owned()),
+    ///                     called_at: origin.time,
+    ///                 });
+    ///                 count += 1;
+    ///             }
+    ///         });
+    ///         Ok(Summary::items(count))
+    ///     }
+    /// }
+    ///
+    /// let of_claude = r#"{"type":"assistant","sessionId":"s","message":{"content":[
+    ///     {"type":"tool_use","id":"1","name":"Bash"}]}}"#;
+    /// let of_codex = r#"{"type":"response_item","payload":
+    ///     {"type":"function_call","name":"shell","call_id":"1"}}"#;
+    /// for file in [of_claude, of_codex] {
+    ///     let one_line = file.replace('\n', "");
+    ///     let host = MemoryHost::new(one_line.as_bytes());
+    ///     let info = SessionInfo::new("ada/session.jsonl");
+    ///     assert_eq!(host.run::<ToolCalls>(&info), Ok(Summary::items(1)));
+    /// }
+    /// ```
     pub fn activity(&self) -> Activity<'h> {
         Activity::new(self.lines(), &self.info.key)
     }

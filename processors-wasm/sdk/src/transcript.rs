@@ -8,6 +8,7 @@
 //! All values borrow from the line. Nothing is decoded or allocated before it is read, except for
 //! the list of a message's blocks.
 
+pub mod commands;
 mod kind;
 mod metadata;
 pub mod project;

@@ -16,6 +16,7 @@ pub use row::EventRow;
 use hashbrown::HashTable;
 use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Text;
+use session_pipeline_processor::transcript::commands;
 use session_pipeline_processor::transcript::{Content, Entry, Kind, Message, ToolUse};
 
 use crate::agents::Agent;
@@ -28,7 +29,7 @@ use crate::identity::{Keys, is_unique};
 use crate::messages::Line;
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings, hash};
-use crate::{BEGINNING_BYTES, Owner, commands};
+use crate::{BEGINNING_BYTES, Owner};
 
 /// The events of a transcript, in order. Each call and command occurs once.
 pub struct Events {

@@ -12,7 +12,7 @@
 //! [`waste`] each produce one table. [`identity`] identifies objects across files, [`place`]
 //! provides the place and time of a row, [`causes`] and [`turns`] determine why a message was
 //! requested, [`agents`] assigns lines to agents and to the responses before them, [`calls`] follows
-//! calls to their results, [`commands`] parses slash commands, [`errors`] classifies tool failures
+//! calls to their results, [`errors`] classifies tool failures
 //! and [`api_errors`] those of the API, [`prompts`] counts prompts, [`activity`] computes working
 //! time, [`items`] takes the sessions of agents other than
 //! Claude Code, [`metadata`], [`project`], [`pull_requests`] and [`titles`] describe the session, [`numbers`]
@@ -25,7 +25,6 @@ pub mod agents;
 pub mod api_errors;
 pub mod calls;
 pub mod causes;
-pub mod commands;
 pub mod errors;
 pub mod events;
 pub mod identity;

@@ -129,9 +129,11 @@ rows! {
         agent: Option<&'static str>,
         /// The subscription plan, if the agent names it. Its requests are not billed by the token.
         plan: Option<&'a str>,
-        /// Why the sums of tokens are a lower bound, if tokens were spent that the agent did not
-        /// record: a JSON object with the number of occurrences by reason (`aborted_turn`,
-        /// `compaction`, `open_session`).
+        /// The number of times that tokens were spent which the agent did not record. The sums of
+        /// tokens are then a lower bound.
+        unrecorded_requests: Option<u64>,
+        /// The reasons with their numbers: a JSON object with `aborted_turn`, `compaction` and
+        /// `open_session`.
         unrecorded_usage: Option<JsonText>,
     }
 }
@@ -271,7 +273,8 @@ impl Counts {
                 .saturating_add(totals.cache_creation_1h),
             cache_creation_5m_tokens: totals.cache_creation_5m,
             cache_creation_1h_tokens: totals.cache_creation_1h,
-            output_is_lower_bound: totals.output_is_lower_bound || self.facts.has_unrecorded(),
+            output_is_lower_bound: totals.output_is_lower_bound
+                || self.facts.unrecorded_requests() > 0,
             lines: tally.lines,
             bad_lines: tally.bad_lines,
             unknown_types: tally.unknown_types,
@@ -284,6 +287,7 @@ impl Counts {
             processor_version: VERSION,
             agent: Some(owner.agent.name()),
             plan: string(self.facts.plan),
+            unrecorded_requests: Some(self.facts.unrecorded_requests()),
             unrecorded_usage: self.facts.unrecorded_usage(),
         }
     }

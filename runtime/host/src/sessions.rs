@@ -262,8 +262,9 @@ impl SessionsRoot {
 
     /// Calls `visit` for every session below the root, in file system order.
     ///
-    /// A session is a regular file `<user>/…/*.jsonl`. The walker skips hidden files and folders,
-    /// links, other files, and files directly in the root. Links that could lead to sessions are
+    /// A session is a regular file `<user>/…/*.jsonl`, or `<user>/…/*.json` in a folder `chats` or
+    /// below one. The walker skips hidden files and folders, links, other files, and files directly
+    /// in the root. Links that could lead to sessions are
     /// listed.
     ///
     /// # Errors
@@ -301,11 +302,14 @@ impl SessionsRoot {
     }
 }
 
-/// Whether the walker could produce this key: `<user>/…/*.jsonl` without hidden components.
+/// Whether the walker could produce this key: `<user>/…/*.jsonl` without hidden components, or
+/// `*.json` in a folder `chats` or below one.
 pub fn is_key(key: &str) -> bool {
     let mut components = key.split('/');
-    key.ends_with(".jsonl")
-        && key.contains('/')
+    let Some((folder, name)) = key.rsplit_once('/') else {
+        return false;
+    };
+    is_session_name(folder, name.as_bytes())
         && components.all(|component| !component.is_empty() && !component.starts_with('.'))
 }
 
@@ -329,6 +333,18 @@ fn stat_between_appends(file: &OwnedFd) -> rustix::io::Result<rustix::fs::Stat> 
         rustix::fs::flock(file, FlockOperation::Unlock)?;
     }
     Ok(stat)
+}
+
+/// The folder in which Gemini CLI stores its sessions.
+const CHATS: &str = "chats";
+
+/// Whether a file in a folder has the name of a session. Older versions of Gemini CLI store a
+/// session as one document. Elsewhere, `*.json` is anything, such as the manifest of a package.
+fn is_session_name(folder: &str, name: &[u8]) -> bool {
+    name.ends_with(b".jsonl")
+        || name.ends_with(b".json")
+            // The first component is a user.
+            && folder.split('/').skip(1).any(|component| component == CHATS)
 }
 
 fn open_folder(
@@ -356,7 +372,7 @@ fn walk_folder(
             continue;
         }
         let mut file_type = entry.file_type();
-        let is_session_name = depth > 0 && name.to_bytes().ends_with(b".jsonl");
+        let is_session_name = depth > 0 && is_session_name(key, name.to_bytes());
         if file_type == FileType::Unknown {
             match rustix::fs::statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => file_type = FileType::from_raw_mode(stat.st_mode),

@@ -308,9 +308,14 @@ fn health_responds_while_all_connections_are_busy() {
     };
     let server = start_with_limits(&dir, limits);
     // Each serves a caller with a token, so none of them can be evicted.
-    let busy: Vec<TcpStream> = [&server.analyst, &server.admin, &server.analyst, &server.admin]
-        .map(|token| slow_upload(&server, token))
-        .into();
+    let busy: Vec<TcpStream> = [
+        &server.analyst,
+        &server.admin,
+        &server.analyst,
+        &server.admin,
+    ]
+    .map(|token| slow_upload(&server, token))
+    .into();
     let status_line = |path: &str| status_line(&server, path);
     assert_eq!(status_line("/api/health"), "HTTP/1.1 200 OK");
     assert_eq!(status_line("/api/version"), "HTTP/1.1 200 OK");

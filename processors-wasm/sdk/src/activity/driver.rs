@@ -1,5 +1,6 @@
 //! Reads the lines of a session and passes them to the reader of its agent.
 
+use crate::activity::claude::ClaudeReader;
 use crate::activity::codex::CodexReader;
 use crate::activity::copilot::CopilotReader;
 use crate::activity::document::DocumentParts;
@@ -107,6 +108,11 @@ impl<'h> Activity<'h> {
     pub fn for_each(self, mut each: impl FnMut(&Origin<'_>, &Item<'_>)) -> Tally {
         let key = self.key;
         match self.agent {
+            CodingAgent::Claude => {
+                let mut reader = ClaudeReader::default();
+                let transcript = self.into_transcript();
+                transcript.for_each(|line, entry| reader.read(line, entry, &mut each))
+            }
             CodingAgent::Codex => self.drive(&mut CodexReader::default(), &mut each),
             CodingAgent::Copilot => self.drive(&mut CopilotReader::default(), &mut each),
             CodingAgent::Gemini => {

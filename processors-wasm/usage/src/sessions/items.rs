@@ -84,9 +84,9 @@ impl Counts {
 }
 
 impl ItemFacts {
-    /// Whether tokens were spent that the agent did not record.
-    pub(super) fn has_unrecorded(&self) -> bool {
-        !self.unrecorded.is_empty()
+    /// How often tokens were spent that the agent did not record.
+    pub(super) fn unrecorded_requests(&self) -> u64 {
+        self.unrecorded.values().sum()
     }
 
     /// The reasons, as a JSON object. `None` if there are none.

@@ -233,6 +233,7 @@ struct Declaration {
     /// The rates of a long context, and the day after their last one.
     long: Option<((i64, Amounts), Option<Date>)>,
     source: Option<String>,
+    provider: Option<String>,
     checked: Option<Date>,
 }
 
@@ -552,7 +553,7 @@ struct Family {
     prices: Vec<Entry>,
 }
 
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "model",
     "aliases",
     "family",
@@ -570,6 +571,7 @@ const FIELDS: [&str; 18] = [
     "batch",
     "web_search",
     "source",
+    "provider",
     "checked",
 ];
 
@@ -582,6 +584,7 @@ fn entries_of(
         date(price, "from")?.ok_or("`from` is missing; write the first day, like 2026-01-31")?;
     let before = day_after_last(price, from)?;
     let (checked, source) = (date(price, "checked")?, text(price, "source")?);
+    let provider = text(price, "provider")?;
     let long = match price.get("long_context").map(Spanned::get_ref) {
         None => None,
         Some(DeValue::Table(long)) => {
@@ -620,6 +623,7 @@ fn entries_of(
             fast,
             long,
             source,
+            provider,
             checked,
         }),
         from,

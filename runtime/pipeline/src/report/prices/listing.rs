@@ -122,6 +122,9 @@ pub struct ListedPrice {
     pub source: Option<String>,
     /// The day on which the entry was checked.
     pub checked: Option<String>,
+    /// The vendor of the model, if the entry names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 /// The rates of requests with more input tokens than a threshold.
@@ -345,6 +348,7 @@ fn listed(entry: &Entry, matched_by: PriceMatch, is_regional: bool) -> ListedPri
         until: entry.before.map(|before| last_day(before).to_string()),
         source: declaration.source.clone(),
         checked: declaration.checked.map(|day| day.to_string()),
+        provider: declaration.provider.clone(),
     }
 }
 
