@@ -20,7 +20,7 @@ pub(super) async fn run(service: Arc<ServiceState>, mut stopping: watch::Receive
     let mut is_open = false;
     loop {
         if !is_open {
-            let opened = service.run_blocking(None, |service| {
+            let opened = service.run_blocking((), |service| {
                 let (config, store) = (service.config(), service.database()?);
                 Ok(Notifier::open(config, store, service.clock().now())?)
             });
@@ -61,7 +61,7 @@ async fn check(
         return;
     };
     let stopping = stopping.clone();
-    let sent = service.run_blocking(None, move |service| {
+    let sent = service.run_blocking((), move |service| {
         let (config, store) = (service.config(), service.database()?);
         let now = || service.clock().now();
         let is_stopping = || *stopping.borrow();
