@@ -56,6 +56,10 @@ pub struct SessionSummary {
     pub tool_calls: Option<i64>,
     /// Failed calls in the file.
     pub tool_errors: Option<i64>,
+    /// The coding agent that wrote the file.
+    pub agent: Option<String>,
+    /// Whether the file is a sub-agent's. Its cost is in the session that started it.
+    pub is_subagent: bool,
     /// Sums over the messages that first appeared in this session, with those of its sub-agents.
     /// `None`: the file is a sub-agent's, or the reports can't be read.
     pub figures: Option<SessionFigures>,
@@ -123,6 +127,10 @@ pub struct SessionBackground {
     pub queued_prompts: Option<i64>,
     /// The version of the agent.
     pub agent_version: Option<String>,
+    /// The subscription plan, if the agent recorded it.
+    pub plan: Option<String>,
+    /// Why the agent did not record all tokens, with the number of occurrences.
+    pub unrecorded_reasons: BTreeMap<String, i64>,
     /// The session that this one continues, or whose sub-agent it is.
     pub parent_session: Option<String>,
     /// The keys of other sessions that begin with the same line or continue this one.
@@ -253,6 +261,8 @@ impl SessionReader {
             prompts: row.get(21)?,
             tool_calls: row.get(22)?,
             tool_errors: row.get(23)?,
+            agent: text(row, 24)?,
+            is_subagent,
             figures: has_figures.then(figures).transpose()?,
         })
     }
@@ -317,7 +327,7 @@ impl SessionReader {
             SELECT session_file, named.session_id, title, project, git_branch, entrypoint, started_at, ended_at,
                 is_automated, named.held_messages, is_subagent, cost_usd, cost_is_lower_bound, figures.messages,
                 input_tokens, output_tokens, output_is_lower_bound, cache_read_tokens, cache_creation_tokens,
-                coalesce(runs, 0), active_seconds, prompts, tool_calls, tool_errors
+                coalesce(runs, 0), active_seconds, prompts, tool_calls, tool_errors, agent
             FROM named
             LEFT JOIN figures ON figures.key =
                 struct_pack(session_id := named.session_id, directory := named.directory)
@@ -346,15 +356,18 @@ impl SessionReader {
             column("prompts", "BIGINT"),
             column("tool_calls", "BIGINT"),
             column("tool_errors", "BIGINT"),
+            column("agent", "VARCHAR"),
+            column("is_sidechain", "BOOLEAN"),
         ]
         .join(", ");
         format!(
             r"SELECT session_file, session_id AS recorded_id, {DIRECTORY} AS directory,
-                regexp_extract(session_file, '([^/]*)\.jsonl$', 1) AS own_id,
-                regexp_matches(session_file, '(^|/)agent-[^/]*\.jsonl$') AS is_subagent, title, {PROJECT} AS project,
+                regexp_extract(session_file, '([^/]*)\.jsonl?$', 1) AS own_id,
+                regexp_matches(session_file, '(^|/)agent-[^/]*\.jsonl$')
+                    OR (coalesce(agent, 'claude') <> 'claude' AND coalesce(is_sidechain, false)) AS is_subagent, title, {PROJECT} AS project,
                 git_branch, entrypoint, epoch_us(started_at) AS started_at, epoch_us(ended_at) AS ended_at,
                 is_automated, messages AS held_messages, parent_session, first_uuid,
-                active_seconds, prompts, tool_calls, tool_errors
+                active_seconds, prompts, tool_calls, tool_errors, agent
             FROM (SELECT session_file, session_id, {columns} FROM usage.sessions)"
         )
     }
@@ -376,6 +389,8 @@ impl SessionReader {
             column("agent_version", "VARCHAR"),
             column("parent_session", "VARCHAR"),
             "session_id".to_owned(),
+            column("plan", "VARCHAR"),
+            column("unrecorded_usage", "VARCHAR"),
         ]
         .join(", ");
         let sql = format!("SELECT {columns} FROM usage.sessions WHERE session_file = ?");
@@ -391,6 +406,8 @@ impl SessionReader {
                 queued_prompts: row.get(6)?,
                 agent_version: text(row, 7)?,
                 parent_session: text(row, 8)?,
+                plan: text(row, 10)?,
+                unrecorded_reasons: counts_by_class(row.get(11)?),
                 ..SessionBackground::default()
             };
             Ok((background, text(row, 9)?))
