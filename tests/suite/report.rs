@@ -1,5 +1,6 @@
 //! Reports: what a row stands for, that rows add up, and the names that others rely on.
 
+mod agents;
 mod agreement;
 mod billing;
 mod causes;
@@ -311,7 +312,7 @@ fn what_a_session_cost_stays_when_it_shrinks_or_vanishes() {
 
 /// If you are here because you added a number: others read these names, so they never change, and
 /// ARCHITECTURE.md §7 and the HTTP schema name the new one too.
-pub const TOTALS: [&str; 15] = [
+pub const TOTALS: [&str; 16] = [
     "cache_creation_tokens",
     "cache_read_tokens",
     "cost_is_lower_bound",
@@ -324,16 +325,18 @@ pub const TOTALS: [&str; 15] = [
     "sessions",
     "unknown_models",
     "unpriced_messages",
+    "unrecorded_requests",
     "unrecorded_runs",
     "unrecorded_tokens",
     "web_searches",
 ];
 
 /// The fields of a report.
-pub const DOCUMENT: [&str; 7] = [
+pub const DOCUMENT: [&str; 8] = [
     "as_of",
     "omitted_rows",
     "outdated_sessions",
+    "plans",
     "prompts",
     "rows",
     "totals",

@@ -46,6 +46,8 @@ pub enum GroupingParam {
     Effort,
     /// Entry points: command line, SDK, desktop and others
     Entrypoint,
+    /// Coding agents, such as `claude` and `codex`
+    Agent,
 }
 
 impl GroupingParam {
@@ -60,6 +62,7 @@ impl GroupingParam {
                 | Self::Model
                 | Self::Source
                 | Self::Effort
+                | Self::Agent
         )
     }
 
@@ -83,8 +86,47 @@ impl GroupingParam {
             Self::McpServer => ReportGrouping::McpServer,
             Self::Effort => ReportGrouping::Effort,
             Self::Entrypoint => ReportGrouping::Entrypoint,
+            Self::Agent => ReportGrouping::Agent,
             Self::Tool => return None,
         })
+    }
+}
+
+/// A coding agent: the program that wrote a session.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentParam {
+    /// Claude Code
+    Claude,
+    /// Codex CLI
+    Codex,
+    /// GitHub Copilot CLI
+    Copilot,
+    /// Gemini CLI
+    Gemini,
+    /// Kimi CLI
+    Kimi,
+    /// pi and Oh My Pi
+    Pi,
+    /// Qwen Code
+    Qwen,
+    /// Another program
+    Unknown,
+}
+
+impl AgentParam {
+    /// The name in the tables of `usage`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Copilot => "copilot",
+            Self::Gemini => "gemini",
+            Self::Kimi => "kimi",
+            Self::Pi => "pi",
+            Self::Qwen => "qwen",
+            Self::Unknown => "unknown",
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use session_pipeline_pipeline::report::UnknownKind;
+use session_pipeline_pipeline::report::{PlanUse, UnknownKind};
 use utoipa::ToSchema;
 
 /// A report on messages, or on calls of tools.
@@ -32,6 +32,10 @@ pub struct UsageReportBody {
     /// The number of these calls that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_tool_calls: Option<i64>,
+    /// Subscription plans that the sessions ran on. Requests on a plan are not billed by the token,
+    /// so their cost is what they would cost at list prices. At most 50.
+    #[serde(default)]
+    pub plans: Vec<PlanUse>,
     /// Types of lines that are in no count, because this version does not know them. At most 50.
     #[serde(default)]
     pub unknown_kinds: Vec<UnknownKind>,
@@ -90,6 +94,10 @@ pub struct UsageTotalsBody {
     /// The tokens of these runs, as their results report them.
     #[serde(default)]
     pub unrecorded_tokens: i64,
+    /// The number of times that tokens were spent which the agent did not record, such as those of
+    /// the request in progress when a turn was aborted.
+    #[serde(default)]
+    pub unrecorded_requests: i64,
     /// The cost as the agent itself reports it. Only in a report by session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_cost_usd: Option<f64>,
@@ -153,6 +161,9 @@ pub struct UsageMessageRow {
     /// The entry point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<String>,
+    /// The coding agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// The sums.
     #[serde(flatten)]
     pub totals: UsageTotalsBody,

@@ -7,14 +7,14 @@ use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::csv::{self, CsvCell};
 use session_pipeline_pipeline::report::{
-    PriceTable, ReportRow, ToolCalls, ToolGrouping, UnknownKind, UsageReport, UsageTotals,
+    PlanUse, PriceTable, ReportRow, ToolCalls, ToolGrouping, UnknownKind, UsageReport, UsageTotals,
 };
 use session_pipeline_pipeline::run::Progress;
 
 use super::client::{OpenMode, RouteCall};
 use super::table::{count_of, table};
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
-use crate::body::grouping::{GroupingParam, ToolGroupingParam, WasteGroupingParam};
+use crate::body::grouping::{AgentParam, GroupingParam, ToolGroupingParam, WasteGroupingParam};
 use crate::http::{self, Listener};
 
 mod columns;
@@ -58,6 +58,9 @@ struct FilterArgs {
     /// Only this model
     #[arg(long, value_name = "MODEL", value_parser = super::non_empty)]
     model: Option<String>,
+    /// Only the sessions of this coding agent
+    #[arg(long, value_enum, value_name = "AGENT")]
+    agent: Option<AgentParam>,
     /// Only the N rows with the highest cost, or the most calls
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     top: Option<u32>,
@@ -144,6 +147,7 @@ pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exi
         .optional("user", filter.user.as_deref())
         .optional("project", filter.project.as_deref())
         .optional("model", filter.model.as_deref())
+        .optional("agent", filter.agent.map(AgentParam::name))
         .optional("top", top.as_deref())
         .with_listener(Arc::new(EmptyReportHint));
     let text = global.connect(OpenMode::Existing)?.text(&call)?;
@@ -235,6 +239,7 @@ impl ReportOutput<'_> {
             omitted(report.omitted_rows);
             lower_bound::explain(&report.totals, &PriceTable::file_of(&self.global.config()?));
             lower_bound::explain_drift(&report.totals);
+            plans(&report.plans);
             unknown_kinds(&report.unknown_kinds);
             if report.outdated_sessions > 0 {
                 hint(&format!(
@@ -300,6 +305,32 @@ fn omitted(rows: u64) {
     if rows > 0 {
         hint(&format!("{rows} more rows are not shown"));
     }
+}
+
+/// Maximum number of subscription plans in the hint.
+const PLANS_SHOWN: usize = 5;
+
+/// A hint on subscription plans, whose requests are not billed by the token.
+fn plans(plans: &[PlanUse]) {
+    if plans.is_empty() {
+        return;
+    }
+    let shown = plans.iter().take(PLANS_SHOWN).map(|plan| {
+        format!(
+            "{} with the {} plan `{}`",
+            count_of(plan.sessions.unsigned_abs(), "session", "sessions"),
+            printable(&plan.agent),
+            printable(&plan.plan)
+        )
+    });
+    let mut shown: Vec<String> = shown.collect();
+    if shown.len() < plans.len() {
+        shown.push("others".to_owned());
+    }
+    hint(&format!(
+        "the cost is at list prices; a subscription is not billed by the token: {}",
+        shown.join(", ")
+    ));
 }
 
 /// Maximum number of unknown line types in the hint.

@@ -159,12 +159,14 @@ fn write_table<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>>(
     let now = super::now();
     let cells = |session: &SessionBody| overview::cells(session, now);
     if arguments.keys {
-        let [title, project, user, age, cost, messages, state] = overview::HEADER;
-        let header = [title, project, user, age, cost, messages, state, "key"];
+        let [title, project, user, agent, age, cost, messages, state] = overview::HEADER;
+        let header = [
+            title, project, user, agent, age, cost, messages, state, "key",
+        ];
         write_rows(pages, header, |session| {
-            let [title, project, user, age, cost, messages, state] = cells(session);
+            let [title, project, user, agent, age, cost, messages, state] = cells(session);
             let key = printable(&session.key);
-            [title, project, user, age, cost, messages, state, key]
+            [title, project, user, agent, age, cost, messages, state, key]
         })?;
     } else {
         write_rows(pages, overview::HEADER, cells)?;

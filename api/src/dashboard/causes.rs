@@ -21,7 +21,7 @@ pub(super) struct Cause {
 }
 
 /// The groupings, in the order of the page.
-pub(super) const CAUSES: [Cause; 10] = [
+pub(super) const CAUSES: [Cause; 11] = [
     Cause {
         by: "model",
         head: "Model",
@@ -75,6 +75,12 @@ pub(super) const CAUSES: [Cause; 10] = [
         head: "Pull request",
         key: |row| row.pull_request.as_deref(),
         without: "no pull request",
+    },
+    Cause {
+        by: "agent",
+        head: "Coding agent",
+        key: |row| row.agent.as_deref(),
+        without: "not recorded",
     },
     Cause {
         by: "entrypoint",

@@ -116,6 +116,13 @@ pub(super) fn reasons(totals: &UsageTotalsBody) -> Vec<String> {
             "sub-agent runs without a transcript",
         ));
     }
+    if totals.unrecorded_requests > 0 {
+        reasons.push(counted(
+            totals.unrecorded_requests,
+            "request that the agent did not record",
+            "requests that the agent did not record",
+        ));
+    }
     reasons
 }
 

@@ -46,15 +46,27 @@ pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
             h2 #versions { "By version of the agent" }
             @if versions.is_empty() { (empty("No messages yet.")) } @else {
                 p { "Some versions of an agent do not write the final output count of a response, so its output and cost are lower bounds. Versions without a problem are not listed." }
-                (table("Messages by version of the agent", &["Version"], &["Messages", "Without final count", "Without price", "Sessions"], &[],
+                (table("Messages by version of the agent", &["Agent", "Version"], &["Messages", "Without final count", "Without price", "Sessions"], &[],
                     versions.iter().filter(|version| version.open_messages + version.unpriced_messages > 0).map(|version| Row {
-                        texts: vec![html! { (version.agent_version.as_deref().map_or_else(|| "not recorded".to_owned(), plain)) }],
+                        texts: vec![html! { (plain(&version.agent)) }, html! { (version.agent_version.as_deref().map_or_else(|| "not recorded".to_owned(), plain)) }],
                         numbers: vec![
                             count(version.messages),
                             format!("{} ({})", count(version.open_messages), percent(version.open_messages, version.messages)),
                             count(version.unpriced_messages),
                             count(version.sessions),
                         ],
+                        times: vec![],
+                    })))
+            }
+        }
+        section .panel aria-labelledby="unrecorded" {
+            h2 #unrecorded { "Tokens that agents do not record" }
+            @if report.unrecorded_requests.is_empty() { (empty("No agent left out tokens that it reports.")) } @else {
+                p { "The tokens of these requests are in no transcript, so every total that includes their session is a lower bound." }
+                (table("Tokens that agents do not record", &["Agent", "Reason"], &["Requests", "Files"], &[],
+                    report.unrecorded_requests.iter().map(|reason| Row {
+                        texts: vec![html! { (plain(&reason.agent)) }, html! { code { (plain(&reason.reason)) } }],
+                        numbers: vec![count(reason.requests), count(reason.files)],
                         times: vec![],
                     })))
             }

@@ -70,7 +70,9 @@ fn figures(session: &SessionDetailsBody) -> Markup {
         ("Started", summary.started_at.as_deref().map(|at| time(Some(at)))),
         ("Last activity", summary.last_activity_at.as_deref().map(|at| time(Some(at)))),
         ("Active time", summary.active_seconds.map(|seconds| html! { (duration(seconds as f64 * 1000.0)) })),
-        ("Agent", background.agent_version.as_deref().map(|version| html! { (plain(version)) })),
+        ("Agent", summary.agent.as_deref().map(|agent| html! { (plain(agent)) })),
+        ("Agent version", background.agent_version.as_deref().map(|version| html! { (plain(version)) })),
+        ("Plan", background.plan.as_deref().map(|plan| html! { (plain(plan)) ", not billed by the token" })),
         ("Entry point", summary.entrypoint.as_deref().map(|entry| html! { (plain(entry)) })),
         ("Begun by", summary.is_automated.map(|automated| html! { (if automated { "a program" } else { "a person" }) })),
         ("Cost", session.cost_usd.map(|amount| cost(Some(amount.dollars()), summary.cost_is_lower_bound.unwrap_or(false)))),
@@ -91,6 +93,9 @@ fn figures(session: &SessionDetailsBody) -> Markup {
             }
         })),
         ("Sub-agent runs without a transcript", number(background.unrecorded_runs).map(|text| html! { (text) })),
+        ("Tokens not recorded", (!background.unrecorded_reasons.is_empty()).then(|| html! {
+            (plain(&background.unrecorded_reasons.iter().map(|(reason, number)| format!("{reason}: {number}")).collect::<Vec<_>>().join(", ")))
+        })),
         ("Continues", background.parent_session.as_deref().map(|parent| html! { a href=(address("/sessions", &[("search", parent), ("range", "all")])) .key { (plain(parent)) } })),
         ("Forks", (!background.forks.is_empty()).then(|| html! {
             @for fork in &background.forks { a href=(link(fork)) .key { (plain(fork)) } " " }

@@ -21,7 +21,7 @@ use super::csv::FormatParam;
 use super::local::LocalReport;
 use super::params::{self, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
-use crate::body::grouping::{GroupingParam, ToolGroupingParam, WasteGroupingParam};
+use crate::body::grouping::{AgentParam, GroupingParam, ToolGroupingParam, WasteGroupingParam};
 use crate::body::usage::UsageReportBody;
 use crate::problem::ProblemClass;
 
@@ -51,6 +51,9 @@ macro_rules! report_query {
             project: Option<String>,
             /// Only this model, by its id.
             model: Option<String>,
+            /// Only the sessions of this coding agent.
+            #[param(inline)]
+            agent: Option<AgentParam>,
             /// Only the session with this id.
             session: Option<String>,
             /// Maximum number of rows. The most expensive rows come first.
@@ -76,6 +79,7 @@ macro_rules! report_query {
                     user: self.user.clone(),
                     project: self.project.clone(),
                     model: self.model.clone(),
+                    agent: self.agent.map(|agent| agent.name().to_owned()),
                     session: self.session.clone(),
                     top: self.top,
                     ..ReportFilter::from(days)
@@ -101,7 +105,7 @@ report_query!(UsageQuery {
     #[param(inline)]
     split: Option<GroupingParam>,
     /// Whose sessions. Default: all that the caller can see. A member sees the totals of the team only
-    /// by day, week, month, hour, model, source or effort.
+    /// by day, week, month, hour, model, source, effort or agent.
     #[param(inline)]
     scope: Option<ReportScopeParam>,
 });
@@ -128,7 +132,7 @@ impl UsageQuery {
         if !groupings.all(GroupingParam::is_anonymous)
             || names_work.iter().any(|name| name.is_some())
         {
-            let detail = "a member can group the totals of the team only by day, week, month, hour, model, source or effort, and cannot filter them by user, project or session; omit `scope` for a report on your own sessions";
+            let detail = "a member can group the totals of the team only by day, week, month, hour, model, source, effort or agent, and cannot filter them by user, project or session; omit `scope` for a report on your own sessions";
             return Err(ApiError::new(ProblemClass::Forbidden, detail));
         }
         Ok(RequestedScope::Team)

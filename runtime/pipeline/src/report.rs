@@ -8,6 +8,7 @@
 pub mod activity;
 mod call;
 pub mod export;
+mod plans;
 mod prices;
 mod quality;
 mod read;
@@ -29,13 +30,15 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::day::Day;
 use session_pipeline_store::money::Usd;
 
+pub use plans::PlanUse;
 pub use prices::{
     Decimal, ListedPrice, LongContextPrice, ModelPrice, PriceAge, PriceChange, PriceFetchError,
     PriceList, PriceMatch, PriceOrigin, PriceScope, PriceSource, PriceTable, PriceTableError,
     PriceUpdate, PriceUpdateError, PriceUpdateReport, fetch_prices, list_prices, models_in_use,
 };
 pub use quality::{
-    LineCounts, QualityReport, SessionDrift, UnpricedModel, UnreadLines, VersionQuality, quality,
+    LineCounts, QualityReport, SessionDrift, UnpricedModel, UnreadLines, UnrecordedReason,
+    VersionQuality, quality,
 };
 pub use read::{
     Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot, sessions, tools, usage,
@@ -82,11 +85,13 @@ pub enum ReportGrouping {
     Effort,
     /// How the agent was started: command line, SDK, desktop and others.
     Entrypoint,
+    /// Coding agents: the programs that wrote the sessions.
+    Agent,
 }
 
 impl ReportGrouping {
     /// All groupings.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Day,
         Self::Week,
         Self::Month,
@@ -104,6 +109,7 @@ impl ReportGrouping {
         Self::McpServer,
         Self::Effort,
         Self::Entrypoint,
+        Self::Agent,
     ];
 
     /// The name of the key field in a row.
@@ -126,6 +132,7 @@ impl ReportGrouping {
             Self::McpServer => "mcp_server",
             Self::Effort => "effort",
             Self::Entrypoint => "entrypoint",
+            Self::Agent => "agent",
         }
     }
 }
@@ -188,6 +195,8 @@ pub struct ReportFilter {
     pub project: Option<String>,
     /// Only this model.
     pub model: Option<String>,
+    /// Only the sessions of this coding agent, by its name in `usage`.
+    pub agent: Option<String>,
     /// Only the session with this id.
     pub session: Option<String>,
     /// Maximum number of rows. The most expensive come first.
@@ -236,6 +245,7 @@ impl From<DayRange> for ReportFilter {
             user: None,
             project: None,
             model: None,
+            agent: None,
             session: None,
             top: None,
             scope: ReportScope::Everyone,
@@ -291,6 +301,10 @@ pub struct UsageTotals {
     /// The tokens of these runs as their results report them.
     #[serde(default)]
     pub unrecorded_tokens: i64,
+    /// Times that tokens were spent which the agent did not record, such as the request in progress
+    /// when a turn was aborted.
+    #[serde(default)]
+    pub unrecorded_requests: i64,
     /// In a report by session: the cost as the agent itself reports it. It includes requests that
     /// are in no transcript.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -383,6 +397,8 @@ pub struct UsageReport<Figures = UsageTotals> {
     pub tool_calls: Option<i64>,
     /// Number of these calls that failed.
     pub failed_tool_calls: Option<i64>,
+    /// Subscription plans of the sessions, whose cost is at list prices.
+    pub plans: Vec<PlanUse>,
     /// Types of lines that are in no figure because this version does not know them.
     pub unknown_kinds: Vec<UnknownKind>,
     /// Number of sessions whose files are gone, and which an earlier version of `usage` processed.
@@ -408,6 +424,7 @@ impl<Figures> UsageReport<Figures> {
             prompts: None,
             tool_calls: None,
             failed_tool_calls: None,
+            plans: Vec::new(),
             unknown_kinds: Vec::new(),
             outdated_sessions: 0,
         }
@@ -430,6 +447,8 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             prompts: Option<i64>,
             tool_calls: Option<i64>,
             failed_tool_calls: Option<i64>,
+            #[serde(default)]
+            plans: Vec<PlanUse>,
             #[serde(default)]
             unknown_kinds: Vec<UnknownKind>,
             #[serde(default)]
@@ -455,6 +474,7 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             prompts: raw.prompts,
             tool_calls: raw.tool_calls,
             failed_tool_calls: raw.failed_tool_calls,
+            plans: raw.plans,
             unknown_kinds: raw.unknown_kinds,
             outdated_sessions: raw.outdated_sessions,
         })
@@ -480,7 +500,7 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
                 figures: &row.totals,
             })
             .collect();
-        let mut report = serializer.serialize_struct("UsageReport", 9)?;
+        let mut report = serializer.serialize_struct("UsageReport", 10)?;
         report.serialize_field("as_of", &self.as_of.to_string())?;
         report.serialize_field("totals", &self.totals)?;
         report.serialize_field("rows", &rows)?;
@@ -492,6 +512,7 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
         if let Some(calls) = self.failed_tool_calls {
             report.serialize_field("failed_tool_calls", &calls)?;
         }
+        report.serialize_field("plans", &self.plans)?;
         report.serialize_field("unknown_kinds", &self.unknown_kinds)?;
         report.serialize_field("outdated_sessions", &self.outdated_sessions)?;
         report.end()

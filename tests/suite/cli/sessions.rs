@@ -14,8 +14,8 @@ fn the_session_list_works_without_a_database_and_creates_none() {
     let note = "1 sub-agent file is hidden; the cost is in the sessions that started them. `--all` lists them\n";
     assert_eq!((ended.code, ended.stderr.as_str()), (0, note), "{ended:?}");
     let lines = table_lines(&ended.stdout);
-    assert_eq!(lines[0], "title project user age cost messages state");
-    let first = "(5c0e7d1a-93b4-4f6e-8a27-1d5b60c2e9f3) - ada ";
+    assert_eq!(lines[0], "title project user agent age cost messages state");
+    let first = "(5c0e7d1a-93b4-4f6e-8a27-1d5b60c2e9f3) - ada - ";
     assert!(
         lines.iter().any(|line| line.starts_with(first)),
         "{ended:?}"
@@ -152,26 +152,29 @@ fn the_table_shows_what_people_recognize_and_the_keys_on_request() {
     assert!(!ended.stdout.contains(['\u{1b}', '\u{7}']), "{ended:?}");
     assert!(!ended.stdout.contains(SECRET), "{ended:?}");
     let lines = table_lines(&ended.stdout);
-    assert_eq!(lines[0], "title project user age cost messages state");
+    assert_eq!(lines[0], "title project user agent age cost messages state");
     assert!(lines[1].starts_with("A \\u{1b}[2J\\n"), "{}", lines[1]);
     assert!(
-        lines[1].ends_with(" web bob now ≥ $0.90 4 due"),
+        lines[1].ends_with(" web bob claude now ≥ $0.90 4 due"),
         "{}",
         lines[1]
     );
     assert_eq!(
         lines[2..],
         [
-            "Another way api ada now $0.30 1 due",
-            "Fix the flaky test api ada now ≥ $0.60 2 due",
-            "(plain) tools bob now $0.00 0 due",
-            "(new) - carol now - - new",
+            "Another way api ada claude now $0.30 1 due",
+            "Fix the flaky test api ada claude now ≥ $0.60 2 due",
+            "(plain) tools bob claude now $0.00 0 due",
+            "(new) - carol - now - - new",
             "5 sessions: 1 new, 4 due",
         ]
     );
     let sorted = ["sessions", "list", "--sort", "cost", "--reverse", "--keys"];
     let lines = table_lines(&run_cli(&dir, &sorted).stdout);
-    assert_eq!(lines[0], "title project user age cost messages state key");
+    assert_eq!(
+        lines[0],
+        "title project user agent age cost messages state key"
+    );
     assert!(lines[1].starts_with("(plain) "), "{lines:?}");
     assert!(lines[2].ends_with(FORK), "{lines:?}");
     let found = run_cli(&dir, &["sessions", "list", "--search", "FLAKY", "--csv"]);
@@ -236,7 +239,7 @@ fn an_unusable_price_file_leaves_the_list_without_costs() {
     let ended = run_cli(&dir, &["sessions", "list"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.stderr.contains("no costs: "), "{ended:?}");
-    let flaky = "Fix the flaky test api ada now - ";
+    let flaky = "Fix the flaky test api ada claude now - ";
     assert!(
         table_lines(&ended.stdout)
             .iter()

@@ -153,7 +153,7 @@ pub(super) fn start(dir: &DataDir) -> (TestServer, String) {
     (server, member)
 }
 
-const GROUPINGS: [&str; 18] = [
+const GROUPINGS: [&str; 19] = [
     "day",
     "week",
     "month",
@@ -172,6 +172,7 @@ const GROUPINGS: [&str; 18] = [
     "mcp-server",
     "effort",
     "entrypoint",
+    "agent",
 ];
 
 /// Every request for reports and lists that a member can send, without filters.

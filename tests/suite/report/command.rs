@@ -54,9 +54,9 @@ fn csv_is_what_json_says_and_nothing_in_it_is_a_formula() {
     let ended = run_cli(&dir, &["report", "usage", "--by", "project", "--csv"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
     insta::assert_snapshot!(ended.stdout.replace("\r\n", "\n"), @r#"
-    project,input_tokens,output_tokens,cache_read_tokens,cache_creation_tokens,cost_usd,cost_is_lower_bound,output_is_lower_bound,unknown_models,messages,sessions,web_searches,open_messages,unpriced_messages,unrecorded_runs,unrecorded_tokens,agent_cost_usd,agent_output_tokens
-    "/home/dev/a,b",10,5,0,0,,true,false,"'=x",1,1,0,0,1,0,0,,
-    "'=HYPERLINK(""http://example.org"",""x"")",1000,0,0,0,0.005,false,false,,1,1,0,0,0,0,0,,
+    project,input_tokens,output_tokens,cache_read_tokens,cache_creation_tokens,cost_usd,cost_is_lower_bound,output_is_lower_bound,unknown_models,messages,sessions,web_searches,open_messages,unpriced_messages,unrecorded_runs,unrecorded_tokens,agent_cost_usd,agent_output_tokens,unrecorded_requests
+    "/home/dev/a,b",10,5,0,0,,true,false,"'=x",1,1,0,0,1,0,0,,,0
+    "'=HYPERLINK(""http://example.org"",""x"")",1000,0,0,0,0.005,false,false,,1,1,0,0,0,0,0,,,0
     "#);
 }
 

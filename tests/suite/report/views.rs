@@ -38,6 +38,7 @@ fn every_view_adds_up_to_the_same() {
         "by_session",
         "by_user",
         "by_model",
+        "by_agent",
         "by_project",
     ] {
         let sql =

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_pipeline::listing::overview::SessionOverview;
-use session_pipeline_pipeline::report::sessions::{
-    SessionBackground, SubagentRun, is_subagent_file,
-};
+use session_pipeline_pipeline::report::sessions::{SessionBackground, SubagentRun};
 use utoipa::ToSchema;
 
 use super::{SessionBody, SessionDetailsBody};
@@ -66,6 +64,10 @@ pub struct SessionSummaryBody {
     /// The tokens of all classes, each message counted once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<i64>,
+    /// The coding agent that wrote it, such as `claude` or `codex`. `unknown` for a file that is not
+    /// a session of a supported agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// Whether it is the file of a sub-agent. Its cost is in the session that started it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_subagent: bool,
@@ -128,6 +130,13 @@ pub struct SessionBackgroundBody {
     /// Runs of sub-agents without a transcript, whose cost is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unrecorded_runs: Option<i64>,
+    /// The subscription plan, if the agent recorded it. Its requests are not billed by the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// Why the agent did not record the tokens of some requests, with their number: `aborted_turn`,
+    /// `compaction` or `open_session`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unrecorded_reasons: BTreeMap<String, i64>,
 }
 
 /// A run of a sub-agent, as its result reports it.
@@ -161,7 +170,7 @@ impl From<&SessionOverview> for SessionSummaryBody {
         let body = Self {
             user_email: session.user_email.as_deref().map(str::to_owned),
             last_activity_at: activity,
-            is_subagent: is_subagent_file(&session.listed.key),
+            is_subagent: session.is_subagent(),
             ..Self::default()
         };
         let Some(summary) = session.summary.as_deref() else {
@@ -181,6 +190,7 @@ impl From<&SessionOverview> for SessionSummaryBody {
             prompts: summary.prompts,
             tool_calls: summary.tool_calls,
             tool_errors: summary.tool_errors,
+            agent: summary.agent.clone(),
             tokens: summary.figures.map(|figures| figures.tokens()),
             ..body
         }
@@ -217,6 +227,8 @@ impl SessionDetailsBody {
                 omitted_subagent_runs: Some(background.omitted_agent_runs)
                     .filter(|omitted| *omitted > 0),
                 unrecorded_runs: figures.and_then(|figures| positive(figures.unrecorded_runs)),
+                plan: background.plan,
+                unrecorded_reasons: background.unrecorded_reasons,
             },
             ..self
         }

@@ -38,6 +38,7 @@ impl RowColumns for UsageTotals {
         "unrecorded_tokens",
         "agent_cost_usd",
         "agent_output_tokens",
+        "unrecorded_requests",
     ];
     const TEXTS: &'static [&'static str] = &[
         "cost_is_lower_bound",
@@ -108,6 +109,7 @@ impl RowColumns for UsageTotals {
             self.unrecorded_tokens.to_string(),
             cost(self.agent_cost_usd),
             agent_output.unwrap_or_default(),
+            self.unrecorded_requests.to_string(),
         ]
     }
 

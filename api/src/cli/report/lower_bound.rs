@@ -30,6 +30,12 @@ pub(super) fn explain(totals: &UsageTotals, prices: &Path) {
             number(totals.unrecorded_tokens)
         ));
     }
+    if totals.unrecorded_requests > 0 {
+        hint(&format!(
+            "≥ cost: {} not recorded by the agent, such as the request in progress when a turn was aborted",
+            count(totals.unrecorded_requests, "request is", "requests are")
+        ));
+    }
     if totals.unpriced_messages == 0 {
         return;
     }

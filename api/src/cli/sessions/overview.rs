@@ -18,13 +18,13 @@ const NAME_CHARS_MAX: usize = 30;
 /// Runs of sub-agents that are shown.
 const RUNS_SHOWN: usize = 20;
 
-pub(super) const HEADER: [&str; 7] = [
-    "title", "project", "user", "age", "cost", "messages", "state",
+pub(super) const HEADER: [&str; 8] = [
+    "title", "project", "user", "agent", "age", "cost", "messages", "state",
 ];
-/// Title, project and user are texts.
-pub(super) const TEXT_COLUMNS: usize = 3;
+/// Title, project, user and agent are texts.
+pub(super) const TEXT_COLUMNS: usize = 4;
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "key",
     "title",
     "project",
@@ -37,17 +37,21 @@ const FIELDS: [&str; 12] = [
     "is_automated",
     "is_subagent",
     "session_id",
+    "agent",
 ];
 
 /// A row of the table, for [`HEADER`].
-pub(super) fn cells(session: &SessionBody, now: UtcMicros) -> [String; 7] {
+pub(super) fn cells(session: &SessionBody, now: UtcMicros) -> [String; 8] {
     let summary = &session.summary;
     let title = match &summary.title {
         Some(title) => shortened(title, TITLE_CHARS_MAX),
         // Without a title, the file identifies the session.
         None => {
             let name = last_part(&session.key);
-            let name = name.strip_suffix(".jsonl").unwrap_or(name);
+            let name = name
+                .strip_suffix(".jsonl")
+                .or_else(|| name.strip_suffix(".json"))
+                .unwrap_or(name);
             format!("({})", shortened(name, TITLE_CHARS_MAX - 2))
         }
     };
@@ -59,6 +63,10 @@ pub(super) fn cells(session: &SessionBody, now: UtcMicros) -> [String; 7] {
         title,
         project.map_or_else(none, |path| shortened(last_part(path), NAME_CHARS_MAX)),
         shortened(user, NAME_CHARS_MAX),
+        summary
+            .agent
+            .as_deref()
+            .map_or_else(none, |agent| shortened(agent, NAME_CHARS_MAX)),
         at.map_or_else(none, |at| age(now, at)),
         cost(session.cost_usd, summary.cost_is_lower_bound).unwrap_or_else(none),
         summary.messages.map_or_else(none, number),
@@ -93,6 +101,7 @@ pub(super) fn csv_row(out: &mut String, session: &SessionBody) {
             CsvCell::Text(&flag(summary.is_automated)),
             CsvCell::Text(&flag(Some(summary.is_subagent))),
             CsvCell::Text(summary.session_id.as_deref().unwrap_or_default()),
+            CsvCell::Text(summary.agent.as_deref().unwrap_or_default()),
         ],
     );
 }
@@ -190,10 +199,13 @@ pub(super) fn facts(shown: &SessionDetailsBody) -> Vec<(&'static str, Option<Str
         ("queued prompts", background.queued_prompts.map(number)),
         ("automated", automated),
         ("entry point", text(&summary.entrypoint)),
+        ("agent", text(&summary.agent)),
         ("agent version", text(&background.agent_version)),
+        ("plan", text(&background.plan)),
         ("parent session", text(&background.parent_session)),
         ("forks", list(&background.forks)),
         ("sub-agents", unrecorded(shown)),
+        ("not recorded", unrecorded_reasons(shown)),
     ]
 }
 
@@ -230,6 +242,19 @@ fn unrecorded(shown: &SessionDetailsBody) -> Option<String> {
     Some(format!(
         "{runs} without a transcript, so the cost is a lower bound"
     ))
+}
+
+fn unrecorded_reasons(shown: &SessionDetailsBody) -> Option<String> {
+    let reasons = shown.background.unrecorded_reasons.iter();
+    let reasons: Vec<String> = reasons
+        .map(|(reason, count)| format!("{} {}", number(*count), printable(reason)))
+        .collect();
+    (!reasons.is_empty()).then(|| {
+        format!(
+            "{}; the tokens of these requests are in no count",
+            reasons.join(", ")
+        )
+    })
 }
 
 /// The runs of sub-agents, one per line. Empty if there are none.

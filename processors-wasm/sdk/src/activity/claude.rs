@@ -388,7 +388,7 @@ mod tests {
         ];
         let host = MemoryHost::new(lines.join("\n").into_bytes());
         let mut found = Vec::new();
-        let tally = Activity::new(Lines::new(&host))
+        let tally = Activity::new(Lines::new(&host), "ada/one.jsonl")
             .for_each(|origin, item| found.push(show(origin, item)));
         assert_eq!((tally.lines, tally.unknown_types), (9, 1));
         assert_eq!(
@@ -418,7 +418,7 @@ mod tests {
         let lines = "{\"type\":\"user\",\"message\":{\"content\":\"go\"}}\nno JSON\n{\"type\":\"us";
         let host = MemoryHost::new(lines.as_bytes());
         let mut found = Vec::new();
-        let tally = Activity::new(Lines::new(&host))
+        let tally = Activity::new(Lines::new(&host), "ada/one.jsonl")
             .for_each(|origin, item| found.push(show(origin, item)));
         assert_eq!(found, ["1 prompt go"]);
         assert_eq!(

@@ -136,6 +136,15 @@ impl SessionOverview {
         }
     }
 
+    /// Whether it is the file of a sub-agent, whose cost is in the session that started it.
+    pub fn is_subagent(&self) -> bool {
+        let summary = self.summary.as_ref();
+        summary.map_or_else(
+            || is_subagent_file(&self.listed.key),
+            |summary| summary.is_subagent,
+        )
+    }
+
     fn directory(&self) -> &str {
         self.listed.key.split('/').next().unwrap_or_default()
     }
@@ -373,7 +382,7 @@ impl<'a> FilterMatcher<'a> {
             && (filter.is_automated.is_none() || filter.is_automated == is_automated)
             && filter
                 .is_subagent
-                .is_none_or(|wanted| wanted == is_subagent_file(&session.listed.key))
+                .is_none_or(|wanted| wanted == session.is_subagent())
             && self
                 .since
                 .is_none_or(|since| at.is_some_and(|at| at >= since))

@@ -1,6 +1,7 @@
 //! The report on data quality: why figures are lower bounds, which lines are in no figure, and how
 //! far our figures differ from those that the agent itself reports.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use duckdb::{Connection, Row as SqlRow};
@@ -17,7 +18,7 @@ use crate::report::{PriceTable, ReportFilter, ReportScope, UnknownKind};
 /// Maximum number of rows in each list.
 const ROWS_MAX: usize = 100;
 
-/// Messages of one version of the agent.
+/// Messages of one version of a coding agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct VersionQuality {
@@ -31,6 +32,25 @@ pub struct VersionQuality {
     pub unpriced_messages: i64,
     /// Number of distinct session ids.
     pub sessions: i64,
+    /// The coding agent.
+    #[serde(default)]
+    pub agent: String,
+}
+
+/// A reason why a coding agent does not record all tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct UnrecordedReason {
+    /// The coding agent.
+    pub agent: String,
+    /// `aborted_turn`: the request in progress when a turn was aborted. `compaction`: the request
+    /// that summarized the conversation. `open_session`: the session did not end, and the agent
+    /// records its tokens then.
+    pub reason: String,
+    /// How often it occurred.
+    pub requests: i64,
+    /// Number of session files.
+    pub files: i64,
 }
 
 /// A model without a price.
@@ -119,6 +139,9 @@ pub struct QualityReport {
     pub unrecorded_runs: i64,
     /// The tokens of these runs, as their results report them.
     pub unrecorded_tokens: i64,
+    /// Why coding agents did not record all tokens, the most frequent reasons first.
+    #[serde(default)]
+    pub unrecorded_requests: Vec<UnrecordedReason>,
     /// Types of lines that this version does not know.
     pub unknown_kinds: Vec<UnknownKind>,
     /// The lines of all session files.
@@ -140,6 +163,7 @@ impl QualityReport {
             unpriced_models: Vec::new(),
             unrecorded_runs: 0,
             unrecorded_tokens: 0,
+            unrecorded_requests: Vec::new(),
             unknown_kinds: Vec::new(),
             lines: LineCounts::default(),
             unread: Vec::new(),
@@ -184,6 +208,7 @@ pub fn quality(
                 open_messages: row.get(2)?,
                 unpriced_messages: row.get(3)?,
                 sessions: row.get(4)?,
+                agent: row.get(5)?,
             })
         })?,
         unpriced_models: rows(connection, &unpriced_sql(), |row| {
@@ -198,6 +223,7 @@ pub fn quality(
         })?,
         unrecorded_runs,
         unrecorded_tokens,
+        unrecorded_requests: unrecorded_reasons(connection)?,
         unknown_kinds: unknown_kinds(connection, &ReportScope::Everyone)?,
         lines: lines.first().copied().unwrap_or_default(),
         unread: rows(connection, &unread_sql(), |row| {
@@ -217,14 +243,47 @@ fn versions_sql() -> String {
     // Versions are compared number by number.
     format!(
         "SELECT agent_version, CAST(sum(message_count) AS BIGINT), CAST(sum(open_count) AS BIGINT),
-            CAST(coalesce(sum(message_count) FILTER (cost_usd IS NULL), 0) AS BIGINT), count(DISTINCT session_id)
+            CAST(coalesce(sum(message_count) FILTER (cost_usd IS NULL), 0) AS BIGINT), count(DISTINCT session_id),
+            coalesce(agent, 'claude') AS agent
         FROM usage.message_rollups LEFT JOIN (
             SELECT session_id, max(agent_version) AS agent_version FROM usage.sessions GROUP BY ALL
         ) USING (session_id)
-        GROUP BY agent_version
+        GROUP BY agent, agent_version
         ORDER BY list_transform(string_split(agent_version, '.'), lambda part: try_cast(part AS INTEGER)) DESC NULLS LAST,
-            agent_version DESC LIMIT {ROWS_MAX}"
+            agent_version DESC, agent LIMIT {ROWS_MAX}"
     )
+}
+
+/// The reasons by agent. `usage` writes them as JSON, in few different values.
+fn unrecorded_reasons(connection: &Connection) -> Result<Vec<UnrecordedReason>, StoreError> {
+    let sql =
+        "SELECT coalesce(agent, 'claude'), CAST(unrecorded_usage AS VARCHAR) AS reasons, count(*)
+        FROM usage.sessions WHERE unrecorded_requests > 0 GROUP BY ALL";
+    let found = rows(connection, sql, |row| {
+        let (agent, reasons, files): (String, Option<String>, i64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok((agent, reasons.unwrap_or_default(), files))
+    })?;
+    let mut sums = BTreeMap::<(String, String), (i64, i64)>::new();
+    for (agent, reasons, files) in found {
+        let reasons: BTreeMap<String, i64> = serde_json::from_str(&reasons).unwrap_or_default();
+        for (reason, requests) in reasons {
+            let sum = sums.entry((agent.clone(), reason)).or_default();
+            sum.0 = sum.0.saturating_add(requests.saturating_mul(files));
+            sum.1 = sum.1.saturating_add(files);
+        }
+    }
+    let reasons = sums.into_iter();
+    let reasons = reasons.map(|((agent, reason), (requests, files))| UnrecordedReason {
+        agent,
+        reason,
+        requests,
+        files,
+    });
+    let mut reasons: Vec<UnrecordedReason> = reasons.collect();
+    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.requests));
+    reasons.truncate(ROWS_MAX);
+    Ok(reasons)
 }
 
 fn unpriced_sql() -> String {

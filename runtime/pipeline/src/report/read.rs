@@ -18,6 +18,7 @@ use session_pipeline_host::day::Day;
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
+use crate::report::plans::plans;
 use crate::report::rollups::{bucket_middle, fingerprint, is_current, update, update_alone};
 use crate::report::views::{DIRECTORY, PROJECT, SESSIONS, register, sums};
 use crate::report::zone::local_time;
@@ -28,6 +29,7 @@ use crate::report::{
 
 pub(super) use drift::agent_totals;
 pub(super) use kinds::unknown_kinds;
+pub(super) use names::condition as named_condition;
 pub(super) use runs::unrecorded_total;
 pub use spending::{Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot};
 
@@ -73,6 +75,7 @@ pub fn usage(
         drift::add_agent_totals(connection, &mut report, &filter.scope)?;
     }
     report.prompts = prompts(connection, &filter, &conditions)?;
+    report.plans = plans(connection, &conditions, &filter.scope)?;
     report.unknown_kinds = unknown_kinds(connection, &filter.scope)?;
     report.outdated_sessions = outdated_sessions(connection, &filter.scope)?;
     names::remove_unpriced_models(&mut report, &filter.scope);
@@ -118,6 +121,14 @@ pub fn tools(
     Ok(Some(report))
 }
 
+/// SQL for what files with the same first line have in common: forks of Claude Code, and copies of
+/// other agents' files, whose lines have no ids.
+const FIRST_LINE: &str = "coalesce(
+    first_uuid,
+    CASE WHEN agent <> 'claude' THEN concat_ws(chr(31), session_id, started_at) END,
+    session_file
+)";
+
 /// The number of prompts that people typed, by the time at which their session began. Forks repeat
 /// the prompts of their original, and begin with the same line. `None` for one model: a prompt has
 /// none.
@@ -132,10 +143,10 @@ fn prompts(
     let sql = format!(
         "SELECT CAST(coalesce(sum(prompts), 0) AS BIGINT) FROM (
             SELECT max(prompts) AS prompts FROM (
-                SELECT session_file, session_id, prompts, first_uuid, {DIRECTORY} AS directory, {PROJECT} AS project,
-                    time_bucket(INTERVAL 15 MINUTES, started_at) AS quarter
+                SELECT session_file, session_id, prompts, {FIRST_LINE} AS first_line, {DIRECTORY} AS directory, {PROJECT} AS project,
+                    time_bucket(INTERVAL 15 MINUTES, started_at) AS quarter, coalesce(agent, 'claude') AS agent
                 FROM usage.sessions WHERE NOT is_sidechain AND NOT coalesce(is_automated, false) AND prompts > 0
-            ) {} WHERE {} GROUP BY coalesce(first_uuid, session_file)
+            ) {} WHERE {} GROUP BY first_line
         )",
         conditions.joins([]),
         conditions.sql
@@ -387,6 +398,7 @@ impl Key {
             ReportGrouping::McpServer => ("mcp_server".to_owned(), "key", ""),
             ReportGrouping::Effort => ("effort".to_owned(), "key", ""),
             ReportGrouping::Entrypoint => ("entrypoint".to_owned(), "key", ""),
+            ReportGrouping::Agent => ("agent".to_owned(), "key", ""),
         };
         Self {
             column,
@@ -453,6 +465,10 @@ impl Conditions {
             conditions.push(format!("{column} = ?"));
             parameters.push(Value::Text(model.clone()));
         }
+        if let Some(agent) = &filter.agent {
+            conditions.push("agent = ?".to_owned());
+            parameters.push(Value::Text(agent.clone()));
+        }
         if let Some(session) = &filter.session {
             conditions.push("session_id = ?".to_owned());
             parameters.push(Value::Text(session.clone()));
@@ -470,7 +486,7 @@ impl Conditions {
     }
 
     /// The tables that the conditions and the keys need, each once.
-    fn joins<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> String {
+    pub(super) fn joins<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> String {
         let mut joins: Vec<&str> = keys.into_iter().map(|key| key.join).collect();
         joins.extend(self.needs_users.then_some(USERS));
         joins.sort_unstable();
@@ -637,6 +653,7 @@ fn totals(row: &SqlRow<'_>) -> duckdb::Result<UsageTotals> {
         unpriced_messages: row.get(15)?,
         unrecorded_runs: 0,
         unrecorded_tokens: 0,
+        unrecorded_requests: 0,
         agent_cost_usd: None,
         agent_output_tokens: None,
     })

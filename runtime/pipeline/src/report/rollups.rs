@@ -38,7 +38,7 @@ CREATE OR REPLACE TABLE usage.rollup_items (item UBIGINT NOT NULL, session_seq B
 CREATE OR REPLACE TABLE usage.message_rollups (
     slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
     git_branch VARCHAR, pull_request VARCHAR, source VARCHAR, agent_id VARCHAR, agent_type VARCHAR, skill VARCHAR,
-    plugin VARCHAR, mcp_server VARCHAR, effort VARCHAR, entrypoint VARCHAR, is_automated BOOLEAN,
+    plugin VARCHAR, mcp_server VARCHAR, effort VARCHAR, entrypoint VARCHAR, is_automated BOOLEAN, agent VARCHAR,
     input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, cache_read_tokens BIGINT NOT NULL,
     cache_creation_5m_tokens BIGINT NOT NULL, cache_creation_1h_tokens BIGINT NOT NULL, web_searches BIGINT NOT NULL,
     cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, open_count BIGINT NOT NULL
@@ -47,11 +47,12 @@ CREATE OR REPLACE TABLE usage.recorded_agents (slot UBIGINT NOT NULL, session_id
 CREATE OR REPLACE TABLE usage.call_rollups (
     slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
     tool_name VARCHAR, command_name VARCHAR, skill_name VARCHAR, agent_type VARCHAR, plugin VARCHAR,
-    mcp_server VARCHAR, is_error BOOLEAN NOT NULL, error_class VARCHAR, duration_buckets SMALLINT[], calls BIGINT NOT NULL
+    mcp_server VARCHAR, agent VARCHAR, is_error BOOLEAN NOT NULL, error_class VARCHAR, duration_buckets SMALLINT[],
+    calls BIGINT NOT NULL
 );
 CREATE OR REPLACE TABLE usage.waste_rollups (
     slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
-    kind VARCHAR, instances BIGINT NOT NULL, tokens BIGINT NOT NULL, cost_usd DECIMAL(38, 12), has_unpriced BOOLEAN NOT NULL
+    agent VARCHAR, kind VARCHAR, instances BIGINT NOT NULL, tokens BIGINT NOT NULL, cost_usd DECIMAL(38, 12), has_unpriced BOOLEAN NOT NULL
 );";
 
 /// The quarter of an hour of a row. All time zones in use differ from UTC by whole quarters, so
@@ -62,7 +63,7 @@ const QUARTER: &str = "time_bucket(INTERVAL 15 MINUTES, occurred_at)";
 /// rollups.
 const CAUSES: &str =
     "git_branch, pull_request, source, agent_id, agent_type, skill, plugin, mcp_server, effort,
-    entrypoint, is_automated";
+    entrypoint, is_automated, agent";
 
 /// The bucket of a duration: eight per doubling, so that its middle is within 5 % of the duration.
 const DURATION_BUCKET: &str = "CAST(round(8 * log2(greatest(duration_ms, 0) + 1)) AS SMALLINT)";
@@ -632,13 +633,13 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
              CREATE OR REPLACE TEMP TABLE slice_events AS {};
              INSERT INTO usage.call_rollups
                 SELECT slot, {QUARTER}, session_id, {}, model, {PROJECT}, tool_name, command_name, skill_name, subagent_type,
-                    plugin, mcp_server, is_error, error_class,
+                    plugin, mcp_server, agent, is_error, error_class,
                     list({DURATION_BUCKET}) FILTER (duration_ms IS NOT NULL), count(*)
                 FROM {} GROUP BY ALL;
              DROP TABLE temp.slice_events;
              CREATE OR REPLACE TEMP TABLE slice_waste AS {};
              INSERT INTO usage.waste_rollups
-                SELECT slot, {QUARTER}, session_id, {}, model, {PROJECT}, kind, {WASTE_SUMS}
+                SELECT slot, {QUARTER}, session_id, {}, model, {PROJECT}, agent, kind, {WASTE_SUMS}
                 FROM ({}) GROUP BY ALL;
              DROP TABLE temp.slice_waste;
              UPDATE usage.rollup_sessions SET is_complete = true WHERE session_seq IN (FROM temp.complete);
@@ -661,7 +662,7 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
             DIRECTORY,
             priced_waste(&format!(
                 "SELECT * FROM {} LEFT JOIN (
-                    SELECT session_seq, cwd, project FROM usage.sessions SEMI JOIN temp.slice USING (session_seq)
+                    SELECT session_seq, cwd, project, coalesce(agent, 'claude') AS agent FROM usage.sessions SEMI JOIN temp.slice USING (session_seq)
                 ) USING (session_seq)",
                 with_slot(&distinct_waste("temp.slice_waste"), WASTE_ID)
             )),

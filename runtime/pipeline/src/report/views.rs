@@ -107,7 +107,7 @@ FROM ranked WHERE appearance = 1",
 /// The columns that the original of a message determines.
 const ORIGINALS: &str = "occurred_at, session_id, username, session_seq, session_file, line, cwd, project, git_branch,
     message_id, request_id, response_key, agent_id, agent_type, skill, plugin, mcp_server, effort, entrypoint,
-    is_automated, pull_request, coalesce(source, CASE WHEN is_sidechain THEN 'subagent' ELSE 'main' END) AS source";
+    is_automated, pull_request, coalesce(agent, 'claude') AS agent, provider, coalesce(source, CASE WHEN is_sidechain THEN 'subagent' ELSE 'main' END) AS source";
 
 /// The counts of a message, which are those of its most complete copy.
 pub(super) const COUNTS: [&str; 6] = [
@@ -120,7 +120,7 @@ pub(super) const COUNTS: [&str; 6] = [
 ];
 
 /// The other columns that determine the cost. They come from the same copy as the counts.
-pub(super) const BILLING: [&str; 8] = [
+pub(super) const BILLING: [&str; 9] = [
     "model",
     "speed",
     "thinking_tokens",
@@ -129,6 +129,7 @@ pub(super) const BILLING: [&str; 8] = [
     "inference_geo",
     "service_tier",
     "stop_reason",
+    "request_count",
 ];
 
 /// The rates of each model that occurs.
@@ -174,15 +175,16 @@ FROM named JOIN usage.prices ON prices.is_exact = named.is_exact
     AND prices.is_regional = (named.is_regional AND NOT named.is_exact)";
 
 /// The condition under which a rate applies to a message. Messages without a timestamp use current
-/// rates.
+/// rates. A row with the tokens of several requests has no context of its own, so that the tier of
+/// the long context does not apply.
 const HOLDS: &str = "rate.model = message.model
     AND rate.is_fast = (coalesce(message.speed, '') = 'fast')
     AND rate.is_us = (coalesce(message.inference_geo, '') = 'us')
     AND rate.is_batch = (coalesce(message.service_tier, '') = 'batch')
     AND coalesce(message.occurred_at, TIMESTAMP '9999-12-30') >= rate.begins_at
     AND coalesce(message.occurred_at, TIMESTAMP '9999-12-30') < rate.ends_at
-    AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens > rate.context_above
-    AND CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens <= rate.context_upto";
+    AND CASE WHEN request_count = 0 THEN 0 ELSE CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens END > rate.context_above
+    AND CASE WHEN request_count = 0 THEN 0 ELSE CAST(input_tokens AS DOUBLE) + cache_read_tokens + cache_creation_5m_tokens + cache_creation_1h_tokens END <= rate.context_upto";
 
 /// Messages split into the requests that are billed, with columns `is_first`, `is_refused` and
 /// `is_free`.
@@ -272,7 +274,8 @@ FROM ranked WHERE appearance = 1",
 /// The columns that the original of an event determines.
 const EVENT_COLUMNS: &str = "occurred_at, session_id, username, session_seq, session_file, line, event_uuid, parent_uuid,
     cwd, CAST(NULL AS VARCHAR) AS project, git_branch, tool_id, tool_name, event_type, source, plugin, mcp_server,
-    skill_name, subagent_type, command_name, is_sidechain, model, agent_version, processor_version, recorded_at, event_key";
+    skill_name, subagent_type, command_name, is_sidechain, model, agent_version, processor_version, recorded_at, event_key,
+    coalesce(agent, 'claude') AS agent";
 
 /// Every instance of waste once over all files.
 pub(super) fn distinct_waste(source: &str) -> String {
@@ -325,7 +328,7 @@ spent AS (
     SELECT {key}, session_id, message.model, rate.rate_id, is_free, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
         sum(cache_read_tokens) AS cache_read_tokens, sum(cache_creation_5m_tokens) AS cache_creation_5m_tokens,
         sum(cache_creation_1h_tokens) AS cache_creation_1h_tokens, sum(web_searches) AS web_searches,
-        count(*) FILTER (is_first AND NOT coalesce(regexp_matches(message_id, ':(compaction|fallback):'), false)) AS message_count,
+        CAST(coalesce(sum(coalesce(request_count, 1)) FILTER (is_first AND NOT coalesce(regexp_matches(message_id, ':(compaction|fallback):'), false)), 0) AS BIGINT) AS message_count,
         count(*) FILTER (is_first AND NOT is_final) AS open_count
     FROM ({}) AS message LEFT JOIN rates AS rate ON {HOLDS}
     GROUP BY ALL
@@ -459,6 +462,7 @@ fn views() -> Vec<String> {
              SELECT tool_name AS tool, {CALLS}, count(DISTINCT session_id) AS sessions
              FROM usage.distinct_calls GROUP BY 1"
         ),
+        by("by_agent", "agent", "agent"),
         by("by_model", "message.model", "model"),
     ]
 }
@@ -479,8 +483,9 @@ pub(crate) fn is_outdated(store: &Store) -> Result<bool, StoreError> {
     store
         .reader()?
         .query_row(
-            "SELECT count(*) FILTER (table_name = 'messages') > 0 AND count(*) FILTER (table_name = 'waste') = 0
-             FROM duckdb_tables() WHERE schema_name = 'usage'",
+            "SELECT count(*) FILTER (column_name = 'message_id') > 0 AND count(*) FILTER (column_name = 'request_count') = 0
+             FROM duckdb_columns() WHERE schema_name = 'usage' AND table_name = 'messages'
+                AND database_name = current_database()",
             [],
             |row| row.get(0),
         )

@@ -196,7 +196,7 @@ fn first_sorted(
 /// The columns that decide whether a session matches, except for a search, and where it is in the
 /// order.
 fn deciding_columns(query: &SessionQuery) -> Vec<&'static str> {
-    let mut columns = vec!["ended_at", "is_automated"];
+    let mut columns = vec!["ended_at", "is_automated", "agent", "is_sidechain"];
     if query.filter.project.is_some() || query.sort == SessionSort::Project {
         // The project of a row by an earlier version is derived from its working directory.
         columns.extend(["project", "cwd"]);

@@ -15,7 +15,10 @@ pub(super) fn is_one_of(column: &str, values: &[String]) -> (String, Vec<Value>)
 }
 
 /// SQL for whether the session whose key is in a column can be named, with its parameters.
-pub(super) fn condition(session_file: &str, scope: &ReportScope) -> (String, Vec<Value>) {
+pub(in crate::report) fn condition(
+    session_file: &str,
+    scope: &ReportScope,
+) -> (String, Vec<Value>) {
     match scope.named() {
         None => ("true".to_owned(), Vec::new()),
         Some(directories) => is_one_of(&format!("split_part({session_file}, '/', 1)"), directories),

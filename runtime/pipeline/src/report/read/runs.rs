@@ -1,5 +1,6 @@
-//! Runs of sub-agents without a transcript. Their results report how many tokens they used, but the
-//! messages are missing, so every sum that includes such a run is a lower bound.
+//! Tokens that are in no message: those of runs of sub-agents without a transcript, of which results
+//! report the number, and those of requests that the agent did not record. Every sum that includes
+//! them is a lower bound.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,7 @@ use super::{Conditions, Key};
 use crate::report::views::{DIRECTORY, ORIGINAL_FIRST, PROJECT, with_copies};
 use crate::report::{ReportGrouping, ReportRow, UsageReport, UsageTotals};
 
-/// Adds the runs to the totals, and to the rows if a run has the key of the rows.
+/// Adds the runs and requests to the totals, and to the rows if they have the key of the rows.
 pub(super) fn add_unrecorded(
     connection: &Connection,
     report: &mut UsageReport,
@@ -27,17 +28,20 @@ pub(super) fn add_unrecorded(
         .map(|(place, row)| (row.key.clone(), place))
         .collect();
     let row_count = report.rows.len();
-    for (is_total, key, runs, tokens) in unrecorded(connection, by, key, conditions)? {
+    for missing in unrecorded(connection, by, key, conditions)? {
+        let UnrecordedUsage { is_total, key, .. } = missing.clone();
         let add = |totals: &mut UsageTotals| {
-            totals.unrecorded_runs = runs;
-            totals.unrecorded_tokens = tokens;
-            totals.cost_is_lower_bound |= runs > 0;
-            totals.output_is_lower_bound |= runs > 0;
+            totals.unrecorded_runs = missing.runs;
+            totals.unrecorded_tokens = missing.tokens;
+            totals.unrecorded_requests = missing.requests;
+            let is_lower_bound = missing.runs > 0 || missing.requests > 0;
+            totals.cost_is_lower_bound |= is_lower_bound;
+            totals.output_is_lower_bound |= is_lower_bound;
         };
         if is_total {
             add(&mut report.totals);
         } else if is_split {
-            // A run has no second key.
+            // Neither has a second key.
         } else if let Some(row) = places
             .get(&key)
             .and_then(|place| report.rows.get_mut(*place))
@@ -71,8 +75,8 @@ pub(in crate::report) fn unrecorded_total(
 ) -> Result<(i64, i64), StoreError> {
     let by = ReportGrouping::Model;
     let runs = unrecorded(connection, by, &Key::of(by, ""), conditions)?;
-    let total = runs.into_iter().find(|(is_total, ..)| *is_total);
-    Ok(total.map_or((0, 0), |(_, _, runs, tokens)| (runs, tokens)))
+    let total = runs.into_iter().find(|missing| missing.is_total);
+    Ok(total.map_or((0, 0), |missing| (missing.runs, missing.tokens)))
 }
 
 /// SQL for the sub-agents without a transcript, with the number of their runs.
@@ -102,14 +106,30 @@ pub(super) fn unrecorded_runs() -> String {
     )
 }
 
-type Runs = (bool, Option<String>, i64, i64);
+/// What is missing from a group of messages, or from all of them.
+#[derive(Clone)]
+struct UnrecordedUsage {
+    is_total: bool,
+    key: Option<String>,
+    runs: i64,
+    tokens: i64,
+    requests: i64,
+}
+
+/// The sessions with requests that the agent did not record. A copy of a file counts once.
+const REQUESTS: &str = "SELECT DISTINCT session_id, started_at, coalesce(is_sidechain, false) AS is_sidechain, cwd,
+        project, session_file, coalesce(agent, 'claude') AS agent, CAST(unrecorded_requests AS BIGINT) AS request_count
+    FROM usage.sessions WHERE unrecorded_requests > 0
+    QUALIFY row_number() OVER (
+        PARTITION BY session_id, started_at, unrecorded_requests ORDER BY session_file
+    ) = 1";
 
 fn unrecorded(
     connection: &Connection,
     by: ReportGrouping,
     key: &Key,
     conditions: &Conditions,
-) -> Result<Vec<Runs>, StoreError> {
+) -> Result<Vec<UnrecordedUsage>, StoreError> {
     // A run has no model, skill or branch.
     let has_key = matches!(
         by,
@@ -122,6 +142,7 @@ fn unrecorded(
             | ReportGrouping::Project
             | ReportGrouping::Source
             | ReportGrouping::AgentType
+            | ReportGrouping::Agent
     );
     let (column, shown, grouping, group) = if has_key {
         let (column, text) = (key.column.as_str(), key.text.as_str());
@@ -139,14 +160,18 @@ fn unrecorded(
         placed AS (
             SELECT agent_id, missing.session_id, time_bucket(INTERVAL 15 MINUTES, missing.occurred_at) AS quarter,
                 {directory} AS directory, {PROJECT} AS project, agent_type, 'subagent' AS source,
-                CAST(NULL AS VARCHAR) AS model, run_count, total_tokens
+                CAST(NULL AS VARCHAR) AS model, agent, run_count, total_tokens, 0 AS request_count
             FROM (
-                SELECT missing.*, sessions.cwd, sessions.project
+                SELECT missing.*, sessions.cwd, sessions.project, coalesce(sessions.agent, 'claude') AS agent
                 FROM missing LEFT JOIN usage.sessions USING (session_seq)
             ) AS missing
+            UNION ALL
+            SELECT NULL, session_id, time_bucket(INTERVAL 15 MINUTES, started_at), {directory}, {PROJECT}, NULL,
+                CASE WHEN is_sidechain THEN 'subagent' ELSE 'main' END, NULL, agent, 0, 0, request_count
+            FROM ({REQUESTS})
         )
         SELECT CAST({grouping} AS BIGINT), CAST({shown} AS VARCHAR), CAST(coalesce(sum(run_count), 0) AS BIGINT),
-            CAST(coalesce(sum(total_tokens), 0) AS BIGINT)
+            CAST(coalesce(sum(total_tokens), 0) AS BIGINT), CAST(coalesce(sum(request_count), 0) AS BIGINT)
         FROM (SELECT {column} AS key, * FROM placed {joins} WHERE {condition})
         {group}",
         missing = unrecorded_runs(),
@@ -158,7 +183,13 @@ fn unrecorded(
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map(params_from_iter(&conditions.parameters), |row| {
             let is_total: i64 = row.get(0)?;
-            Ok((is_total == 1, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok(UnrecordedUsage {
+                is_total: is_total == 1,
+                key: row.get(1)?,
+                runs: row.get(2)?,
+                tokens: row.get(3)?,
+                requests: row.get(4)?,
+            })
         })?;
         rows.collect()
     };

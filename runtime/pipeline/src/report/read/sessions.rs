@@ -56,6 +56,10 @@ pub struct SessionSummary {
     pub tool_calls: Option<i64>,
     /// Failed calls in the file.
     pub tool_errors: Option<i64>,
+    /// The coding agent that wrote the file.
+    pub agent: Option<String>,
+    /// Whether the file is a sub-agent's. Its cost is in the session that started it.
+    pub is_subagent: bool,
     /// Sums over the messages that first appeared in this session, with those of its sub-agents.
     /// `None`: the file is a sub-agent's, or the reports can't be read.
     pub figures: Option<SessionFigures>,
@@ -80,6 +84,7 @@ impl SessionSummary {
             self.project.as_mut(),
             self.branch.as_mut(),
             self.entrypoint.as_mut(),
+            self.agent.as_mut(),
         ];
         for text in texts.into_iter().flatten() {
             *text = shown(text);
@@ -137,6 +142,10 @@ pub struct SessionBackground {
     pub queued_prompts: Option<i64>,
     /// The version of the agent.
     pub agent_version: Option<String>,
+    /// The subscription plan, if the agent recorded it.
+    pub plan: Option<String>,
+    /// Why the agent did not record all tokens, with the number of occurrences.
+    pub unrecorded_reasons: BTreeMap<String, i64>,
     /// The session that this one continues, or whose sub-agent it is.
     pub parent_session: Option<String>,
     /// The keys of other sessions that begin with the same line or continue this one.
@@ -342,7 +351,7 @@ impl SessionReader {
             SELECT session_file, named.session_id, title, project, git_branch, entrypoint, started_at, ended_at,
                 is_automated, named.held_messages, is_subagent, cost_usd, cost_is_lower_bound, figures.messages,
                 input_tokens, output_tokens, output_is_lower_bound, cache_read_tokens, cache_creation_tokens,
-                coalesce(runs, 0), active_seconds, prompts, tool_calls, tool_errors
+                coalesce(runs, 0), active_seconds, prompts, tool_calls, tool_errors, agent
             FROM named
             LEFT JOIN figures ON figures.key =
                 struct_pack(session_id := named.session_id, directory := named.directory)
@@ -374,16 +383,20 @@ impl SessionReader {
             column("prompts", "BIGINT"),
             column("tool_calls", "BIGINT"),
             column("tool_errors", "BIGINT"),
+            column("agent", "VARCHAR"),
+            column("is_sidechain", "BOOLEAN"),
         ]
         .join(", ");
         // Functions of strings take an eighth of the time of regular expressions.
         format!(
             "SELECT session_file, session_id AS recorded_id, {DIRECTORY} AS directory,
-                CASE WHEN ends_with(session_file, '.jsonl') THEN left(name, -6) ELSE '' END AS own_id,
-                starts_with(name, 'agent-') AND ends_with(name, '.jsonl') AS is_subagent, title, {PROJECT} AS project,
+                CASE WHEN ends_with(name, '.jsonl') THEN left(name, -6)
+                    WHEN ends_with(name, '.json') THEN left(name, -5) ELSE '' END AS own_id,
+                starts_with(name, 'agent-') AND ends_with(name, '.jsonl')
+                    OR (coalesce(agent, 'claude') <> 'claude' AND coalesce(is_sidechain, false)) AS is_subagent, title, {PROJECT} AS project,
                 git_branch, entrypoint, epoch_us(started_at) AS started_at, epoch_us(ended_at) AS ended_at,
                 is_automated, messages AS held_messages, parent_session, first_uuid,
-                active_seconds, prompts, tool_calls, tool_errors
+                active_seconds, prompts, tool_calls, tool_errors, agent
             FROM (
                 SELECT session_file, split_part(session_file, '/', -1) AS name, session_id, {columns} FROM usage.sessions
             )"
@@ -407,6 +420,8 @@ impl SessionReader {
             column("agent_version", "VARCHAR"),
             column("parent_session", "VARCHAR"),
             "session_id".to_owned(),
+            column("plan", "VARCHAR"),
+            column("unrecorded_usage", "VARCHAR"),
         ]
         .join(", ");
         let sql = format!("SELECT {columns} FROM usage.sessions WHERE session_file = ?");
@@ -422,6 +437,8 @@ impl SessionReader {
                 queued_prompts: row.get(6)?,
                 agent_version: text(row, 7)?,
                 parent_session: text(row, 8)?,
+                plan: text(row, 10)?,
+                unrecorded_reasons: counts_by_class(row.get(11)?),
                 ..SessionBackground::default()
             };
             Ok((background, text(row, 9)?))
@@ -615,6 +632,8 @@ fn summary(row: &SqlRow<'_>, has_figures: bool) -> duckdb::Result<SessionSummary
         prompts: row.get(21)?,
         tool_calls: row.get(22)?,
         tool_errors: row.get(23)?,
+        agent: nonempty(row, 24)?,
+        is_subagent,
         figures: has_figures.then(figures).transpose()?,
     })
 }
