@@ -34,6 +34,7 @@ mod inspect;
 mod llm;
 mod llm_providers;
 mod migrations;
+mod push;
 mod quarantine;
 mod races;
 mod records;
