@@ -20,6 +20,18 @@ const SIGKILL: i32 = 9;
 /// # Panics
 /// The program was not built.
 pub fn path() -> PathBuf {
+    sibling("session-pipeline-under-test")
+}
+
+/// The path of the program that collects sessions.
+///
+/// # Panics
+/// The program was not built.
+pub fn push_path() -> PathBuf {
+    sibling("session-pipeline-push")
+}
+
+fn sibling(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test program is available");
     let folder = test.parent().expect("the test program is in a folder");
     let folder = match folder.ends_with("deps") {
@@ -28,7 +40,7 @@ pub fn path() -> PathBuf {
             .expect("the `deps` folder is in the target directory"),
         false => folder,
     };
-    let program = folder.join("session-pipeline-under-test");
+    let program = folder.join(name);
     assert!(
         program.is_file(),
         "`{}` does not exist; build the workspace first",

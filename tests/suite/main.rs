@@ -37,6 +37,7 @@ mod llm;
 mod llm_providers;
 mod metrics;
 mod migrations;
+mod push;
 mod quarantine;
 mod races;
 mod records;

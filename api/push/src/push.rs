@@ -204,7 +204,10 @@ pub fn pending(
 const NO_TOKEN: &str = "no token: set SESSION_PIPELINE_TOKEN, use `--token-file FILE`, or run `session-pipeline-push setup`";
 
 fn is_temporary(error: &PassError) -> bool {
-    matches!(error, PassError::Server(ServerError::Temporary { .. }))
+    matches!(
+        error,
+        PassError::Server(ServerError::Temporary { .. } | ServerError::TooManyFiles { .. })
+    )
 }
 
 fn with_cause(error: &StateError) -> String {
@@ -257,10 +260,15 @@ impl Run {
         let random = RandomState::new().hash_one(0) % 1000;
         let jitter = longest.mul_f64(0.5 + random as f64 / 2000.0);
         match error {
-            PassError::Server(ServerError::Temporary {
-                retry_after: Some(after),
-                ..
-            }) => *after + jitter,
+            PassError::Server(
+                ServerError::Temporary {
+                    retry_after: Some(after),
+                    ..
+                }
+                | ServerError::TooManyFiles {
+                    retry_after: after, ..
+                },
+            ) => *after + jitter,
             _ => jitter,
         }
     }

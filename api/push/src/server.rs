@@ -24,6 +24,8 @@ const MANIFEST_BYTES_MAX: usize = 48 << 10;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 const RESPONSE_TIME_MAX: Duration = Duration::from_secs(120);
 const SEND_TIME_MAX: Duration = Duration::from_secs(210);
+/// A quota is not free again within this time.
+const QUOTA_RETRY_MIN: Duration = Duration::from_secs(60);
 const CERTIFICATES_BYTES_MAX: u64 = 1 << 20;
 
 /// A server, and the token for it.
@@ -60,6 +62,14 @@ pub enum ServerError {
         reason: String,
         /// The earliest time of the next attempt, from now.
         retry_after: Option<Duration>,
+    },
+    /// The user has too many files, so no new one is accepted. Others can still grow.
+    #[error("{reason}")]
+    TooManyFiles {
+        /// What the server reports.
+        reason: String,
+        /// The earliest time of the next attempt, from now.
+        retry_after: Duration,
     },
     /// Every further attempt fails in the same way, for all files.
     #[error("{0}")]
@@ -324,10 +334,22 @@ impl Server {
             // A file or a folder is in the way, or the file contains what the server does not take.
             (400 | 404 | 409 | 415 | 422, _) => ServerError::Unwanted(detail),
             (413, _) if retry_after.is_none() => ServerError::Unwanted(detail),
-            _ => ServerError::Temporary {
-                reason: format!("the server returned {status}: {detail}"),
-                retry_after,
-            },
+            _ => {
+                let reason = format!("the server returned {status}: {detail}");
+                match retry_after {
+                    // A short time means that the server is busy.
+                    Some(retry_after) if status == 429 && retry_after >= QUOTA_RETRY_MIN => {
+                        ServerError::TooManyFiles {
+                            reason,
+                            retry_after,
+                        }
+                    }
+                    retry_after => ServerError::Temporary {
+                        reason,
+                        retry_after,
+                    },
+                }
+            }
         }
     }
 

@@ -171,14 +171,25 @@ impl<'a> Pass<'a> {
                 files.map(|file| (file.path.clone(), file)).collect()
             }
         };
+        let mut too_many_files = None;
         for file in changed {
             let pending = self.pending_bytes(file);
             let compared = stored.get(&file.path);
+            let is_new = compared.is_some_and(|compared| compared.stored.is_none());
+            if too_many_files.is_some() && is_new {
+                continue;
+            }
             let end = match compared.and_then(|compared| compared.unwanted.clone()) {
                 Some(reason) => FileEnd::Unwanted(reason),
                 None => {
                     let stored = compared.map(|compared| compared.stored.as_ref());
-                    self.send(file, stored)?
+                    match self.send(file, stored) {
+                        Err(PassError::Server(error @ ServerError::TooManyFiles { .. })) => {
+                            too_many_files = Some(error);
+                            continue;
+                        }
+                        end => end?,
+                    }
                 }
             };
             match end {
@@ -196,7 +207,7 @@ impl<'a> Pass<'a> {
             let retained = self.state.retain(|path| there.contains(path));
             retained.map_err(PassError::State)?;
         }
-        Ok(())
+        too_many_files.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn form(&self, path: &str) -> Form {

@@ -1,6 +1,7 @@
 //! Uploads: storage, file names, gzip, limits, and quotas.
 
 mod obstacles;
+mod resumable;
 
 use std::fs;
 use std::io::{Read, Write};

@@ -85,11 +85,11 @@ fn compare(
         )
     };
     // A client whose file is shorter sends it again, whatever the hash is.
-    let stored = match find(&mut 0)? {
-        Some(stored) if stored.sha256.is_none() && stored.size <= entry.size => {
+    let stored = match find(&mut 0) {
+        Ok(Some(stored)) if stored.sha256.is_none() && stored.size <= entry.size => {
             find(hash_bytes_left)
         }
-        stored => Ok(stored),
+        stored => stored,
     };
     match stored {
         Ok(stored) => Ok(ManifestFileBody {

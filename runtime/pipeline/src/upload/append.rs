@@ -7,7 +7,7 @@
 //! Nothing but the new bytes is written, however long the session is.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 
@@ -56,6 +56,31 @@ pub(super) fn append(
     kill_point("append written");
     place.remove(&record);
     Ok(())
+}
+
+/// Copies the target and the staged bytes to a new staged file, to replace the target with it. Returns
+/// the file and its name.
+pub(super) fn copied(
+    place: &Place,
+    target: &File,
+    staged: &File,
+) -> Result<(File, String), UploadError> {
+    let (mut file, name) = place.stage()?;
+    let mut copy = || -> io::Result<()> {
+        for (mut source, bytes) in [(target, target.metadata()?.len()), (staged, u64::MAX)] {
+            source.rewind()?;
+            // The kernel copies, so the bytes do not pass through this process.
+            io::copy(&mut source.take(bytes), &mut file)?;
+        }
+        Ok(())
+    };
+    match copy() {
+        Ok(()) => Ok((file, name)),
+        Err(error) => {
+            place.remove(&name);
+            Err(UploadError::Io(error.kind().into()))
+        }
+    }
 }
 
 fn copy_locked(staged: &File, target: &File, length: u64) -> io::Result<()> {

@@ -25,6 +25,12 @@ pub(super) struct FileVersion {
     changed: (i64, i64),
 }
 
+/// Whether a file has other names, which a change in place would change too: backups can be made of
+/// hard links.
+pub(super) fn has_other_names(file: &File) -> io::Result<bool> {
+    Ok(rustix::fs::fstat(file)?.st_nlink > 1)
+}
+
 impl FileVersion {
     #[expect(
         clippy::unnecessary_cast,

@@ -10,7 +10,7 @@ use session_pipeline_store::kill_point::kill_point;
 use sha2::{Digest as _, Sha256};
 
 use super::digest::FileDigest;
-use super::place::{FileVersion, Place};
+use super::place::{FileVersion, Place, has_other_names};
 use super::quota::Share;
 use super::redacted::RedactionCheck;
 use super::{UploadError, UploadPath, Uploads, accepts_uploads, append, create_folder, is_name};
@@ -358,6 +358,13 @@ impl ResumableUpload {
         if change != UploadChange::Unchanged {
             staged.set_len(self.received).map_err(failed)?;
         }
+        let mut copy = None;
+        if let (UploadChange::Appended, Some((file, _))) = (change, &target.file)
+            && has_other_names(file).map_err(failed)?
+        {
+            self.place.remove(staged_name);
+            copy = Some(append::copied(&self.place, file, &staged)?);
+        }
         let file = match (change, &target.file) {
             (UploadChange::Unchanged, _) => {
                 self.place.remove(staged_name);
@@ -368,17 +375,21 @@ impl ResumableUpload {
                     change,
                 });
             }
-            (UploadChange::Appended, Some((file, version))) => {
+            (UploadChange::Appended, Some((file, version))) if copy.is_none() => {
                 append::append(&self.place, file, version.size, &staged, staged_name)?;
                 file
             }
             _ => {
+                let (staged, staged_name) = match &copy {
+                    Some((staged, name)) => (staged, name.as_str()),
+                    None => (&staged, staged_name),
+                };
                 staged.sync_all().map_err(failed)?;
                 kill_point("upload staged");
                 self.place.put(staged_name)?;
                 kill_point("upload renamed");
                 self.place.sync()?;
-                &staged
+                staged
             }
         };
         self.share.keep();
