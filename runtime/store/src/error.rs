@@ -217,6 +217,7 @@ impl StoreError {
             | Self::Damaged(_)
             | Self::MemoryLimitTooLow(_)
             | Self::CannotOpen { .. }
+            | Self::OtherDuckDb { .. }
             | Self::NewerDuckDb { .. }
             | Self::OtherDuckDb { .. }
             | Self::DiskFull { .. }

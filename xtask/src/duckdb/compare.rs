@@ -96,7 +96,7 @@ impl Kind {
         Ok(Self { program, data_dir })
     }
 
-    /// Runs the program and returns its standard output.
+    /// Runs the program and returns its standard output, without the time of the report.
     fn execute(&self, data_dir: &Path, zone: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command
@@ -105,7 +105,10 @@ impl Kind {
             .arg("--data-dir")
             .arg(data_dir)
             .args(arguments);
-        output(command)
+        let text = output(command)?;
+        // The time of the report.
+        let lines = text.lines().filter(|line| !line.contains("\"as_of\""));
+        Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 }
 
