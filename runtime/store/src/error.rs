@@ -217,7 +217,6 @@ impl StoreError {
             | Self::Damaged(_)
             | Self::MemoryLimitTooLow(_)
             | Self::CannotOpen { .. }
-            | Self::OtherDuckDb { .. }
             | Self::NewerDuckDb { .. }
             | Self::OtherDuckDb { .. }
             | Self::DiskFull { .. }
