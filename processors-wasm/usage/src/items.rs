@@ -2,7 +2,8 @@
 //!
 //! The SDK reads their formats ([`session_pipeline_processor::activity`]), so nothing here depends
 //! on a format. `agent_runs` and `agent_totals` have no rows for them, because no item has that
-//! data. `waste` has only what the tokens of a single request and repeated calls show.
+//! data. `waste` has what the tokens of requests show, and compares the requests of an agent in
+//! their order. No item connects a call with its request, so that repeated calls have no waste.
 
 use session_pipeline_processor::activity::{Item, Origin};
 
