@@ -1,8 +1,9 @@
 //! Takes the items of agents other than Claude Code into the tables.
 //!
 //! The SDK reads their formats ([`session_pipeline_processor::activity`]), so nothing here depends
-//! on a format. `agent_runs` has no rows for them, because no item has that data. `waste` has only what
-//! the tokens of a single request and repeated calls show.
+//! on a format. `agent_runs` has no rows for them, because no item has that data. `waste` has what
+//! the tokens of requests show, and compares the requests of an agent in their order. No item
+//! connects a call with its request, so that repeated calls have no waste.
 
 use session_pipeline_processor::activity::{Item, Origin};
 

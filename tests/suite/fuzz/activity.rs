@@ -91,7 +91,7 @@ fn invariant_any_file_is_read_and_a_prefix_has_no_other_identity() {
         .user("go")
         .assistant(|m| m.model("claude-opus-4-5").tokens(100, 20).tool("Bash"))
         .tool_result(Err("exit code 1"));
-    let text = mutated_text(&[CODEX, claude.text(), ""], &WORDS);
+    let text = mutated_text(&[CODEX, &claude.text(), ""], &WORDS);
     fuzz(file!(), &(text, 0..4000_usize), |(text, cut)| {
         let whole = read(&text);
         let line_count = text.split('\n').count() as u64;
