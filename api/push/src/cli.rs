@@ -1,16 +1,14 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::settings::{self, Folders, Settings};
+use crate::context::{Context, Environment, Failure, folders, token};
+use crate::settings::{self, Settings};
 use crate::{doctor, hook, push, setup, terminal};
-
-/// Reads a variable of the environment.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<OsString>;
 
 /// Rates in bytes per second that can be chosen. The server ends slower uploads.
 const RATE_MIN: u64 = 64 << 10;
@@ -134,29 +132,6 @@ fn rate(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size from 64 KiB, such as `1 MiB`".to_owned())
 }
 
-/// How a command failed.
-#[derive(Debug)]
-pub enum Failure {
-    /// Arguments or settings are invalid.
-    Usage(String),
-    /// The command could not do its work.
-    CouldNotRun(String),
-}
-
-impl From<String> for Failure {
-    fn from(text: String) -> Self {
-        Self::Usage(text)
-    }
-}
-
-/// What all commands know.
-pub struct Context<'e> {
-    /// The folders of the program.
-    pub folders: Folders,
-    /// The environment.
-    pub environment: Environment<'e>,
-}
-
 /// Runs the program.
 pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
@@ -214,32 +189,6 @@ fn run(cli: &Cli, environment: Environment<'_>) -> Result<ExitCode, Failure> {
         Some(Command::Doctor(args)) => doctor::run(&context, args.json),
         Some(Command::Hook) => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// The folders of the program, from the environment.
-///
-/// # Errors
-/// There is no home directory.
-pub fn folders(environment: Environment<'_>) -> Result<Folders, String> {
-    let path = |name| environment(name).map(PathBuf::from);
-    Folders::new(
-        path("HOME"),
-        path("XDG_CONFIG_HOME"),
-        path("XDG_STATE_HOME"),
-    )
-}
-
-/// The token, from the environment, a file, or `setup`.
-///
-/// # Errors
-/// The token cannot be read.
-pub fn token(context: &Context<'_>, file: Option<&Path>) -> Result<Option<String>, String> {
-    if file.is_none()
-        && let Some(text) = (context.environment)("SESSION_PIPELINE_TOKEN")
-    {
-        return settings::check_token(&text.to_string_lossy()).map(Some);
-    }
-    settings::read_token(&context.folders, file)
 }
 
 /// Settings, with those that flags replace.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::cli::{Context, Failure, token};
+use crate::context::{Context, Failure, token};
 use crate::settings::{Settings, read_settings, read_setup};
 use crate::state::{Status, status};
 use crate::sync::Selection;

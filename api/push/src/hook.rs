@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::cli::{Context, Environment, folders, token};
+use crate::context::{Context, Environment, folders, token};
 use crate::push::{now, selection};
 use crate::roots::Root;
 use crate::settings::{Folders, read_settings};

@@ -30,8 +30,20 @@ fn entry(command: &str) -> Value {
 
 /// Whether an element of an event has our command.
 fn is_ours(element: &Value, command: &str) -> bool {
-    let hooks = element["hooks"].as_array();
-    hooks.is_some_and(|hooks| hooks.iter().any(|hook| hook["command"] == command))
+    let hooks = element.get("hooks").and_then(Value::as_array);
+    hooks.is_some_and(|hooks| {
+        hooks
+            .iter()
+            .any(|hook| hook.get("command").is_some_and(|ours| ours == command))
+    })
+}
+
+/// The hooks of an event. Null if there are none.
+fn event_of<'v>(settings: &'v Value, event: &str) -> &'v Value {
+    let hooks = settings.get("hooks");
+    hooks
+        .and_then(|hooks| hooks.get(event))
+        .unwrap_or(&Value::Null)
 }
 
 fn parse(text: &str) -> Result<Value, HookError> {
@@ -49,11 +61,11 @@ fn parse(text: &str) -> Result<Value, HookError> {
 /// The file is not a JSON object.
 pub fn has_hooks(text: &str, command: &str) -> Result<bool, HookError> {
     let value = parse(text)?;
-    let has = |event: &&str| {
-        let elements = value["hooks"][*event].as_array();
+    let has = |event: &str| {
+        let elements = event_of(&value, event).as_array();
         elements.is_some_and(|elements| elements.iter().any(|element| is_ours(element, command)))
     };
-    Ok(EVENTS.iter().all(|event| has(&event)))
+    Ok(EVENTS.into_iter().all(has))
 }
 
 /// Adds the hooks to a settings file. Hooks that are there already are not added again.
@@ -67,8 +79,13 @@ pub fn add(text: &str, command: &str) -> Result<String, HookError> {
     };
     for event in EVENTS {
         let value = parse(&text)?;
-        check_type(&value["hooks"], "hooks", Value::is_object, "an object")?;
-        let elements = &value["hooks"][event];
+        check_type(
+            value.get("hooks").unwrap_or(&Value::Null),
+            "hooks",
+            Value::is_object,
+            "an object",
+        )?;
+        let elements = event_of(&value, event);
         check_type(
             elements,
             &format!("hooks.{event}"),
@@ -195,7 +212,7 @@ pub fn remove(text: &str, command: &str, before: &str) -> Result<String, HookErr
         while let Some(span) = our_element(&text, event, command) {
             text = cut(&text, span);
         }
-        if before["hooks"].get(event).is_none() {
+        if event_of(&before, event).is_null() {
             text = remove_empty(&text, &["hooks", event]);
         }
     }

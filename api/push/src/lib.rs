@@ -5,6 +5,7 @@
 //! ([`hook`], [`setup`]). Only `main` reads the environment.
 
 pub mod cli;
+pub mod context;
 pub mod doctor;
 pub mod hash;
 pub mod hook;

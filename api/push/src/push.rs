@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Serialize;
 
-use crate::cli::{Context, Failure};
+use crate::context::{Context, Failure};
 use crate::roots::{Root, default_roots, parse_root};
 use crate::server::{Server, ServerError, Traffic, check_url};
 use crate::settings::Settings;

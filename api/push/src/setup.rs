@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use similar::TextDiff;
 
-use crate::cli::{Context, Failure, token};
+use crate::context::{Context, Failure, token};
 use crate::settings::{
     self, Settings, SetupRecord, read_settings, read_setup, write_settings, write_setup,
 };

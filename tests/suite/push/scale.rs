@@ -22,7 +22,7 @@ fn a_session_of_50_mb_that_grows_line_by_line_is_sent_once() {
     let started = Instant::now();
     let mut times = Vec::new();
     for number in 0..PUSHES {
-        let text = format!("step {number} changed the function and its tests. ").repeat(520);
+        let text = format!("step {number} changed the function and its tests. ").repeat(600);
         let line = format!("{{\"n\":{number},\"text\":\"{}\"}}\n", &text[..25_600]);
         machine.append("p/s1.jsonl", line);
         let pushed = Instant::now();

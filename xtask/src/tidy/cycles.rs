@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::TextFiles;
 use crate::check::Finding;
 
-const CRATES: [&str; 6] = [
+const CRATES: [&str; 7] = [
     "runtime/redaction/src/",
     "runtime/host/src/",
     "runtime/store/src/",
     "runtime/pipeline/src/",
     "api/src/",
+    "api/push/src/",
     "tests/harness/",
 ];
 
