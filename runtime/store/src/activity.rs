@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::group::{CommitGroup, SessionOutcome};
+use session_pipeline_host::processor::Cost;
+
 use crate::money::Usd;
-use crate::runs::RunEnd;
 
 /// Upper bounds of the buckets of [`DurationHistogram`], in seconds.
 pub const DURATION_BOUNDS: [f64; 10] =
@@ -137,31 +137,21 @@ impl Activity {
         self.commits.add(took);
     }
 
-    pub(crate) fn run_ended(&self, run: &RunEnd) {
-        let key = (run.processor_name.clone(), run.result.to_string());
-        *self.counts().runs.entry(key).or_default() += 1;
+    pub(crate) fn run_ended(&self, processor: String, result: String) {
+        *self.counts().runs.entry((processor, result)).or_default() += 1;
     }
 
-    pub(crate) fn group_committed(&self, group: &CommitGroup) {
-        let processor = &group.manifest.name;
+    /// Counts the sessions of a commit: what became of each, its fault, and its cost.
+    pub(crate) fn sessions_committed(
+        &self,
+        processor: &str,
+        sessions: impl Iterator<Item = (SessionResult, Option<&'static str>, Cost)>,
+    ) {
         let mut counts = self.counts();
-        for outcome in &group.outcomes {
-            let (result, fault, cost) = match outcome {
-                SessionOutcome::Completed(session) => {
-                    (SessionResult::Processed, None, session.cost)
-                }
-                SessionOutcome::Skipped(_) => (SessionResult::Skipped, None, Default::default()),
-                // Without an attempt, only the size and times of the file were updated.
-                SessionOutcome::Failed(session) if !session.is_attempt => continue,
-                SessionOutcome::Failed(session) => (
-                    SessionResult::Failed,
-                    Some(session.fault.kind.as_str()),
-                    session.cost,
-                ),
-            };
-            let key = (processor.clone(), result, fault);
+        for (result, fault, cost) in sessions {
+            let key = (processor.to_owned(), result, fault);
             *counts.sessions.entry(key).or_default() += 1;
-            let work = counts.processors.entry(processor.clone()).or_default();
+            let work = counts.processors.entry(processor.to_owned()).or_default();
             work.fuel = work.fuel.saturating_add(cost.fuel);
             work.guest_micros = work.guest_micros.saturating_add(cost.guest_micros);
             work.bytes = work.bytes.saturating_add(cost.bytes);

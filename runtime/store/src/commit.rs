@@ -13,6 +13,7 @@ use session_pipeline_host::processor::Cost;
 use session_pipeline_host::rows::TableRows;
 use session_pipeline_host::sessions::FileStat;
 
+use crate::activity::SessionResult;
 use crate::counters::raise_counter;
 use crate::error::StoreError;
 use crate::group::{CommitGroup, CompletedSession, SessionOutcome, SkippedSession};
@@ -34,8 +35,24 @@ impl Store {
         self.write(move |connection| {
             in_transaction(connection, |connection| write_group(connection, &written))
         })?;
-        self.activity().group_committed(group);
+        let sessions = group.outcomes.iter().filter_map(counted);
+        let processor = &group.manifest.name;
+        self.activity().sessions_committed(processor, sessions);
         Ok(())
+    }
+}
+
+/// How the activity of this process counts an outcome. `None`: only the size and times of a failed
+/// session were updated.
+fn counted(outcome: &SessionOutcome) -> Option<(SessionResult, Option<&'static str>, Cost)> {
+    match outcome {
+        SessionOutcome::Completed(session) => Some((SessionResult::Processed, None, session.cost)),
+        SessionOutcome::Skipped(_) => Some((SessionResult::Skipped, None, Cost::default())),
+        SessionOutcome::Failed(session) => session.is_attempt.then_some((
+            SessionResult::Failed,
+            Some(session.fault.kind.as_str()),
+            session.cost,
+        )),
     }
 }
 

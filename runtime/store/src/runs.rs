@@ -138,7 +138,7 @@ impl Store {
     /// # Errors
     /// The database cannot be written.
     pub fn finish_run(&self, run: RunEnd) -> Result<(), StoreError> {
-        let ended = run.clone();
+        let (processor, result) = (run.processor_name.clone(), run.result.to_string());
         let is_closed = self.write(move |connection| {
             in_transaction(connection, |connection| {
                 let db_error = StoreError::database("record the end of a run");
@@ -163,7 +163,7 @@ impl Store {
             })
         })?;
         if is_closed {
-            self.activity().run_ended(&ended);
+            self.activity().run_ended(processor, result);
         }
         Ok(())
     }
