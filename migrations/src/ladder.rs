@@ -131,9 +131,9 @@ pub const LADDER: &[Step] = &[
         statements: &[sql!("0038-sign-ins/01-sign-ins.sql")],
     },
     Step {
-        number: 60,
+        number: 39,
         name: "budget-crossings",
-        statements: &[sql!("0060-budget-crossings/01-budget-crossings.sql")],
+        statements: &[sql!("0039-budget-crossings/01-budget-crossings.sql")],
     },
     // Add new steps here. Never insert a step between others, and never change a released step.
 ];

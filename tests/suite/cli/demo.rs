@@ -278,7 +278,10 @@ fn url_opened_on_a_desktop(dir: &DataDir) -> Option<String> {
     .unwrap();
     fs::set_permissions(&opener, fs::Permissions::from_mode(0o755)).unwrap();
 
-    let line = format!("{} demo --port 0 --session-count 5", real::path().display());
+    let line = format!(
+        "exec {} demo --port 0 --session-count 5",
+        real::path().display()
+    );
     let mut command = Command::new(script);
     command
         .args(["--quiet", "--return", "--command", &line, "/dev/null"])

@@ -21,7 +21,7 @@ const TABLE: &str = r#"{
         "cache_read_input_token_cost": 5e-07, "cache_creation_input_token_cost": 6.25e-06 },
     "us.anthropic.claude-opus-4-5-20251101-v1:0": { "mode": "chat", "litellm_provider": "bedrock_converse",
         "input_cost_per_token": 9e-06, "output_cost_per_token": 9e-06 },
-    "gpt-5": { "mode": "chat", "litellm_provider": "openai",
+    "gpt-99": { "mode": "chat", "litellm_provider": "openai",
         "input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05, "cache_read_input_token_cost": 1.25e-07 },
     "embedding": { "mode": "embedding", "input_cost_per_token": 1e-06, "output_cost_per_token": 0 }
 }"#;
@@ -247,7 +247,7 @@ fn all_chat_models_are_added_on_request() {
         [
             "model = \"claude-nimbus-1-preview\"",
             "model = \"claude-opus-4-5\"",
-            "model = \"gpt-5\""
+            "model = \"gpt-99\""
         ]
     );
     assert!(text.contains("input = 1.25\noutput = 10\ncache_read = 0.125\ncache_write_5m = 1.25\ncache_write_1h = 1.25\n"), "{text}");
@@ -291,7 +291,7 @@ fn a_broken_table_is_an_error_and_changes_nothing() {
             "model `claude-opus-4-5`: `input_cost_per_token`",
         ),
         (
-            TABLE.replace("gpt-5", "gpt\\u001b[31m"),
+            TABLE.replace("gpt-99", "gpt\\u001b[31m"),
             "has control characters",
         ),
         ("[".repeat(100_000), "it is not a JSON object of models"),

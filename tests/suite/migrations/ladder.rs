@@ -108,6 +108,10 @@ fn the_checksum_of_a_released_migration_never_changes() {
             38,
             "4356333605485a74716e2e4a720b08963788fc497333e7a0331e72a551ef3b64",
         ),
+        (
+            39,
+            "e88f1f27ed140d886e431fd7f74bfb0f103d54dc024d8bee037e2111ff91695b",
+        ),
     ];
     let expected: Vec<(u32, String)> = expected
         .map(|(number, checksum)| (number, checksum.to_owned()))

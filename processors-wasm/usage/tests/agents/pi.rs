@@ -1,8 +1,6 @@
 //! Sessions of pi and Oh My Pi.
 
-mod harness;
-
-use harness::{FileRows, Sums, check_laws};
+use crate::harness::{FileRows, Sums, check_laws};
 
 /// 2026-05-01T09:00:00Z in milliseconds.
 const NINE: u64 = 1_777_626_000_000;

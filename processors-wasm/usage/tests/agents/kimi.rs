@@ -1,8 +1,6 @@
 //! Sessions of Kimi CLI.
 
-mod harness;
-
-use harness::{FileRows, Sums, check_laws};
+use crate::harness::{FileRows, Sums, check_laws};
 use session_pipeline_processor::activity::Item;
 use session_pipeline_processor::native::MemoryHost;
 use session_pipeline_processor::{Session, SessionInfo};

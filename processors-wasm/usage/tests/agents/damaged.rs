@@ -1,8 +1,6 @@
 //! Damaged sessions of agents other than Claude Code.
 
-mod harness;
-
-use harness::FileRows;
+use crate::harness::FileRows;
 
 /// The number of damaged versions of each session.
 const VERSIONS: u64 = 150;

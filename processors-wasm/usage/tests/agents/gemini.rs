@@ -1,8 +1,6 @@
 //! Sessions of Gemini CLI, as lines.
 
-mod harness;
-
-use harness::{FileRows, Sums, check_damage, check_growth, check_laws};
+use crate::harness::{FileRows, Sums, check_damage, check_growth, check_laws};
 
 const SESSION: &str = "6d63785e-5a97-4ed5-883a-d1e17eab91ec";
 

@@ -1,7 +1,5 @@
 //! Runs `usage` on sessions of any agent, and checks the laws that hold for all of them.
 
-#![allow(dead_code, reason = "no test uses all of it")]
-
 pub mod copilot;
 
 use std::collections::{BTreeMap, BTreeSet};

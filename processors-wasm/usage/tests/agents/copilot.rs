@@ -1,12 +1,10 @@
 //! The tokens of sessions of GitHub Copilot CLI.
 
-mod harness;
-
-use harness::copilot::{
+use crate::harness::copilot::{
     OF_AGENT, SESSION, Used, answer, call, check_file, compaction, line, message, prompt, read,
     result, resume, shown, shutdown, start,
 };
-use harness::{Sums, check_damage};
+use crate::harness::{Sums, check_damage};
 
 #[test]
 fn what_messages_lack_is_a_row_without_a_request() {

@@ -1,9 +1,9 @@
 //! The calls and prompts of sessions of GitHub Copilot CLI.
 
-mod harness;
-
-use harness::copilot::{OF_AGENT, SESSION, call, check_file, line, prompt, read, result, start};
-use harness::{Sums, check_laws};
+use crate::harness::copilot::{
+    OF_AGENT, SESSION, call, check_file, line, prompt, read, result, start,
+};
+use crate::harness::{Sums, check_laws};
 
 #[test]
 fn only_texts_of_a_person_are_prompts_and_commands() {

@@ -1,8 +1,6 @@
 //! Sessions of the first versions of Codex CLI.
 
-mod harness;
-
-use harness::{FileRows, check_laws};
+use crate::harness::{FileRows, check_laws};
 
 /// The first versions wrote items without an envelope.
 #[test]

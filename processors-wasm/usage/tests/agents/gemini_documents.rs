@@ -1,8 +1,6 @@
 //! Sessions of Gemini CLI up to version 0.38: one object per file.
 
-mod harness;
-
-use harness::{FileRows, Sums, check_damage, check_laws};
+use crate::harness::{FileRows, Sums, check_damage, check_laws};
 use session_pipeline_processor::json::Json;
 
 const SESSION: &str = "08c06a07-a002-4551-a5d7-bf7b063a46f1";

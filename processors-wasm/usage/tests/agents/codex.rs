@@ -1,8 +1,6 @@
 //! Sessions of Codex CLI.
 
-mod harness;
-
-use harness::{FileRows, Sums, check_damage, check_growth, check_laws};
+use crate::harness::{FileRows, Sums, check_damage, check_growth, check_laws};
 
 const PARENT: &str = "019d9249-e0ee-7b41-98b6-271f355b5f7f";
 const CHILD: &str = "019d924b-53f5-7ff7-a8f2-fc32132fced3";

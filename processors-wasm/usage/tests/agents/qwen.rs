@@ -1,8 +1,6 @@
 //! Sessions of Qwen Code.
 
-mod harness;
-
-use harness::{FileRows, Sums, check_laws};
+use crate::harness::{FileRows, Sums, check_laws};
 
 /// A line of the session `3e30`. `second` counts from nine o'clock.
 fn line(second: u64, kind: &str, more: &str) -> String {

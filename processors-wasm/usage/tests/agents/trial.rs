@@ -1,13 +1,11 @@
 //! Sums over a folder of real sessions, to compare with the figures of another counter.
 //!
-//! `SESSION_FOLDER=/path cargo test --test trial -- --ignored --nocapture`
-
-mod harness;
+//! `SESSION_FOLDER=/path cargo test --test agents -- --ignored --nocapture`
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use harness::{FileRows, Sums, TOKENS};
+use crate::harness::{FileRows, Sums, TOKENS};
 
 fn list(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a readable folder") {
@@ -83,7 +81,7 @@ fn sums_of_a_folder() {
             std::array::from_fn(|at| sums[at] + row.tokens()[at])
         });
         rows += file.messages.len();
-        let is_open = |row: &&harness::NamedRow| row.number("is_final") == 0;
+        let is_open = |row: &&crate::harness::NamedRow| row.number("is_final") == 0;
         let open_here = file.messages.iter().filter(is_open).count();
         open += open_here;
         let failed = file.events.iter().filter(|row| row.number("is_error") == 1);
