@@ -169,7 +169,8 @@ fn pack(workspace: &Workspace, parent: &Path, name: &str) -> Result<PathBuf> {
     let mut tar = Command::new("tar");
     tar.args([
         "--create",
-        "--gzip",
+        // Without the time at which it was compressed.
+        "--use-compress-program=gzip -n",
         "--sort=name",
         "--owner=0",
         "--group=0",
@@ -180,9 +181,7 @@ fn pack(workspace: &Workspace, parent: &Path, name: &str) -> Result<PathBuf> {
     .arg(&archive)
     .arg("--directory")
     .arg(parent)
-    .arg(name)
-    // gzip stores no time.
-    .env("GZIP", "-n");
+    .arg(name);
     ensure!(
         status(tar)?.success(),
         "tar cannot create `{}`",

@@ -119,8 +119,7 @@ fn install_in(package: &Package<'_>, project: &Path, target: &Path) -> Result<()
         integrity,
         resolved,
     } = package;
-    let wanted = resolved.unwrap_or(version);
-    let manifest = json!({ "private": true, "dependencies": { *name: wanted } });
+    let manifest = json!({ "private": true, "dependencies": { *name: version } });
     let mut locked = json!({ "version": version, "integrity": integrity });
     if let Some(resolved) = resolved {
         locked["resolved"] = json!(resolved);
@@ -129,7 +128,7 @@ fn install_in(package: &Package<'_>, project: &Path, target: &Path) -> Result<()
     let lock = json!({
         "lockfileVersion": 3,
         "requires": true,
-        "packages": { "": { "dependencies": { *name: wanted } }, place.clone(): locked },
+        "packages": { "": { "dependencies": { *name: version } }, place.clone(): locked },
     });
     fs::create_dir_all(project)
         .and_then(|()| fs::write(project.join("package.json"), manifest.to_string()))
@@ -168,6 +167,9 @@ fn install_in(package: &Package<'_>, project: &Path, target: &Path) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+
     use super::*;
     use crate::prerequisites::can_start;
 
@@ -185,6 +187,29 @@ mod tests {
         }
         let error = package_for("freebsd", "x86_64").err().unwrap();
         assert!(error.to_string().contains("freebsd"), "{error}");
+    }
+
+    /// Serves a file over HTTP until the process ends, like a mirror.
+    fn serve(file: Vec<u8>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/lib-x-1.0.0.tgz", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+                while lines
+                    .next()
+                    .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+                {}
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    file.len()
+                );
+                // A client that closes early is not an error of the test.
+                let _ = connection.write_all(head.as_bytes());
+                let _ = connection.write_all(&file);
+            }
+        });
+        url
     }
 
     #[test]
@@ -210,17 +235,21 @@ mod tests {
             .unwrap();
         let packed: serde_json::Value = serde_json::from_slice(&packed.stdout).unwrap();
         let integrity = packed[0]["integrity"].as_str().unwrap();
-        let file = format!("file:{}", source.join("lib-x-1.0.0.tgz").display());
+        let tarball = fs::read(source.join("lib-x-1.0.0.tgz")).unwrap();
+        let url = serve(tarball);
 
         let target = folder.join("installed");
         let package = |integrity| Package {
             name: "lib-x",
             version: "1.0.0",
             integrity,
-            resolved: Some(&file),
+            resolved: Some(&url),
         };
-        let wrong = PACKAGES[0].3;
-        let error = install(&package(wrong), &folder, &target)
+        // Not the checksum of another package, which npm could take from its cache.
+        let digest = integrity.strip_prefix("sha512-").unwrap();
+        let first = if digest.starts_with('A') { "B" } else { "A" };
+        let wrong = format!("sha512-{first}{}", &digest[1..]);
+        let error = install(&package(&wrong), &folder, &target)
             .unwrap_err()
             .to_string();
         assert!(error.contains("EINTEGRITY"), "{error}");

@@ -26,7 +26,7 @@ const SYSTEM_LIBRARIES: [&str; 8] = [
 
 /// Makes `$1` the root directory and runs the rest of the arguments there.
 const IN_ROOT: &str = r#"root=$1; shift
-mount --rbind /proc "$root/proc" && exec chroot "$root" "$@""#;
+mount --rbind /proc "$root/proc" && mount --rbind /dev "$root/dev" && exec chroot "$root" "$@""#;
 
 /// Unpacks an archive, and runs the program in it over the example sessions.
 pub fn run(workspace: &Workspace, archive: &Path, name: &str) -> Result<()> {
@@ -34,7 +34,7 @@ pub fn run(workspace: &Workspace, archive: &Path, name: &str) -> Result<()> {
     if root.exists() {
         fs::remove_dir_all(&root).with_context(|| format!("cannot empty `{}`", root.display()))?;
     }
-    for folder in ["opt", "data", "tmp", "proc"] {
+    for folder in ["opt", "data", "tmp", "proc", "dev"] {
         fs::create_dir_all(root.join(folder))
             .with_context(|| format!("cannot create `{}`", root.display()))?;
     }
