@@ -13,7 +13,7 @@ use session_pipeline_host::processor::Cost;
 
 use crate::money::Usd;
 
-/// Upper bounds of the buckets of [`DurationHistogram`], in seconds.
+/// Upper bounds of the buckets of [`Durations`], in seconds.
 pub const DURATION_BOUNDS: [f64; 10] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
 
