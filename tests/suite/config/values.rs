@@ -245,6 +245,7 @@ fn each_number_sets_the_field_that_it_names_and_no_other() {
         let (field, _) = names.find_map(|line| line.split_once(':')).unwrap();
         let expected = match key.as_str() {
             "database.memory_limit" => "database_memory_bytes",
+            "knowledge.score_min" => "knowledge_score_min",
             key => key,
         };
         assert!(expected.ends_with(field.trim()), "{key} sets {field}");

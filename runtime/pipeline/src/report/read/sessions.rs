@@ -387,6 +387,7 @@ impl SessionReader {
             column("is_sidechain", "BOOLEAN"),
         ]
         .join(", ");
+        // Earlier versions of `usage` read every file as one of Claude Code.
         // Functions of strings take an eighth of the time of regular expressions.
         format!(
             "SELECT session_file, session_id AS recorded_id, {DIRECTORY} AS directory,
@@ -396,7 +397,7 @@ impl SessionReader {
                     OR (coalesce(agent, 'claude') <> 'claude' AND coalesce(is_sidechain, false)) AS is_subagent, title, {PROJECT} AS project,
                 git_branch, entrypoint, epoch_us(started_at) AS started_at, epoch_us(ended_at) AS ended_at,
                 is_automated, messages AS held_messages, parent_session, first_uuid,
-                active_seconds, prompts, tool_calls, tool_errors, agent
+                active_seconds, prompts, tool_calls, tool_errors, coalesce(agent, 'claude') AS agent
             FROM (
                 SELECT session_file, split_part(session_file, '/', -1) AS name, session_id, {columns} FROM usage.sessions
             )"
