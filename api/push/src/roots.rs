@@ -14,12 +14,32 @@ struct Agent {
     variable: Option<&'static str>,
 }
 
+impl Agent {
+    const fn new(name: &'static str, folder: &'static str, variable: Option<&'static str>) -> Self {
+        Self {
+            name,
+            folder,
+            variable,
+        }
+    }
+}
+
 /// All known agents. A line is enough for a further one.
-const AGENTS: &[Agent] = &[Agent {
-    name: "claude",
-    folder: ".claude/projects",
-    variable: Some("CLAUDE_CONFIG_DIR"),
-}];
+const AGENTS: [Agent; 9] = [
+    Agent::new("claude", ".claude/projects", Some("CLAUDE_CONFIG_DIR")),
+    Agent::new("codex", ".codex/sessions", Some("CODEX_HOME")),
+    Agent::new(
+        "codex-archived",
+        ".codex/archived_sessions",
+        Some("CODEX_HOME"),
+    ),
+    Agent::new("copilot", ".copilot/session-state", Some("COPILOT_HOME")),
+    Agent::new("gemini", ".gemini/tmp", None),
+    Agent::new("kimi", ".kimi/sessions", None),
+    Agent::new("omp", ".omp/agent/sessions", None),
+    Agent::new("pi", ".pi/agent/sessions", None),
+    Agent::new("qwen", ".qwen/projects", None),
+];
 
 /// A folder with sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,22 +108,32 @@ mod tests {
     #[test]
     fn a_variable_moves_the_folder_of_an_agent() {
         let home = Path::new("/home/ada");
-        let root = |folder: &str| {
-            vec![Root {
-                name: "claude".to_owned(),
-                folder: folder.into(),
-            }]
+        let folder = |name: &str, roots: Vec<Root>| {
+            let root = roots.into_iter().find(|root| root.name == name).unwrap();
+            root.folder.display().to_string()
         };
+        let claude = |roots| folder("claude", roots);
         assert_eq!(
-            default_roots(home, |_| None),
-            root("/home/ada/.claude/projects")
+            claude(default_roots(home, |_| None)),
+            "/home/ada/.claude/projects"
         );
         assert_eq!(
-            default_roots(home, |_| Some("".into())),
-            root("/home/ada/.claude/projects")
+            claude(default_roots(home, |_| Some("".into()))),
+            "/home/ada/.claude/projects"
         );
-        let moved = |name: &str| (name == "CLAUDE_CONFIG_DIR").then(|| "/srv/claude".into());
-        assert_eq!(default_roots(home, moved), root("/srv/claude/projects"));
+        let moved = |name: &str| {
+            let folders = [
+                ("CLAUDE_CONFIG_DIR", "/srv/claude"),
+                ("CODEX_HOME", "/srv/codex"),
+            ];
+            let folder = folders.into_iter().find(|(known, _)| *known == name);
+            folder.map(|(_, folder)| folder.into())
+        };
+        assert_eq!(claude(default_roots(home, moved)), "/srv/claude/projects");
+        let archived = folder("codex-archived", default_roots(home, moved));
+        assert_eq!(archived, "/srv/codex/archived_sessions");
+        let pi = folder("pi", default_roots(home, moved));
+        assert_eq!(pi, "/home/ada/.pi/agent/sessions");
     }
 
     #[test]

@@ -120,7 +120,10 @@ impl Walk {
                 }
                 continue;
             };
-            let is_session = name.ends_with(".jsonl") || name.ends_with(".meta.json");
+            let is_session = name.ends_with(".jsonl")
+                || name.ends_with(".meta.json")
+                // Older versions of Gemini CLI store a session as one document.
+                || (name.ends_with(".json") && server.split('/').any(|folder| folder == "chats"));
             if name.starts_with('.') || !(kind.is_dir() || (kind.is_file() && is_session)) {
                 continue;
             }

@@ -55,7 +55,7 @@ pub enum UploadError {
     Name(String),
     /// The path could leave the user's folder or is not valid for a session.
     #[error(
-        "invalid path `{0}`: send 1 to 8 names with `/` between them, each of 1 to 200 characters of A-Z a-z 0-9 . _ - without a leading dot, the last one ending with `.jsonl` or `.meta.json`"
+        "invalid path `{0}`: send 1 to 8 names with `/` between them, each of 1 to 200 characters of A-Z a-z 0-9 . _ - without a leading dot, the last one ending with `.jsonl` or `.meta.json`, or below a folder `chats` with `.json`"
     )]
     Path(String),
     /// The stored file is not the one that the client continues.

@@ -13,6 +13,11 @@ const SESSION_SUFFIX: &str = ".jsonl";
 /// The end of the name of a file with which an agent describes a sub-agent.
 const META_SUFFIX: &str = ".meta.json";
 
+/// The end of the name of a session that is one document. Other such files are anything.
+const DOCUMENT_SUFFIX: &str = ".json";
+/// The folder in which Gemini CLI stores its sessions.
+const CHATS: &str = "chats";
+
 /// The path of a session, or of a file that describes one, such as
 /// `claude/-home-dev-app/s1/subagents/agent-1.meta.json`. No component can leave the folder of the
 /// user or is hidden.
@@ -26,7 +31,10 @@ impl UploadPath {
     /// A component is not a valid name, there are more than 8, or the file is not of a kind that
     /// can be uploaded.
     pub fn parse(text: &str) -> Result<Self, UploadError> {
-        let is_wanted = text.ends_with(SESSION_SUFFIX) || text.ends_with(META_SUFFIX);
+        let mut folders = text.rsplit('/').skip(1);
+        let is_wanted = text.ends_with(SESSION_SUFFIX)
+            || text.ends_with(META_SUFFIX)
+            || (text.ends_with(DOCUMENT_SUFFIX) && folders.any(|folder| folder == CHATS));
         let is_path = text.split('/').count() <= COMPONENTS_MAX && text.split('/').all(is_name);
         match is_wanted && is_path {
             true => Ok(Self(text.to_owned())),
@@ -82,6 +90,8 @@ mod tests {
             "a\0.jsonl",
             "a.json",
             "meta.json",
+            "gemini/app/logs.json",
+            "chats.json",
             "a/.meta.json",
             "a.jsonl/",
             "1/2/3/4/5/6/7/8/9.jsonl",
@@ -92,6 +102,8 @@ mod tests {
         for good in [
             "a.jsonl",
             "claude/-home-dev-app/s1/subagents/agent-1.meta.json",
+            "gemini/app/chats/session-1.json",
+            "gemini/app/chats/s1/agent-1.json",
             "1/2/3/4/5/6/7/8.jsonl",
             &long[1..],
         ] {
