@@ -201,6 +201,7 @@ async fn decide(
     request_body = KnowledgeDecisionBody, responses(
         (status = 200, body = DecidedItemsBody),
         (status = 404, body = Problem, description = "One of the items does not exist. No item is changed."),
+        (status = 415, body = Problem, description = "The content type is not JSON."),
         (status = 422, body = Problem, description = "There are no ids or too many, or the reason is too long."),
         AuthenticatedResponses))]
 pub(super) async fn decide_several(

@@ -324,9 +324,8 @@ fn models_of_others_show_a_member_only_what_a_price_table_contains() {
     assert_eq!(
         names.collect::<Vec<_>>(),
         [
-            ("claude-opus-4-5".to_owned(), 2),
+            ("claude-opus-4-5".to_owned(), 3),
             ("claude-opus-4-5-20251101".to_owned(), 1),
-            ("own-gateway/claude-opus-4-5".to_owned(), 1),
             ("(none)".to_owned(), 1)
         ]
     );

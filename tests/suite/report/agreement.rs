@@ -237,6 +237,7 @@ fn expected(messages: &[Known<'_>], by: ReportGrouping) -> BTreeMap<String, Coun
                 let name = names[usize::try_from(weekday(first)).unwrap()];
                 format!("{name} {}:00", &day[11..13])
             }
+            ReportGrouping::Agent => "claude".to_owned(),
             // These transcripts contain no causes.
             _ => String::new(),
         };

@@ -188,17 +188,14 @@ impl RowColumns for ToolCalls {
     }
 
     fn total(report: &UsageReport<Self>) -> Option<Vec<String>> {
-        if report.omitted_rows > 0 {
-            return None;
-        }
-        let sum = |count: fn(&Self) -> i64| {
-            let counts = report.rows.iter().map(|row| count(&row.totals));
-            number(counts.fold(0, i64::saturating_add))
-        };
+        let rejected = report.rows.iter().map(|row| row.totals.rejected);
         let mut cells = vec![
-            sum(|row| row.calls),
-            sum(|row| row.errors),
-            sum(|row| row.rejected),
+            number(report.tool_calls.unwrap_or(0)),
+            number(report.failed_tool_calls.unwrap_or(0)),
+            match report.omitted_rows {
+                0 => number(rejected.fold(0, i64::saturating_add)),
+                _ => String::new(),
+            },
         ];
         // Percentiles cannot be added up, and neither can sessions, because one session can call
         // several tools.

@@ -19,6 +19,7 @@ use super::sink::{ContentCoding, UploadFile};
 use crate::body::Problem;
 use crate::body::upload::{ManifestBody, ManifestEntry, ManifestFileBody, UploadedFileBody};
 use crate::http::ServiceState;
+use crate::http::metrics::UploadOutcome;
 use crate::http::caller::AnyRole;
 use crate::http::params::{ValidJson, ValidName};
 use crate::http::problem::{ApiError, AuthenticatedResponses};
@@ -134,8 +135,26 @@ pub(in crate::http) async fn put(
     ValidName(path): ValidName,
     request: Request,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<UploadedFileBody>), ApiError> {
-    let user = super::user_of(&caller)?;
-    let path = UploadPath::parse(&path).map_err(to_api_error)?;
+    let mut received = 0;
+    let stored = receive(&service, &caller, &path, request, &mut received).await;
+    service.requests.uploaded(match &stored {
+        Ok(_) => UploadOutcome::Stored(received),
+        Err(_) => UploadOutcome::Rejected,
+    });
+    let body = stored?;
+    Ok(([(OFFSET, HeaderValue::from(body.size))], Json(body)))
+}
+
+/// Receives the body. `received` is the number of bytes on the wire.
+async fn receive(
+    service: &Arc<ServiceState>,
+    caller: &AnyRole,
+    path: &str,
+    request: Request,
+    received: &mut u64,
+) -> Result<UploadedFileBody, ApiError> {
+    let user = super::user_of(caller)?;
+    let path = UploadPath::parse(path).map_err(to_api_error)?;
     let part = part(request.headers())?;
     let coding = coding(request.headers())?;
     let bytes_max = service.limits.upload_bytes_max;
@@ -153,13 +172,14 @@ pub(in crate::http) async fn put(
     let incoming = service.write_upload(begin).await?;
     let mut file = UploadFile::new(incoming, bytes_max, coding)?;
     let mut chunks = request.into_body().into_data_stream();
-    let mut left = bytes_max;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| {
             ApiError::bad_request("the request body is incomplete; retry the upload")
         })?;
-        let rest = left.checked_sub(chunk.len() as u64);
-        left = rest.ok_or_else(|| too_large(bytes_max))?;
+        *received += chunk.len() as u64;
+        if *received > bytes_max {
+            return Err(too_large(bytes_max));
+        }
         file = service
             .write_upload(move |_| {
                 file.write(&chunk)?;
@@ -167,7 +187,7 @@ pub(in crate::http) async fn put(
             })
             .await?;
     }
-    finish(&service, &caller, file).await
+    finish(service, caller, file).await
 }
 
 /// Stores the received bytes. A new or replaced file is recorded in the audit log. One that grows
@@ -176,7 +196,7 @@ async fn finish(
     service: &Arc<ServiceState>,
     caller: &AnyRole,
     file: UploadFile<ResumableUpload>,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<UploadedFileBody>), ApiError> {
+) -> Result<UploadedFileBody, ApiError> {
     // Uploads are slow, so the token may have been revoked since the request started.
     caller.recheck(service)?;
     let actor = caller.actor();
@@ -206,8 +226,7 @@ async fn finish(
             sha256: finished.sha256.to_string(),
         })
     };
-    let body = service.write_upload(finish).await?;
-    Ok(([(OFFSET, HeaderValue::from(body.size))], Json(body)))
+    service.write_upload(finish).await
 }
 
 fn part(headers: &HeaderMap) -> Result<UploadPart, ApiError> {

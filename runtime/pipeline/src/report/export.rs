@@ -73,7 +73,7 @@ const fn number(name: &'static str) -> ExportColumn {
 }
 
 /// The columns after `id`.
-const COLUMNS: [ExportColumn; 25] = [
+const COLUMNS: [ExportColumn; 26] = [
     text("session_file"),
     text("session_id"),
     text("username"),
@@ -99,6 +99,7 @@ const COLUMNS: [ExportColumn; 25] = [
     text("occurred_at"),
     number("processor_version"),
     text("recorded_at"),
+    text("agent"),
 ];
 
 /// Size of the write buffer for CSV.

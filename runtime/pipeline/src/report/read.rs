@@ -72,7 +72,7 @@ pub fn usage(
     let has_whole_sessions =
         filter.days == DayRange::default() && filter.model.is_none() && split.is_none();
     if by == ReportGrouping::Session && has_whole_sessions {
-        drift::add_agent_totals(connection, &mut report, &filter.scope)?;
+        drift::add_agent_totals(connection, &mut report, &conditions, &filter.scope)?;
     }
     report.prompts = prompts(connection, &filter, &conditions)?;
     report.plans = plans(connection, &conditions, &filter.scope)?;

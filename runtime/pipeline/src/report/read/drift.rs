@@ -10,7 +10,7 @@ use duckdb::{Connection, params_from_iter};
 use session_pipeline_store::StoreError;
 use session_pipeline_store::money::Usd;
 
-use super::names;
+use super::{Conditions, names};
 use crate::report::{ReportScope, UsageReport, UsageTotals};
 
 pub(in crate::report) struct AgentTotal {
@@ -23,26 +23,49 @@ pub(in crate::report) struct AgentTotal {
 pub(super) fn add_agent_totals(
     connection: &Connection,
     report: &mut UsageReport,
+    conditions: &Conditions,
     scope: &ReportScope,
 ) -> Result<(), StoreError> {
     let known = agent_totals(connection, scope)?;
-    let (mut cost, mut output_tokens) = (None, None);
     for row in &mut report.rows {
-        let Some(agent) = row.key.as_ref().and_then(|key| known.get(key)) else {
-            continue;
-        };
-        add(&mut row.totals.agent_cost_usd, agent.cost);
-        row.totals.agent_output_tokens = Some(agent.output_tokens);
-        add(&mut cost, agent.cost);
-        output_tokens = Some(
-            agent
-                .output_tokens
-                .saturating_add(output_tokens.unwrap_or(0)),
-        );
+        if let Some(agent) = row.key.as_ref().and_then(|key| known.get(key)) {
+            add_to(&mut row.totals, agent);
+        }
     }
-    let totals: &mut UsageTotals = &mut report.totals;
-    (totals.agent_cost_usd, totals.agent_output_tokens) = (cost, output_tokens);
+    if report.omitted_rows == 0 {
+        let keys = report.rows.iter().filter_map(|row| row.key.as_ref());
+        let agents = keys.filter_map(|key| known.get(key));
+        agents.for_each(|agent| add_to(&mut report.totals, agent));
+    } else if !known.is_empty() {
+        // The totals include sessions that are not in the rows.
+        for session in sessions(connection, conditions)? {
+            if let Some(agent) = known.get(&session) {
+                add_to(&mut report.totals, agent);
+            }
+        }
+    }
     Ok(())
+}
+
+/// The ids of all sessions in a report.
+fn sessions(connection: &Connection, conditions: &Conditions) -> Result<Vec<String>, StoreError> {
+    let sql = format!(
+        "SELECT DISTINCT session_id FROM usage.message_rollups {} WHERE session_id IS NOT NULL AND {}",
+        conditions.joins([]),
+        conditions.sql
+    );
+    let rows = || -> duckdb::Result<Vec<_>> {
+        let mut statement = connection.prepare(&sql)?;
+        let rows = statement.query_map(params_from_iter(&conditions.parameters), |row| row.get(0))?;
+        rows.collect()
+    };
+    rows().map_err(StoreError::database("run the report"))
+}
+
+fn add_to(totals: &mut UsageTotals, agent: &AgentTotal) {
+    add(&mut totals.agent_cost_usd, agent.cost);
+    let output = totals.agent_output_tokens.unwrap_or(0);
+    totals.agent_output_tokens = Some(output.saturating_add(agent.output_tokens));
 }
 
 fn add(sum: &mut Option<Usd>, cost: Option<Usd>) {
