@@ -17,6 +17,23 @@ CREATE TABLE audit_log (
     PRIMARY KEY (id)
 );
 
+CREATE TABLE budget_crossings (
+    id VARCHAR NOT NULL,
+    scope VARCHAR NOT NULL,
+    subject VARCHAR,
+    period VARCHAR NOT NULL,
+    period_start TIMESTAMP NOT NULL,
+    limit_pico_dollars HUGEINT NOT NULL,
+    mark_permille INTEGER NOT NULL,
+    spent_pico_dollars HUGEINT NOT NULL,
+    crossed_at TIMESTAMP NOT NULL,
+    state VARCHAR NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_attempt_at TIMESTAMP NOT NULL,
+    detail VARCHAR,
+    PRIMARY KEY (id)
+);
+
 CREATE TABLE component_files (
     file_name VARCHAR NOT NULL,
     digest VARCHAR NOT NULL,
