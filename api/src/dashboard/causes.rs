@@ -9,7 +9,7 @@ use super::format::{cost, count, counted, duration, percent, plain, short_count,
 use super::frame::{Reader, empty, filter_form};
 use super::overview::{data_address, message_rows};
 use super::parts::{Ranked, data_links, ranked};
-use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow};
+use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageToolRow};
 
 /// A grouping of the page: the value of `by`, the heading, and the key of a row.
 pub(super) struct Cause {
@@ -145,6 +145,23 @@ pub(super) fn cause(cause: &Cause, report: &UsageReportBody, filters: &Filters) 
     }
 }
 
+/// The failed calls of a tool by class, the most frequent first.
+fn classes(row: &UsageToolRow) -> String {
+    let mut classes: Vec<(&str, i64)> = row
+        .errors_by_class
+        .iter()
+        .map(|(class, calls)| (class.as_str(), *calls))
+        .collect();
+    classes.sort_by_key(|(class, calls)| (std::cmp::Reverse(*calls), *class));
+    let texts = classes
+        .into_iter()
+        .map(|(class, calls)| format!("{} {}", plain(&class.replace('_', " ")), count(calls)));
+    match row.errors_by_class.is_empty() {
+        true => "–".to_owned(),
+        false => texts.collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// The calls of tools.
 pub(super) fn tools(report: &UsageReportBody, filters: &Filters) -> Markup {
     let rows = report.rows.iter().filter_map(|row| match row {
@@ -159,17 +176,15 @@ pub(super) fn tools(report: &UsageReportBody, filters: &Filters) -> Markup {
                     table .stack {
                         thead { tr {
                             th scope="col" { "Tool" }
-                            @for name in ["Calls", "Failed", "Tool error", "Exit code", "Rejected", "Median", "95 %", "Sessions"] {
-                                th scope="col" .number { (name) }
-                            }
+                            @for name in ["Calls", "Failed"] { th scope="col" .number { (name) } }
+                            th scope="col" { "Failures by class" }
+                            @for name in ["Median", "95 %", "Sessions"] { th scope="col" .number { (name) } }
                         } }
                         tbody { @for row in rows { tr {
                             th scope="row" .wide { (plain(row.tool.as_deref().unwrap_or("–"))) }
                             td .number data-label="Calls" { (count(row.calls)) }
                             td .number data-label="Failed" title=(count(row.errors)) { (percent(row.errors, row.calls)) }
-                            td .number data-label="Tool error" { (count(row.tool_errors)) }
-                            td .number data-label="Exit code" { (count(row.exit_codes)) }
-                            td .number data-label="Rejected" { (count(row.rejected)) }
+                            td .wide data-label="Failures by class" { (classes(row)) }
                             td .number data-label="Median" { (milliseconds(row.p50_ms)) }
                             td .number data-label="95 %" { (milliseconds(row.p95_ms)) }
                             td .number data-label="Sessions" { (count(row.sessions)) }

@@ -280,7 +280,7 @@ impl Counts {
             unknown_types: tally.unknown_types,
             passed_over_lines: tally.passed_over_lines,
             torn_tail: tally.torn_tail,
-            is_sidechain: spoken > 0 && self.main_messages == 0,
+            is_sidechain: self.main_messages == 0 && (spoken > 0 || self.facts.sidechain_items > 0),
             agent_version: string(self.agent_version),
             cwd: string(self.cwd),
             git_branch: string(self.git_branch),

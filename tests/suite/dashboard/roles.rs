@@ -347,11 +347,10 @@ fn a_member_sees_totals_of_the_team_without_names() {
     let all = server.get("/api/usage/summary").json();
     for by in GROUPINGS {
         let team = get(&format!("summary?scope=team&by={by}"));
-        let is_anonymous =
-            [
-                "day", "week", "month", "hour", "model", "source", "effort", "agent",
-            ]
-            .contains(&by);
+        let is_anonymous = [
+            "day", "week", "month", "hour", "model", "source", "effort", "agent",
+        ]
+        .contains(&by);
         if !is_anonymous {
             assert_eq!(team.status, 403, "{by}: {team:?}");
             team.error();

@@ -15,6 +15,7 @@ fn a_fresh_database_runs_every_migration_and_has_no_legacy_table() {
         texts(&conn, "SELECT table_name FROM duckdb_tables() ORDER BY 1"),
         [
             "audit_log",
+            "budget_crossings",
             "component_files",
             "components",
             "counters",

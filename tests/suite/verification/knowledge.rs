@@ -289,7 +289,7 @@ fn several_items_are_decided_at_once_with_a_reason_or_not_at_all() {
     }
     drop(pipeline);
     let audit = "SELECT count(*) FROM main.audit_log WHERE action = 'knowledge.reject' \
-                 AND params->>'reason' = 'not a rule'";
+                 AND (params->>'reason') = 'not a rule'";
     assert_eq!(rows(&dir, audit), ["2"]);
 }
 

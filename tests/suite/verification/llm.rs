@@ -109,8 +109,8 @@ fn a_request_has_a_schema_and_the_turns_as_data() {
     assert_eq!(
         turns,
         json!([
-            {"role": "user", "parts": [{"typed": "first"}]},
-            {"role": "user", "parts": [{"typed": hostile}]},
+            {"role": "user", "time": "2026-01-05T09:00Z", "parts": [{"typed": "first"}]},
+            {"role": "user", "time": "2026-01-05T09:00Z", "parts": [{"typed": hostile}]},
         ])
     );
     let schema: Value =

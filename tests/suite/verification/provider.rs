@@ -159,13 +159,13 @@ fn the_knowledge_does_not_depend_on_the_wire_format_or_on_failed_requests() {
 
 #[test]
 fn repeated_kills_change_no_knowledge_and_repeat_few_requests() {
-    let process = |is_killed: bool| {
+    let process = |is_killed: bool, concurrency: usize| {
         let dir = DataDir::new();
         write_sessions(&dir);
         let server = LlmServer::start(Provider::OpenAiCompat);
         server.set_fallback(deterministic_answer);
         let llm = format!(
-            "[llm]\nprovider = \"openai_compat\"\nbase_url = \"{}\"\n",
+            "[llm]\nprovider = \"openai_compat\"\nbase_url = \"{}\"\nconcurrency = {concurrency}\n",
             server.url()
         );
         let settings = "[processors.verification.settings]\ndetector = \"llm\"\n";
@@ -188,19 +188,25 @@ fn repeated_kills_change_no_knowledge_and_repeat_few_requests() {
             .collect();
         (knowledge(&dir), unique, requests.len(), kills, stderr)
     };
-    let (expected, expected_requests, sent, _, stderr) = process(false);
+    let (expected, expected_requests, sent, _, stderr) = process(false, 1);
     assert_eq!(sent, expected_requests.len());
     let summary = format!("`verification` sent {sent} requests to the language model: ");
     assert!(stderr.contains(&summary), "{stderr}");
-    let (knowledge, unique, sent, kills, _) = process(true);
-    assert!(kills > 10, "only {kills} kills");
-    assert_eq!(knowledge, expected);
-    assert_eq!(unique, expected_requests);
-    // A kill loses at most the request in progress, or an answer that is not stored yet.
-    assert!(
-        sent <= expected_requests.len() + kills,
-        "{sent} requests after {kills} kills"
-    );
+    for concurrency in [1, 4] {
+        let (knowledge, unique, sent, kills, _) = process(true, concurrency);
+        assert!(kills > 10, "only {kills} kills");
+        assert_eq!(knowledge, expected, "{concurrency} sessions at once");
+        // Sessions that are processed again because of others can ask about other rows.
+        assert!(unique.is_superset(&expected_requests));
+        if concurrency == 1 {
+            assert_eq!(unique, expected_requests);
+        }
+        // A kill loses at most the requests in progress, or answers that are not stored yet.
+        assert!(
+            sent <= unique.len() + kills * concurrency,
+            "{sent} requests after {kills} kills"
+        );
+    }
 }
 
 /// Runs the program and returns its standard error. With `kill_at`, the program is killed at the

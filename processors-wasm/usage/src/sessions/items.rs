@@ -20,6 +20,8 @@ pub(super) struct ItemFacts {
     pub(super) plan: Option<Span>,
     pub(super) prompts: u64,
     pub(super) compactions: u64,
+    /// Items of sub-agents.
+    pub(super) sidechain_items: u64,
     prompt_title: Option<Span>,
     unrecorded: BTreeMap<Unrecorded, u64>,
 }
@@ -67,11 +69,18 @@ impl Counts {
             Item::Unrecorded(reason) => *facts.unrecorded.entry(*reason).or_default() += 1,
             _ => {}
         }
-        let is_message = matches!(
+        // A sub-agent's file can contain only requests.
+        let is_activity = matches!(
             item,
-            Item::Prompt(_) | Item::Command(_) | Item::Answer(_) | Item::Result(_)
+            Item::Prompt(_)
+                | Item::Command(_)
+                | Item::Answer(_)
+                | Item::Result(_)
+                | Item::Request(_)
+                | Item::Call(_)
         );
-        self.main_messages += u64::from(is_message && !origin.is_sidechain);
+        self.main_messages += u64::from(is_activity && !origin.is_sidechain);
+        facts.sidechain_items += u64::from(is_activity && origin.is_sidechain);
     }
 
     /// What messages need to know about the session.

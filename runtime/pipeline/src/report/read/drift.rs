@@ -56,7 +56,8 @@ fn sessions(connection: &Connection, conditions: &Conditions) -> Result<Vec<Stri
     );
     let rows = || -> duckdb::Result<Vec<_>> {
         let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map(params_from_iter(&conditions.parameters), |row| row.get(0))?;
+        let rows =
+            statement.query_map(params_from_iter(&conditions.parameters), |row| row.get(0))?;
         rows.collect()
     };
     rows().map_err(StoreError::database("run the report"))
