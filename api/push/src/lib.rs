@@ -4,6 +4,14 @@
 //! sends what is new ([`source`], [`server`]). A hook of the agent starts a pass after each turn
 //! ([`hook`], [`setup`]). Only `main` reads the environment.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        reason = "a test that panics fails, as it should"
+    )
+)]
+
 pub mod cli;
 pub mod context;
 pub mod doctor;

@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn a_browser_opens_only_in_a_graphical_session_and_from_an_absolute_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join(OPENERS[0]);
+        let program = folder.path().join(OPENERS.first().unwrap());
         std::fs::write(&program, "").unwrap();
         let folder = folder.path().as_os_str().to_owned();
         let found = |display: &'static str, path: OsString| {

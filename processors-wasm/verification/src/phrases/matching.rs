@@ -1,4 +1,4 @@
-//! Finds the phrases of [`RULES`](super::rules::RULES) in a sentence.
+//! Finds the phrases of [`RULES`] in a sentence.
 
 use super::mood;
 use super::rules::{CONTINUING, Place, RULES, Rule, Unless};
