@@ -128,7 +128,9 @@ impl Source {
         sent_state: &HashState,
     ) -> Result<bool, SourceError> {
         self.rewind();
-        if read > self.length || self.form == Form::RedactedDocument {
+        // A document is sent as a whole, so a part of it is of no use.
+        let is_part = self.form == Form::RedactedDocument && read < self.length;
+        if read > self.length || is_part {
             return Ok(false);
         }
         let state = self.hash(read)?;
@@ -264,6 +266,9 @@ impl Source {
     }
 
     fn redacted_document(&mut self) -> Result<Vec<u8>, SourceError> {
+        if self.length > 0 && self.position.read == self.length {
+            return Ok(Vec::new());
+        }
         let length = usize::try_from(self.length).unwrap_or(usize::MAX);
         if length > LINE_BYTES_MAX {
             return Err(SourceError::TooLong);

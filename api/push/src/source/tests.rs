@@ -92,6 +92,26 @@ fn lines() -> impl Strategy<Value = Vec<String>> {
     proptest::collection::vec(line, 0..12)
 }
 
+#[test]
+fn an_unchanged_document_is_not_sent_again() {
+    let document = format!("{{\n \"key\": \"{KEY}\"\n}}").into_bytes();
+    let mut first = source(&document, Form::RedactedDocument);
+    let sent = all(&mut first);
+    assert!(!sent.is_empty());
+    let at = first.position().clone();
+    let resume = |bytes: &[u8]| {
+        let mut second = source(bytes, Form::RedactedDocument);
+        let is_resumed =
+            second.resume(at.read, &Hex::of(&at.read_state.0), at.sent, &at.sent_state);
+        (is_resumed.unwrap(), all_after(&mut second))
+    };
+    assert_eq!(resume(&document), (true, Vec::new()));
+    let longer = [&document[..], b"\n"].concat();
+    let (is_resumed, again) = resume(&longer);
+    assert!(!is_resumed);
+    assert_eq!(again, [&sent[..], b"\n"].concat());
+}
+
 proptest! {
     /// What is sent for a file that grows is what is sent for the whole file, in both forms.
     #[test]
