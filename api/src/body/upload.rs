@@ -1,6 +1,7 @@
 //! Uploads, and what is stored of a file.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use session_pipeline_pipeline::upload::StoredFile;
 use utoipa::ToSchema;
 
@@ -34,7 +35,20 @@ pub struct ManifestEntry {
     /// The path below the folder of the token's user.
     pub path: String,
     /// The size of the client's file, in bytes.
+    #[serde(deserialize_with = "file_size")]
     pub size: u64,
+}
+
+/// A size that a file can have.
+fn file_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    match i64::try_from(size) {
+        Ok(_) => Ok(size),
+        Err(_) => Err(D::Error::custom(format!(
+            "invalid size `{size}`: expected at most {}",
+            i64::MAX
+        ))),
+    }
 }
 
 /// What the server has of the files in a manifest.

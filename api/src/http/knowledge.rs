@@ -200,6 +200,7 @@ async fn decide(
 #[utoipa::path(post, path = "/api/knowledge/decisions", operation_id = "decide_knowledge", tag = "knowledge", security(("bearer" = ["admin"])),
     request_body = KnowledgeDecisionBody, responses(
         (status = 200, body = DecidedItemsBody),
+        (status = 400, body = Problem, description = "The body is not valid JSON."),
         (status = 404, body = Problem, description = "One of the items does not exist. No item is changed."),
         (status = 415, body = Problem, description = "The content type is not JSON."),
         (status = 422, body = Problem, description = "There are no ids or too many, or the reason is too long."),
