@@ -45,7 +45,7 @@ pub fn setup(
         }
     };
     let mut server = push::server(&settings, &token)?;
-    // A wrong token is found now, and not by a hook that nobody sees.
+    // A wrong token is found now, and not by a hook whose output is not shown.
     server
         .manifest(&[])
         .map_err(|error| Failure::CouldNotRun(error.to_string()))?;

@@ -7,7 +7,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 /// Maximum length of an answer.
 const ANSWER_BYTES_MAX: u64 = 4096;
 
-/// Prints to standard output. Failures are ignored: nobody may be reading.
+/// Prints to standard output. Failures are ignored, because the reader may be gone.
 pub fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes());

@@ -1,4 +1,4 @@
-//! Limits what one caller can use of the service at the same time, so that nobody starves others.
+//! Limits what one caller can use of the service at the same time, so that it cannot starve others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -15,6 +15,7 @@ use crate::Timestamp;
 use crate::activity::commands::command_name;
 use crate::activity::counts::CountReader;
 use crate::activity::driver::{Items, Reader};
+use crate::activity::values::{plain, set, text};
 use crate::activity::{Item, Origin, Prompt, SessionFacts};
 use crate::json::{Json, Text};
 
@@ -331,20 +332,5 @@ impl CopilotReader {
             agent_version: plain(&self.version),
             ..Origin::default()
         }
-    }
-}
-
-fn plain(text: &Option<String>) -> Option<Text<'_>> {
-    text.as_deref().map(Text::plain)
-}
-
-fn text(value: Option<Json<'_>>) -> Option<Text<'_>> {
-    value?.text().filter(|text| !text.is_empty())
-}
-
-/// Replaces a value if there is a new one.
-fn set(known: &mut Option<String>, new: Option<Text<'_>>) {
-    if let Some(new) = new {
-        *known = Some(new.decode().into_owned());
     }
 }

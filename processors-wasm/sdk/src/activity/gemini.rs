@@ -14,6 +14,7 @@ use self::prompts::WaitingPrompts;
 use crate::Timestamp;
 use crate::activity::counts::{CountReader, stable_hash, text_hash};
 use crate::activity::driver::{Items, Reader};
+use crate::activity::values::{set, text};
 use crate::activity::{Item, Origin, Request, SessionFacts, Tokens};
 use crate::json::{Json, Text};
 
@@ -225,16 +226,5 @@ impl GeminiReader {
     /// cannot be recognized.
     fn is_new(&mut self, kind: &str, id: Option<&str>) -> bool {
         id.is_none_or(|id| self.emitted.insert(text_hash(&format!("{kind}/{id}"))))
-    }
-}
-
-fn text(value: Option<Json<'_>>) -> Option<Text<'_>> {
-    value?.text().filter(|text| !text.is_empty())
-}
-
-/// Replaces a value if there is a new one.
-fn set(known: &mut Option<String>, new: Option<Text<'_>>) {
-    if let Some(new) = new {
-        *known = Some(new.decode().into_owned());
     }
 }
