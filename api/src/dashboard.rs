@@ -63,6 +63,7 @@ impl Frontend for Dashboard {
         // The last layer is the first that a request passes.
         let pages = Router::new()
             .route("/", get(pages::overview))
+            .route("/overview/{part}", get(pages::overview_part))
             .route("/sessions", get(pages::sessions))
             .route("/sessions/entries", get(pages::entries))
             .route("/sessions/part", get(pages::part))

@@ -8,7 +8,7 @@ use super::filters::Filters;
 use super::format::{cost, count, counted, duration, percent, plain, short_count, time};
 use super::frame::{Reader, empty, filter_form};
 use super::overview::{data_address, message_rows};
-use super::parts::{Ranked, data_links, ranked};
+use super::parts::{Ranked, data_links, lazy, ranked};
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageToolRow};
 
 /// A grouping of the page: the value of `by`, the heading, and the key of a row.
@@ -90,27 +90,24 @@ pub(super) const CAUSES: [Cause; 11] = [
     },
 ];
 
-/// The frame of the page. Each part is loaded on its own, so that the page opens at once.
+/// The frame of the page.
 pub(super) fn page(filters: &Filters, reader: &Reader) -> Markup {
     let part = |name: &str| filters.link(&format!("/causes/{name}"), &[]);
-    let lazy = |name: &str, title: &str| {
+    let section = |name: &str, title: &str| {
         html! {
             section .panel id=(name) aria-labelledby=(format!("{name}-title")) {
                 h2 id=(format!("{name}-title")) { (title) }
-                div hx-get=(part(name)) hx-trigger="load" hx-swap="outerHTML" {
-                    p .empty { "Loading…" }
-                    noscript { a href=(part(name)) { "Show" } }
-                }
+                (lazy(&part(name)))
             }
         }
     };
     html! {
         h1 { "Causes" }
         (filter_form("/causes", filters, reader.filters(), &html! {}))
-        div .flow { @for cause in &CAUSES { (lazy(cause.by, cause.head)) } }
-        (lazy("waste", "What could have been saved"))
-        (lazy("tools", "Tools"))
-        (lazy("skills", "Skills, commands and sub-agents in use"))
+        div .flow { @for cause in &CAUSES { (section(cause.by, cause.head)) } }
+        (section("waste", "What could have been saved"))
+        (section("tools", "Tools"))
+        (section("skills", "Skills, commands and sub-agents in use"))
     }
 }
 

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::filters::Filters;
 use super::format::{cost, count, counted, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
-use super::parts::{Ranked, data_links, ranked, reasons};
+use super::parts::{Ranked, data_links, lazy, ranked, reasons};
 use super::sessions::last_part;
 use crate::body::session::SessionsBody;
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
@@ -26,9 +26,6 @@ pub(super) struct Overview {
     /// `None`: the reader's role does not include other users.
     pub(super) users: Option<UsageReportBody>,
     pub(super) users_before: Option<UsageReportBody>,
-    pub(super) projects: UsageReportBody,
-    pub(super) sessions: Option<SessionsBody>,
-    pub(super) hours: UsageReportBody,
     pub(super) tools: UsageReportBody,
     pub(super) tools_before: Option<UsageReportBody>,
 }
@@ -57,30 +54,35 @@ pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Marku
                 (timeline.chart())
             }
             div .columns {
-                @if let Some(users) = &data.users {
-                    section .panel aria-labelledby="top-users" {
-                        h2 #top-users { "Top users" }
-                        (top(users, "User", |row| row.user.as_deref(), |name| filters.link("/", &[("user", name)])))
-                    }
-                }
-                section .panel aria-labelledby="top-projects" {
-                    h2 #top-projects { "Top projects" }
-                    (top(&data.projects, "Project", |row| row.project.as_deref(), |name| filters.link("/", &[("project", name)])))
-                }
-                @if let Some(list) = &data.sessions {
-                    section .panel aria-labelledby="top-sessions" {
-                        div .head { h2 #top-sessions { "Most expensive sessions" }
-                            p .links { a href=(filters.link("/sessions", &[("sort", "cost")])) { "All" } } }
-                        (sessions(list, totals))
-                    }
-                }
+                @if data.users.is_some() { (part("users", "Top users", filters)) }
+                (part("projects", "Top projects", filters))
+                @if reader.can_list_sessions() { (part("sessions", "Most expensive sessions", filters)) }
             }
-            section .panel aria-labelledby="hours" {
-                h2 #hours { "Cost by weekday and hour" }
-                (hours(&data.hours))
-            }
+            (part("hours", "Cost by weekday and hour", filters))
         }
     }
+}
+
+/// A part of the page that is loaded after it.
+fn part(name: &str, title: &str, filters: &Filters) -> Markup {
+    html! {
+        section .panel aria-labelledby=(name) {
+            h2 id=(name) { (title) }
+            (lazy(&filters.link(&format!("/overview/{name}"), &[])))
+        }
+    }
+}
+
+/// The users with the highest cost.
+pub(super) fn users(report: &UsageReportBody, filters: &Filters) -> Markup {
+    let link = |name: &str| filters.link("/", &[("user", name)]);
+    top(report, "User", |row| row.user.as_deref(), link)
+}
+
+/// The projects with the highest cost.
+pub(super) fn projects(report: &UsageReportBody, filters: &Filters) -> Markup {
+    let link = |name: &str| filters.link("/", &[("project", name)]);
+    top(report, "Project", |row| row.project.as_deref(), link)
 }
 
 /// The address of a route with the filters of a page.
@@ -161,7 +163,7 @@ fn cards(data: &Overview, filters: &Filters) -> Markup {
                 .users_before
                 .as_ref()
                 .map(|report| people(report) as f64),
-            link: Some("#top-users".to_owned()),
+            link: Some("#users".to_owned()),
         });
     }
     if let Some(prompts) = data.days.prompts {
@@ -287,8 +289,9 @@ fn top(
     }
 }
 
-fn sessions(sessions: &SessionsBody, totals: &UsageTotalsBody) -> Markup {
-    let total = totals.cost_usd.unwrap_or(0.0);
+/// The sessions with the highest cost. `total` is the cost of all.
+pub(super) fn sessions(sessions: &SessionsBody, total: Option<f64>, filters: &Filters) -> Markup {
+    let total = total.unwrap_or(0.0);
     let rows: Vec<Ranked> = sessions
         .sessions
         .iter()
@@ -302,11 +305,12 @@ fn sessions(sessions: &SessionsBody, totals: &UsageTotalsBody) -> Markup {
     html! {
         @if rows.is_empty() { (empty("No session was active in this period.")) }
         @else { (ranked("Session", &rows, total)) }
+        p .links { a href=(filters.link("/sessions", &[("sort", "cost")])) { "All" } }
     }
 }
 
 /// The cost of each hour of the week, as a table whose cells are darker for larger costs.
-fn hours(report: &UsageReportBody) -> Markup {
+pub(super) fn hours(report: &UsageReportBody) -> Markup {
     const DAYS: [(&str, &str); 7] = [
         ("Mon", "Monday"),
         ("Tue", "Tuesday"),

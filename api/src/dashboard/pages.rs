@@ -167,57 +167,29 @@ pub(super) async fn overview(
     let filters = &view.filters;
     let sees_users = view.reader.role != "member";
     let before = filters.previous();
-    let by_cost = address(
-        "/api/admin/sessions",
-        &filters
-            .sessions()
-            .into_iter()
-            .chain([
-                ("sort", "cost".to_owned()),
-                ("limit", "10".to_owned()),
-                ("subagents", "no".to_owned()),
-            ])
-            .collect::<Vec<_>>(),
-    );
     // Each request runs on its own thread of the database.
     let team = [("by", "source"), ("top", "1"), ("scope", "team")];
     // The team's totals have no names, so they cannot be filtered by any.
     let shows_team = !sees_users && filters.user.is_none() && filters.project.is_none();
-    let (days, previous, team, users, users_before, projects, sessions, hours, tools, tools_before) =
-        tokio::try_join!(
-            visit.report(filters, &[("by", "day"), ("split", "model")]),
-            maybe(
-                before
-                    .as_ref()
-                    .map(|before| visit.report(before, &[("by", "source"), ("top", "1")]))
-            ),
-            maybe(shows_team.then(|| visit.report(filters, &team))),
-            maybe(sees_users.then(|| visit.report(filters, &[("by", "user"), ("top", "10")]))),
-            maybe(
-                before
-                    .as_ref()
-                    .filter(|_| sees_users)
-                    .map(|before| visit.report(before, &[("by", "user"), ("top", "1")]))
-            ),
-            visit.report(filters, &[("by", "project"), ("top", "10")]),
-            maybe(
-                view.reader
-                    .can_list_sessions()
-                    .then(|| visit.get::<SessionsBody>(&by_cost))
-            ),
-            visit.report(filters, &[("by", "hour")]),
-            visit.tool_calls(filters),
-            maybe(before.as_ref().map(|before| visit.tool_calls(before))),
-        )?;
+    let of_before = |own: &'static [(&'static str, &'static str)]| {
+        before.as_ref().map(|before| visit.report(before, own))
+    };
+    let by_user = of_before(&[("by", "user"), ("top", "1")]).filter(|_| sees_users);
+    let (days, previous, team, users, users_before, tools, tools_before) = tokio::try_join!(
+        visit.report(filters, &[("by", "day"), ("split", "model")]),
+        maybe(of_before(&[("by", "source"), ("top", "1")])),
+        maybe(shows_team.then(|| visit.report(filters, &team))),
+        maybe(sees_users.then(|| visit.report(filters, &[("by", "user"), ("top", "1")]))),
+        maybe(by_user),
+        visit.tool_calls(filters),
+        maybe(before.as_ref().map(|before| visit.tool_calls(before))),
+    )?;
     let data = overview::Overview {
         days,
         previous,
         team,
         users,
         users_before,
-        projects,
-        sessions,
-        hours,
         tools,
         tools_before,
     };
@@ -226,6 +198,39 @@ pub(super) async fn overview(
         (overview::page(&data, filters, &view.reader))
     };
     Ok(view.page("Overview", Section::Overview, true, &main))
+}
+
+/// `/overview/<part>`: one part of the first page, which is loaded on its own.
+pub(super) async fn overview_part(
+    visit: Visit,
+    Path(part): Path<String>,
+    Query(query): Query<FilterQuery>,
+) -> Result<Markup, ApiError> {
+    let view = visit.view(&query);
+    let filters = &view.filters;
+    let top = |by| [("by", by), ("top", "10")];
+    Ok(match part.as_str() {
+        "users" if view.reader.role != "member" => {
+            overview::users(&visit.report(filters, &top("user")).await?, filters)
+        }
+        "projects" => overview::projects(&visit.report(filters, &top("project")).await?, filters),
+        "hours" => overview::hours(&visit.report(filters, &[("by", "hour")]).await?),
+        "sessions" if view.reader.can_list_sessions() => {
+            let own = [("sort", "cost"), ("limit", "10"), ("subagents", "no")];
+            let mut parameters = filters.sessions();
+            parameters.extend(own.map(|(name, value)| (name, value.to_owned())));
+            let path = address("/api/admin/sessions", &parameters);
+            let totals = [("by", "source"), ("top", "1")];
+            let (found, totals) =
+                tokio::try_join!(visit.get(&path), visit.report(filters, &totals))?;
+            overview::sessions(&found, totals.totals.cost_usd, filters)
+        }
+        _ => return Err(unknown_part()),
+    })
+}
+
+fn unknown_part() -> ApiError {
+    ApiError::new(ProblemClass::NotFound, "unknown part of the page")
 }
 
 /// `/sessions`
@@ -379,12 +384,7 @@ pub(super) async fn cause(
             let path = data_address("/api/usage/skills", filters, &[("top", "50")]);
             causes::skills(&visit.get(&path).await?, filters)
         }
-        _ => {
-            return Err(ApiError::new(
-                ProblemClass::NotFound,
-                "unknown part of the page",
-            ));
-        }
+        _ => return Err(unknown_part()),
     })
 }
 

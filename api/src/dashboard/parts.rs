@@ -88,6 +88,16 @@ fn share(cost: Option<f64>, total: f64) -> f64 {
     }
 }
 
+/// A part of a page that is loaded on its own, so that the page opens at once.
+pub(super) fn lazy(path: &str) -> Markup {
+    html! {
+        div hx-get=(path) hx-trigger="load" hx-swap="outerHTML" {
+            p .empty { "Loading…" }
+            noscript { a href=(path) { "Show" } }
+        }
+    }
+}
+
 /// Why the figures are lower bounds, in one sentence per reason.
 pub(super) fn reasons(totals: &UsageTotalsBody) -> Vec<String> {
     let mut reasons = Vec::new();

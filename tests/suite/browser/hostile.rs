@@ -109,7 +109,7 @@ fn texts_of_an_attacker_run_no_script_on_any_page() {
     let browser = &site.browser;
     site.open_as_admin("/");
     let links = browser.value(
-        "[...document.querySelectorAll('[aria-labelledby=top-sessions] tbody a')].map((link) => link.getAttribute('href'))",
+        "[...document.querySelectorAll('[aria-labelledby=sessions] tbody a')].map((link) => link.getAttribute('href'))",
     );
     let sessions: Vec<String> = serde_json::from_value(links).unwrap();
     assert_eq!(sessions.len(), keys.len(), "{}", browser.text());

@@ -17,7 +17,7 @@ fn a_member_sees_the_own_sessions_and_no_names_and_no_changes() {
     let member = site.server.token("member", MEMBER);
     site.open_as(&member, "/");
     assert_eq!(browser.value(LINKS), "Overview Sessions Causes");
-    assert_eq!(browser.count("[aria-labelledby=top-users]"), 0);
+    assert_eq!(browser.count("[aria-labelledby=users]"), 0);
     assert_eq!(browser.count(CHANGES), 0);
 
     site.open("/sessions");
@@ -56,8 +56,8 @@ fn an_analyst_sees_figures_and_knowledge_and_no_transcripts_and_no_changes() {
     let created = site.server.post_json("/api/admin/tokens", &body).json();
     site.open_as(created["token"].as_str().unwrap(), "/");
     assert_eq!(browser.value(LINKS), "Overview Causes Knowledge Quality");
-    assert_eq!(browser.count("[aria-labelledby=top-users]"), 1);
-    assert_eq!(browser.count("[aria-labelledby=top-sessions]"), 0);
+    assert_eq!(browser.count("[aria-labelledby=users]"), 1);
+    assert_eq!(browser.count("[aria-labelledby=sessions]"), 0);
     assert_eq!(browser.count(CHANGES), 0);
 
     site.open("/knowledge");

@@ -44,8 +44,8 @@ fn the_most_expensive_session_opens_from_the_overview() {
     let site = Site::start();
     let browser = &site.browser;
     site.open_as_admin("/");
-    let title = browser.text_of("[aria-labelledby=top-sessions] tbody a");
-    browser.click("[aria-labelledby=top-sessions] tbody a");
+    let title = browser.text_of("[aria-labelledby=sessions] tbody a");
+    browser.click("[aria-labelledby=sessions] tbody a");
     browser.wait_until("location.pathname.startsWith('/sessions/')");
     assert_eq!(browser.text_of("h1"), title);
     assert!(browser.count(".transcript .entry") > 0);
