@@ -11,6 +11,7 @@
 pub mod docs;
 pub mod domains;
 pub mod entities;
+pub mod form;
 pub mod matching;
 pub mod mood;
 pub mod prose;
@@ -22,6 +23,9 @@ pub mod signs;
 pub mod statements;
 pub mod title;
 pub mod words;
+
+#[cfg(test)]
+mod laws;
 
 use crate::turns::{Role, Turn};
 use crate::verification::{Source, Verification};
