@@ -2,7 +2,7 @@
 
 use super::form::{self, Form, Subject, Tense};
 use super::mood;
-use super::rules::{CONTINUING, Place, RULES, Rule, Unless};
+use super::rules::{CONTINUING, GAP_WORDS, Place, RULES, Rule, Unless};
 use super::words::{Word, is_one_of};
 use crate::verification::Detection;
 
@@ -106,7 +106,10 @@ fn end_of(words: &[Word], phrase: &str, at: usize) -> Option<usize> {
             continue;
         }
         at = match is_gap {
-            true => (at..words.len()).find(|place| is_part(words, part, *place))? + 1,
+            true => {
+                let end = words.len().min(at + GAP_WORDS + 1);
+                (at..end).find(|place| is_part(words, part, *place))? + 1
+            }
             false => is_part(words, part, at).then_some(at + 1)?,
         };
         is_gap = false;

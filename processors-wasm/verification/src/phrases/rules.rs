@@ -3,8 +3,8 @@
 //! [`RULES`] lists the phrases, where each of them counts, and with what it does not count. The
 //! table in `docs/verification.md` is generated from it ([`super::docs`]).
 //!
-//! A phrase is a list of words. `a/b` is either word, `_` is any word, `…` is any number of words
-//! or, at the end, the rest of the clause, and `,not` is a `not` that is set off from the words before it: by a comma, a dash, a bracket or
+//! A phrase is a list of words. `a/b` is either word, `_` is any word, `…` is up to
+//! [`GAP_WORDS`] words or, at the end, the rest of the clause, and `,not` is a `not` that is set off from the words before it: by a comma, a dash, a bracket or
 //! `and`.
 
 use crate::verification::Detection;
@@ -65,6 +65,9 @@ pub enum Unless {
     /// Directly before a verb in the past.
     Past,
 }
+
+/// More words between two parts of a phrase separate them.
+pub const GAP_WORDS: usize = 12;
 
 /// Words with which a statement can follow a `no` without a pause.
 pub const CONTINUING: &[&str] = &[
@@ -164,7 +167,20 @@ pub const RULES: &[Rule] = &[
         ],
         &[],
     ),
-    rule(Correction, Place::OpeningAnyway, 45, &["actually"], &[]),
+    rule(
+        Correction,
+        Place::OpeningAnyway,
+        45,
+        &["actually", "to clarify", "to be clear/precise/exact"],
+        &[],
+    ),
+    rule(
+        Correction,
+        Place::OpeningPause,
+        40,
+        &["in fact/reality", "technically", "correction/clarification"],
+        &[],
+    ),
     rule(
         Correction,
         Place::Verdict,
@@ -190,6 +206,9 @@ pub const RULES: &[Rule] = &[
             "is/that's/it's a misunderstanding/misconception",
             "that's/it's/is the wrong _",
             "doesn't match reality",
+            "not the case",
+            "not what … does/means/is",
+            "you misunderstood/misread …",
             "your assumption/understanding … is off/wrong",
         ],
         &[OF_A_DOUBT],
@@ -430,6 +449,49 @@ pub const RULES: &[Rule] = &[
         ],
         &[OF_A_DOUBT, Unless::Condition],
     ),
+    rule(
+        Correction,
+        Place::Fact,
+        35,
+        &["instead", "rather than"],
+        &[Unless::Condition],
+    ),
+    rule(
+        Definition,
+        Place::Fact,
+        35,
+        &[
+            "by default",
+            "once per",
+            "for each/every",
+            "is/are not/only/never allowed/permitted/supported",
+            "isn't/aren't allowed/permitted/supported",
+            "requires/require",
+            "depends/depend on",
+            "is/are used to/for/by/as/when",
+            "is/are append-only/case-sensitive/confidential/deprecated/deterministic/idempotent/immutable/mandatory/optional/read-only/required/stateless/unique",
+        ],
+        &[Unless::Condition],
+    ),
+    rule(
+        Definition,
+        Place::Anywhere,
+        45,
+        &[
+            "source of truth",
+            "there are two/three/four/five kinds/modes/sorts/types/variants of",
+            "the reason … is",
+            "according to _",
+        ],
+        &[OF_A_DOUBT, Unless::Condition],
+    ),
+    rule(
+        Correction,
+        Place::Start,
+        50,
+        &["prefer … over/to"],
+        &[],
+    ),
     // Definitions.
     rule(
         Definition,
@@ -462,9 +524,13 @@ pub const RULES: &[Rule] = &[
             "counts/count as",
             "is/are one/a/an … that/who/which/with/without/whose",
             "is/are when",
+            "is/are called",
             "is/are a/an/the pair/group/list/set/combination of",
         ],
-        &[],
+        &[Unless::Before(&[
+            "again", "after", "before", "by", "done", "for", "from", "in", "on", "once", "twice",
+            "when", "with",
+        ])],
     ),
     rule(
         Definition,

@@ -49,6 +49,29 @@ pub enum Test {
 /// Files with rules for agents.
 pub const RULE_FILES: &[&str] = &["claude.md", "agents.md", "gemini.md", ".cursorrules"];
 
+/// Words of a speaker who is not sure.
+pub const HEDGES: &[&str] = &[
+    "think",
+    "believe",
+    "guess",
+    "probably",
+    "seems",
+    "seem",
+    "looks",
+    "likely",
+    "assume",
+    "assuming",
+    "feel",
+    "hope",
+    "kinda",
+    "kind of",
+    "sort of",
+    "somehow",
+    "wondering",
+    "basically",
+    "usually",
+];
+
 /// Words that refer to something that was said before.
 const PRONOUNS: &[&str] = &[
     "it", "it's", "its", "that", "that's", "this", "these", "those", "they", "they're", "them",
@@ -244,7 +267,7 @@ pub const SIGNS: &[Sign] = &[
     },
     Sign {
         meaning: "it points at a thing in view",
-        effect: -10,
+        effect: -15,
         test: Test::Has(&[
             "the/that/those/my/your button/error/file/files/folder/footer/function/header/line/lines/loop/method/page/screen/section/test/tests/text/variable",
             "the/that/those _ file/files/folder/function/line/lines/method/test/tests/variable",
@@ -322,26 +345,18 @@ pub const SIGNS: &[Sign] = &[
     Sign {
         meaning: "the speaker is not sure",
         effect: -25,
+        test: Test::Has(HEDGES),
+    },
+    Sign {
+        meaning: "it compares options",
+        effect: -15,
         test: Test::Has(&[
-            "think",
-            "believe",
-            "guess",
-            "probably",
-            "seems",
-            "seem",
-            "looks",
-            "likely",
-            "assume",
-            "assuming",
-            "feel",
-            "hope",
-            "kinda",
-            "kind of",
-            "sort of",
-            "somehow",
-            "wondering",
-            "basically",
-            "usually",
+            "the/this/that/your/another/other/one/first/second/last/better alternative/approach/idea/option/proposal",
+            "potential",
+            "potentially",
+            "better",
+            "easier",
+            "simpler",
         ]),
     },
     Sign {

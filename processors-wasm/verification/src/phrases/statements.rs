@@ -6,6 +6,7 @@ use super::matching::{self, Signal};
 use super::mood::Tail;
 use super::rules::SCORE_MIN;
 use super::sentences::{self, Sentence};
+use super::signs::HEDGES;
 use super::words::Word;
 use super::{mood, prose, quotations, score, words};
 use crate::verification::Detection;
@@ -30,10 +31,14 @@ pub struct Statement<'a> {
     pub score: u32,
 }
 
+/// A sentence can end before a clause in which the speaker is not sure if it has more words.
+const CLAUSE_WORDS: usize = 8;
 /// The score of a statement with its contrast in a separate sentence, before its signs.
 const SET_OFF_SCORE: i32 = 35;
 /// The score of a statement whose phrase before it is confirmed by a phrase inside it rises by this.
 const BOTH_SCORE: i32 = 10;
+/// The minimum score of a phrase that confirms another.
+const CONFIRMING_SCORE: i32 = 40;
 
 /// The statements in the typed ranges of a user's text, in order, with a score of at least
 /// [`SCORE_MIN`].
@@ -120,7 +125,8 @@ struct Part<'a> {
     start: usize,
     /// The final punctuation.
     end: Option<char>,
-    /// Whether it ends with a question about itself: `…, right?`
+    /// Whether it ended with a question about itself (`…, right?`) or with a clause in which the
+    /// speaker is not sure.
     is_doubted: bool,
 }
 
@@ -141,6 +147,14 @@ impl<'a> Part<'a> {
             part.text = &passage[range.start..range.start + end];
             part.end = None;
             part.is_doubted = tail == Tail::Doubt;
+        }
+        let sure = length_without_doubt(&words);
+        if sure < words.len() {
+            words.truncate(sure);
+            let end = words.last().map_or(0, |word| word.end);
+            part.text = &passage[range.start..range.start + end];
+            part.end = None;
+            part.is_doubted = true;
         }
         part.words = words;
         part
@@ -168,6 +182,24 @@ impl<'a> Part<'a> {
             && !mood::is_question(&self.words, self.end)
             && !mood::wonders(&self.words)
     }
+}
+
+/// The number of words before the first clause in which the speaker is not sure, if a statement fits
+/// in them. Otherwise, the number of all words.
+fn length_without_doubt(words: &[Word]) -> usize {
+    let mut start = 0;
+    for (at, word) in words.iter().enumerate() {
+        let is_end = at + 1 == words.len() || matches!(word.mark, Some(',' | ';' | '–' | '—'));
+        if !is_end {
+            continue;
+        }
+        let clause = &words[start..=at];
+        if HEDGES.iter().any(|hedge| matching::has(clause, hedge)) {
+            return if start > CLAUSE_WORDS { start } else { words.len() };
+        }
+        start = at + 1;
+    }
+    words.len()
 }
 
 /// The statement that begins with the first sentence, and the number of sentences it uses.
@@ -210,6 +242,7 @@ fn statement<'a>(
     };
     let base = |words: &[Word]| {
         let inner = matching::within(words).map(|inner| inner.rule.score);
+        let inner = inner.filter(|score| *score >= CONFIRMING_SCORE);
         inner.map_or(signal.rule.score, |inner| {
             inner.max(signal.rule.score) + BOTH_SCORE
         })
