@@ -175,11 +175,10 @@ pub fn with_contract(module: &str) -> Vec<u8> {
         &resolve,
         world,
         StringEncoding::UTF8,
-        false,
     )
     .unwrap();
     ComponentEncoder::default()
         .module(&bytes)
-        .and_then(|encoder| encoder.encode())
+        .and_then(|mut encoder| encoder.encode())
         .unwrap_or_else(|error| panic!("{error:#}\n{module}"))
 }

@@ -191,7 +191,7 @@ fn tense(words: &[Word], start: usize, at: usize) -> Option<Tense> {
     let is_base = is_plural && is_one_of(text, VERBS);
     let is_third_person = is_noun_before
         && !is_plural
-        && (is_plural_or_verb(text))
+        && is_plural_or_verb(text)
         && !is_verb_of_be(next)
         && before.mark.is_none();
     (is_base || is_third_person).then_some(Tense::Present)
@@ -199,12 +199,16 @@ fn tense(words: &[Word], start: usize, at: usize) -> Option<Tense> {
 
 /// Whether a word ends like a plural.
 fn is_plural(text: &str) -> bool {
-    text.len() > 3 && text.ends_with('s') && !text.ends_with("ss") && !text.ends_with("us")
+    text.len() > 3
+        && text.ends_with('s')
+        && !text.ends_with("ss")
+        && !text.ends_with("us")
+        && !is_one_of(text, "always this")
 }
 
 /// Whether a word ends like a plural noun or like a verb of the third person.
 fn is_plural_or_verb(text: &str) -> bool {
-    is_plural(text) && !text.ends_with("is") && !text.contains('\'') && !is_one_of(text, "always this")
+    is_plural(text) && !text.ends_with("is") && !text.contains('\'')
 }
 
 /// Whether the next word shows that the word before it is a noun.
@@ -238,7 +242,7 @@ mod tests {
             ("in this codebase we don't use exceptions", Subject::Team, Tense::Present),
             ("since v4 the plugin is loaded from a file", Subject::Certain, Tense::Present),
             ("gpt-5 has become available", Subject::General, Tense::Past),
-            ("let's use the other one if it is there", Subject::None, Tense::None),
+            ("let's use the other one if it is there", Subject::None, Tense::Present),
             ("it always goes through the phone", Subject::Pronoun, Tense::Present),
             ("this page is empty", Subject::Pronoun, Tense::Present),
             ("I changed it and it is fine", Subject::Speaker, Tense::Present),

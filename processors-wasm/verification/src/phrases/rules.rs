@@ -352,7 +352,7 @@ pub const RULES: &[Rule] = &[
     rule(
         Correction,
         Place::Anywhere,
-        35,
+        45,
         &["don't use", "do not use", "stop using"],
         &[OF_OTHERS, Unless::Condition],
     ),
@@ -377,7 +377,7 @@ pub const RULES: &[Rule] = &[
     rule(
         Correction,
         Place::Anywhere,
-        35,
+        45,
         &["must/need/needs/use/want … ,not"],
         &[NO_CONTRAST, Unless::Condition],
     ),

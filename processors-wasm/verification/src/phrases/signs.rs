@@ -206,7 +206,6 @@ pub const SIGNS: &[Sign] = &[
             "ready",
             "red",
             "running",
-            "says",
             "shows",
             "slow",
             "stuck",
@@ -214,6 +213,14 @@ pub const SIGNS: &[Sign] = &[
             "working",
             "works",
             "wrong",
+        ]),
+    },
+    Sign {
+        meaning: "it repeats what someone else says",
+        effect: -15,
+        test: Test::Has(&[
+            "say", "says", "said", "claim", "claims", "claimed", "told", "wrote", "suggests",
+            "suggested", "recommends",
         ]),
     },
     Sign {
@@ -270,7 +277,7 @@ pub const SIGNS: &[Sign] = &[
         effect: -15,
         test: Test::Has(&[
             "the/that/those/my/your button/error/file/files/folder/footer/function/header/line/lines/loop/method/page/screen/section/test/tests/text/variable",
-            "the/that/those _ file/files/folder/function/line/lines/method/test/tests/variable",
+            "that/those _ file/files/folder/function/line/lines/method/test/tests/variable",
             "that/the/other/another/first/second/last one",
         ]),
     },

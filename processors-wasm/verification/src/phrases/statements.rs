@@ -283,17 +283,17 @@ fn plain_in<'a>(
     let signal = matching::within(&first.words);
     let signal = signal.filter(|signal| first.words.len() >= signal.words.min(2) + WORDS_MIN);
     // `It has to be local. Not in the cloud.`
-    let is_set_off = signal.is_none()
-        && first.words.len() >= WORDS_MIN
+    let is_set_off = first.words.len() >= WORDS_MIN
         && matching::directs(&first.words)
         && rest
             .first()
             .is_some_and(|next| next.states() && matching::is_contrast(&next.words));
-    let (kind, base, length) = match (signal, is_set_off) {
-        (Some(signal), _) => (signal.kind(), signal.rule.score, 1),
-        (None, true) => (Detection::Correction, SET_OFF_SCORE, 2),
+    let (kind, base) = match (signal, is_set_off) {
+        (Some(signal), _) => (signal.kind(), signal.rule.score),
+        (None, true) => (Detection::Correction, SET_OFF_SCORE),
         (None, false) => return None,
     };
+    let length = 1 + usize::from(is_set_off);
     let last = if length == 1 { first } else { rest.first()? };
     let start = signal
         .and_then(|signal| signal.statement_at)
