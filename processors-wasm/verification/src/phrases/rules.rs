@@ -184,11 +184,11 @@ pub const RULES: &[Rule] = &[
     rule(
         Correction,
         Place::Verdict,
-        45,
+        55,
         &[
             "is/are/was/that's/it's/you're wrong/incorrect/inaccurate/false",
             "is/are/was/that's/it's/you're not right/correct/true/accurate",
-            "is/are/was/that's/it's/you're not fully/quite/entirely/completely/really/exactly right/correct/true/accurate",
+            "is/are/was/that's/it's/you're not always/completely/entirely/exactly/fully/necessarily/quite/really/totally right/correct/true/accurate",
             "isn't/aren't/wasn't right/correct/true/accurate",
             "think that's right/correct/true",
             "you're wrong about …",
@@ -198,7 +198,7 @@ pub const RULES: &[Rule] = &[
     rule(
         Correction,
         Place::Verdict,
-        45,
+        55,
         &[
             "not how it/that/this works",
             "not how the … works",
@@ -292,6 +292,20 @@ pub const RULES: &[Rule] = &[
         45,
         &["we don't", "we do not"],
         &[OF_OTHERS, OF_THE_MIND, Unless::Condition],
+    ),
+    rule(
+        Correction,
+        Place::Anywhere,
+        35,
+        &["we don't want", "we do not want"],
+        &[OF_OTHERS, Unless::Condition],
+    ),
+    rule(
+        Correction,
+        Place::Anywhere,
+        30,
+        &["will/would/won't always/never/only"],
+        &[OF_OTHERS, Unless::Condition],
     ),
     rule(
         Correction,
