@@ -1,6 +1,7 @@
 //! The tables of the documentation, generated from [`RULES`] and [`SIGNS`].
 
-use super::rules::{CONTINUING, Place, RULES, Unless};
+use super::rule::{CONTINUING, Place, Unless};
+use super::rules::RULES;
 use super::signs::SIGNS;
 
 /// The table of phrases, in Markdown.
@@ -48,7 +49,9 @@ fn place(place: Place) -> String {
         Place::Instruction => "in a sentence that says what to do".to_owned(),
         Place::Term => "after a term of one to six words".to_owned(),
         Place::Kind => "as the verb, after *a*, *all*, *every*, a plural or a name".to_owned(),
-        Place::Fact => "after the verb of a sentence in the present that is not about *I*".to_owned(),
+        Place::Fact => {
+            "after the verb of a sentence in the present that is not about *I*".to_owned()
+        }
     }
 }
 

@@ -65,7 +65,8 @@ const PRESENT: &str = "\
     there's they're we're you're he's she's";
 const OBLIGATION: &str = "must mustn't should shouldn't need needs may ought shall";
 const PAST: &str = "was were wasn't weren't did didn't had hadn't";
-const FUTURE: &str = "will won't would wouldn't could couldn't might gonna it'll we'll we'd they'll you'll";
+const FUTURE: &str =
+    "will won't would wouldn't could couldn't might gonna it'll we'll we'd they'll you'll";
 
 /// Common verbs in their base form, as after *we* and after plurals.
 const VERBS: &str = "\
@@ -186,7 +187,10 @@ fn tense(words: &[Word], start: usize, at: usize) -> Option<Tense> {
     let is_noun_before = !is_one_of(&before.text, KINDS)
         && !is_one_of(&before.text, CERTAIN)
         && !is_one_of(&before.text, PREPOSITIONS)
-        && !is_one_of(&before.text, "of our my your its this that these those to and or");
+        && !is_one_of(
+            &before.text,
+            "of our my your its this that these those to and or",
+        );
     let is_plural = is_one_of(&before.text, "we they you i who") || is_plural(&before.text);
     let is_base = is_plural && is_one_of(text, VERBS);
     let is_third_person = is_noun_before
@@ -232,25 +236,69 @@ mod tests {
     #[test]
     fn the_words_before_the_verb_show_what_a_sentence_is_about() {
         for (text, subject, tense) in [
-            ("a refund never reopens the order", Subject::General, Tense::Present),
-            ("invoices are sent on day three", Subject::General, Tense::Present),
+            (
+                "a refund never reopens the order",
+                Subject::General,
+                Tense::Present,
+            ),
+            (
+                "invoices are sent on day three",
+                Subject::General,
+                Tense::Present,
+            ),
             ("churn is monthly", Subject::General, Tense::Present),
-            ("hooks get the event as json", Subject::General, Tense::Present),
-            ("the importer drops rows without an id", Subject::Certain, Tense::Present),
-            ("logs must not contain names", Subject::General, Tense::Obligation),
+            (
+                "hooks get the event as json",
+                Subject::General,
+                Tense::Present,
+            ),
+            (
+                "the importer drops rows without an id",
+                Subject::Certain,
+                Tense::Present,
+            ),
+            (
+                "logs must not contain names",
+                Subject::General,
+                Tense::Obligation,
+            ),
             ("ok so we only support linux", Subject::Team, Tense::Present),
-            ("in this codebase we don't use exceptions", Subject::Team, Tense::Present),
-            ("since v4 the plugin is loaded from a file", Subject::Certain, Tense::Present),
+            (
+                "in this codebase we don't use exceptions",
+                Subject::Team,
+                Tense::Present,
+            ),
+            (
+                "since v4 the plugin is loaded from a file",
+                Subject::Certain,
+                Tense::Present,
+            ),
             ("gpt-5 has become available", Subject::General, Tense::Past),
-            ("let's use the other one if it is there", Subject::None, Tense::Present),
-            ("it always goes through the phone", Subject::Pronoun, Tense::Present),
+            (
+                "let's use the other one if it is there",
+                Subject::None,
+                Tense::Present,
+            ),
+            (
+                "it always goes through the phone",
+                Subject::Pronoun,
+                Tense::Present,
+            ),
             ("this page is empty", Subject::Pronoun, Tense::Present),
-            ("I changed it and it is fine", Subject::Speaker, Tense::Present),
+            (
+                "I changed it and it is fine",
+                Subject::Speaker,
+                Tense::Present,
+            ),
             ("you have to run it", Subject::Addressee, Tense::Obligation),
             ("the test was red", Subject::Certain, Tense::Past),
             ("the owner will be finance", Subject::Certain, Tense::Future),
             ("run the tests again", Subject::None, Tense::None),
-            ("run the tests when it is green", Subject::None, Tense::Present),
+            (
+                "run the tests when it is green",
+                Subject::None,
+                Tense::Present,
+            ),
             ("still the same error", Subject::None, Tense::None),
             ("", Subject::None, Tense::None),
         ] {

@@ -47,7 +47,13 @@ fn statement() -> impl Strategy<Value = String> {
         "a tenant",
         "each ledger entry",
     ]);
-    let opener = select(vec!["No, ", "That's wrong, ", "Actually, ", "Exactly, ", "btw "]);
+    let opener = select(vec![
+        "No, ",
+        "That's wrong, ",
+        "Actually, ",
+        "Exactly, ",
+        "btw ",
+    ]);
     let fact = select(vec![
         "belongs to one workspace and not to a person",
         "is stored in the archive of the region",
@@ -62,7 +68,8 @@ fn statement() -> impl Strategy<Value = String> {
         "by active we mean seen within 30 days",
     ]);
     prop_oneof![
-        (opener, subject, fact).prop_map(|(opener, subject, fact)| format!("{opener}{subject} {fact}")),
+        (opener, subject, fact)
+            .prop_map(|(opener, subject, fact)| format!("{opener}{subject} {fact}")),
         rule.prop_map(str::to_owned),
     ]
 }
@@ -86,9 +93,39 @@ fn remark() -> impl Strategy<Value = String> {
 /// Any text, and text with the words and marks of the rules.
 fn any_text() -> impl Strategy<Value = String> {
     let part = select(vec![
-        "no, ", "not ", "we never ", "is wrong", "means ", "the ", "İ", "é", "\n", "\n\n", "`",
-        "\"", "“", "”", "'", "- ", "> ", "```", "…", "?", ". ", ", right?", ", can you ", "a/b ",
-        "https://", "should ", "every ", "user ", "\u{0}", "😀", "don’t ", "that's ", "x",
+        "no, ",
+        "not ",
+        "we never ",
+        "is wrong",
+        "means ",
+        "the ",
+        "İ",
+        "é",
+        "\n",
+        "\n\n",
+        "`",
+        "\"",
+        "“",
+        "”",
+        "'",
+        "- ",
+        "> ",
+        "```",
+        "…",
+        "?",
+        ". ",
+        ", right?",
+        ", can you ",
+        "a/b ",
+        "https://",
+        "should ",
+        "every ",
+        "user ",
+        "\u{0}",
+        "😀",
+        "don’t ",
+        "that's ",
+        "x",
     ]);
     prop_oneof![
         any::<String>(),

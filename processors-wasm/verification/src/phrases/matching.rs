@@ -2,7 +2,8 @@
 
 use super::form::{self, Form, Subject, Tense};
 use super::mood;
-use super::rules::{CONTINUING, GAP_WORDS, Place, RULES, Rule, Unless};
+use super::rule::{CONTINUING, GAP_WORDS, Place, Rule, Unless};
+use super::rules::RULES;
 use super::words::{Word, is_one_of};
 use crate::verification::Detection;
 
@@ -132,9 +133,8 @@ fn is_part(words: &[Word], part: &str, at: usize) -> bool {
 /// Whether the word expresses a contrast to the words before it: after a comma, or in `and not`.
 fn is_set_off(words: &[Word], at: usize) -> bool {
     let before = at.checked_sub(1).and_then(|before| words.get(before));
-    before.is_some_and(|word| {
-        matches!(word.mark, Some(',' | '—' | '–' | '(')) || word.text == "and"
-    })
+    before
+        .is_some_and(|word| matches!(word.mark, Some(',' | '—' | '–' | '(')) || word.text == "and")
 }
 
 /// Whether a pause follows the word: punctuation or the end of the sentence.
@@ -190,7 +190,10 @@ impl<'a> Sentence<'a> {
             }
         };
         for at in starts {
-            let ends = rule.phrases.iter().map(|phrase| end_of(self.words, phrase, at));
+            let ends = rule
+                .phrases
+                .iter()
+                .map(|phrase| end_of(self.words, phrase, at));
             for end in ends.flatten() {
                 if self.is_in_place(rule, at, end) && !self.is_excluded(rule, at, end) {
                     let statement_at = match rule.place {
@@ -210,7 +213,9 @@ impl<'a> Sentence<'a> {
 
     fn is_in_place(&self, rule: &Rule, at: usize, end: usize) -> bool {
         match rule.place {
-            Place::Opening => pauses_behind(self.words, end - 1) || CONTINUING.contains(&self.text(end)),
+            Place::Opening => {
+                pauses_behind(self.words, end - 1) || CONTINUING.contains(&self.text(end))
+            }
             Place::OpeningPause => pauses_behind(self.words, end - 1),
             Place::OpeningAnyway | Place::Start | Place::Anywhere | Place::Clause => true,
             Place::Verdict => {

@@ -65,7 +65,8 @@ pub fn tail(words: &[Word], end: Option<char>) -> Option<(usize, Tail)> {
     let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
     let is_after_pause = |at: usize| {
         let before = at.checked_sub(1).and_then(|before| words.get(before));
-        before.is_some_and(|word| matches!(word.mark, Some(',' | ';' | ':' | '-' | '–' | '—' | '(')))
+        before
+            .is_some_and(|word| matches!(word.mark, Some(',' | ';' | ':' | '-' | '–' | '—' | '(')))
     };
     let asks = |at: usize| {
         let skipped = usize::from(is_one_of(text(at), "and but so then"));
@@ -231,9 +232,21 @@ mod tests {
     #[test]
     fn a_request_or_a_doubt_at_the_end_is_not_part_of_the_statement() {
         for (text, end, expected) in [
-            ("it is monthly, can you fix that", '?', Some((3, Tail::Request))),
-            ("it is monthly, so please fix that", '.', Some((3, Tail::Request))),
-            ("it is monthly - why do we count it", '?', Some((3, Tail::Request))),
+            (
+                "it is monthly, can you fix that",
+                '?',
+                Some((3, Tail::Request)),
+            ),
+            (
+                "it is monthly, so please fix that",
+                '.',
+                Some((3, Tail::Request)),
+            ),
+            (
+                "it is monthly - why do we count it",
+                '?',
+                Some((3, Tail::Request)),
+            ),
             ("it is monthly, right", '?', Some((3, Tail::Doubt))),
             ("it is monthly, isn't it", '?', Some((3, Tail::Doubt))),
             ("it is monthly, right", '.', None),

@@ -68,7 +68,9 @@ fn hands_over(bare: &str) -> bool {
     bare.ends_with(':')
         && words.iter().any(points)
         && is_material
-        && !words.iter().any(|word| RULE_FILES.contains(&word.text.as_str()))
+        && !words
+            .iter()
+            .any(|word| RULE_FILES.contains(&word.text.as_str()))
 }
 
 #[derive(Default)]

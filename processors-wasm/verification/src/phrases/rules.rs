@@ -4,147 +4,13 @@
 //! table in `docs/verification.md` is generated from it ([`super::docs`]).
 //!
 //! A phrase is a list of words. `a/b` is either word, `_` is any word, `…` is up to
-//! [`GAP_WORDS`] words or, at the end, the rest of the clause, and `,not` is a `not` that is set off from the words before it: by a comma, a dash, a bracket or
+//! [`GAP_WORDS`](super::rule::GAP_WORDS) words or, at the end, the rest of the clause, and `,not` is a `not` that is set off from the words before it: by a comma, a dash, a bracket or
 //! `and`.
 
-use crate::verification::Detection;
-
-/// A phrase and its conditions.
-#[derive(Clone, Copy, Debug)]
-pub struct Rule {
-    /// The type of the statement that the phrase marks.
-    pub kind: Detection,
-    /// The phrases.
-    pub phrases: &'static [&'static str],
-    /// Where the phrase counts.
-    pub place: Place,
-    /// With what the phrase does not count.
-    pub unless: &'static [Unless],
-    /// How likely the statement is worth keeping, in percent, before its [signs](super::signs::SIGNS).
-    pub score: i32,
-}
-
-/// A position in a sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// At the start. The statement follows, after a pause or with one of [`CONTINUING`].
-    Opening,
-    /// At the start. The statement follows, after a pause.
-    OpeningPause,
-    /// At the start. The statement follows.
-    OpeningAnyway,
-    /// At the end of a clause. The statement follows, or is the sentence itself.
-    Verdict,
-    /// At the start.
-    Start,
-    /// Anywhere.
-    Anywhere,
-    /// Anywhere. The statement begins with the phrase.
-    Clause,
-    /// In a sentence that says what to do.
-    Instruction,
-    /// After a term of one to six words that does not refer to earlier text.
-    Term,
-    /// As the verb of a sentence about all things of a kind.
-    Kind,
-    /// After the verb of a sentence that says how a thing is.
-    Fact,
-}
-
-/// A condition under which a phrase does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unless {
-    /// Directly after one of these words.
-    After(&'static [&'static str]),
-    /// Directly before one of these phrases.
-    Before(&'static [&'static str]),
-    /// After one of these words, anywhere in the sentence.
-    Behind(&'static [&'static str]),
-    /// In a condition that is still open.
-    Condition,
-    /// Directly before a verb in the past.
-    Past,
-}
-
-/// More words between two parts of a phrase separate them.
-pub const GAP_WORDS: usize = 12;
-
-/// Words with which a statement can follow a `no` without a pause.
-pub const CONTINUING: &[&str] = &[
-    "that", "that's", "it", "it's", "this", "the", "we", "you", "these", "those", "there",
-    "there's",
-];
-
-const OF_OTHERS: Unless = Unless::After(&["i", "they", "who", "that", "which", "you", "to", "did"]);
-const OF_THE_MIND: Unless = Unless::Before(&[
-    "know",
-    "think",
-    "see",
-    "remember",
-    "understand",
-    "get",
-    "care",
-    "mind",
-    "really",
-    "even",
-    "seem",
-    "yet",
-    "believe",
-    "need",
-    "want",
-    "have to",
-    "have time",
-    "have any",
-    "have yet",
-    "have much",
-    "have enough",
-]);
-const NO_CONTRAST: Unless = Unless::Before(&[
-    "bad",
-    "even",
-    "just",
-    "much",
-    "necessarily",
-    "only",
-    "really",
-    "sure",
-    "to",
-    "yet",
-]);
-const OF_A_DOUBT: Unless = Unless::Behind(&[
-    "something",
-    "anything",
-    "everything",
-    "nothing",
-    "what",
-    "what's",
-    "if",
-    "whether",
-    "i'm",
-    "when",
-    "think",
-]);
-const OF_THE_PAST: Unless = Unless::Before(&[
-    "got", "get", "have", "been", "know", "actually",
-]);
-
-const fn rule(
-    kind: Detection,
-    place: Place,
-    score: i32,
-    phrases: &'static [&'static str],
-    unless: &'static [Unless],
-) -> Rule {
-    Rule {
-        kind,
-        phrases,
-        place,
-        unless,
-        score,
-    }
-}
-
-use Detection::{Confirmation, Correction, Definition};
+use super::rule::{
+    NO_CONTRAST, OF_A_DOUBT, OF_OTHERS, OF_THE_MIND, OF_THE_PAST, Place, Rule, Unless, rule,
+};
+use crate::verification::Detection::{Confirmation, Correction, Definition};
 
 /// The rules. Of rules that open a sentence, the first one counts. Of the others, the one with the
 /// highest score counts, or the first of those.
@@ -284,7 +150,13 @@ pub const RULES: &[Rule] = &[
         Place::Anywhere,
         45,
         &["we only"],
-        &[OF_THE_PAST, Unless::Past, OF_THE_MIND, OF_OTHERS, Unless::Condition],
+        &[
+            OF_THE_PAST,
+            Unless::Past,
+            OF_THE_MIND,
+            OF_OTHERS,
+            Unless::Condition,
+        ],
     ),
     rule(
         Correction,
@@ -311,14 +183,22 @@ pub const RULES: &[Rule] = &[
         Correction,
         Place::Anywhere,
         60,
-        &["we explicitly/deliberately/intentionally don't/never", "we explicitly/deliberately do not"],
+        &[
+            "we explicitly/deliberately/intentionally don't/never",
+            "we explicitly/deliberately do not",
+        ],
         &[Unless::Condition],
     ),
     rule(
         Correction,
         Place::Start,
         45,
-        &["always/never", "don't/do ever", "do not ever", "don't … ever"],
+        &[
+            "always/never",
+            "don't/do ever",
+            "do not ever",
+            "don't … ever",
+        ],
         &[Unless::Before(&[
             "mind", "been", "had", "got", "knew", "saw", "actually", "really", "the", "a", "good",
         ])],
@@ -418,7 +298,11 @@ pub const RULES: &[Rule] = &[
         Place::Fact,
         25,
         &["always/never"],
-        &[Unless::After(&["can", "could"]), Unless::Past, Unless::Condition],
+        &[
+            Unless::After(&["can", "could"]),
+            Unless::Past,
+            Unless::Condition,
+        ],
     ),
     rule(
         Correction,
@@ -499,13 +383,7 @@ pub const RULES: &[Rule] = &[
         ],
         &[OF_A_DOUBT, Unless::Condition],
     ),
-    rule(
-        Correction,
-        Place::Start,
-        50,
-        &["prefer … over/to"],
-        &[],
-    ),
+    rule(Correction, Place::Start, 50, &["prefer … over/to"], &[]),
     // Definitions.
     rule(
         Definition,

@@ -22,7 +22,9 @@ pub struct Candidate<'a> {
 /// The score of a statement whose phrase has the score `base`, from 0 to 100.
 pub fn of(base: i32, candidate: Candidate<'_>) -> u32 {
     let form = form::of(candidate.words);
-    let signs = SIGNS.iter().filter(|sign| is_present(sign, candidate, form));
+    let signs = SIGNS
+        .iter()
+        .filter(|sign| is_present(sign, candidate, form));
     let score = base + signs.map(|sign| sign.effect).sum::<i32>();
     u32::try_from(score.clamp(0, 100)).unwrap_or_default()
 }
@@ -40,7 +42,10 @@ fn is_present(sign: &Sign, candidate: Candidate<'_>, form: Form) -> bool {
         Test::Names => !entities::of(candidate.text).is_empty(),
         Test::States => {
             form.tense == Tense::Present
-                && matches!(form.subject, Subject::General | Subject::Certain | Subject::Team)
+                && matches!(
+                    form.subject,
+                    Subject::General | Subject::Certain | Subject::Team
+                )
         }
         Test::IsGeneral => form.subject == Subject::General,
         Test::Orders(unless) => mood::is_order(words) && !has_one(unless),
@@ -52,7 +57,9 @@ fn is_present(sign: &Sign, candidate: Candidate<'_>, form: Form) -> bool {
             .any(|phrase| begins(candidate.paragraph, phrase)),
         Test::Mentions(names) => names.iter().any(|name| candidate.turn.contains(name)),
         Test::Stresses(stressed) => {
-            let mut words = candidate.text.split(|letter: char| !letter.is_alphanumeric());
+            let mut words = candidate
+                .text
+                .split(|letter: char| !letter.is_alphanumeric());
             words.any(|word| stressed.contains(&word))
         }
         Test::Cites(documents) => candidate.text.contains("https://") || has_one(documents),

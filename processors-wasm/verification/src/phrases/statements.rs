@@ -195,7 +195,11 @@ fn length_without_doubt(words: &[Word]) -> usize {
         }
         let clause = &words[start..=at];
         if HEDGES.iter().any(|hedge| matching::has(clause, hedge)) {
-            return if start > CLAUSE_WORDS { start } else { words.len() };
+            return if start > CLAUSE_WORDS {
+                start
+            } else {
+                words.len()
+            };
         }
         start = at + 1;
     }
@@ -263,7 +267,11 @@ fn plain<'a>(passage: Passage<'a, '_>, sentences: &[Part<'a>]) -> Option<(Statem
         let score = |found: &Option<(Statement<'a>, usize)>| {
             found.as_ref().map(|(statement, _)| statement.score)
         };
-        return if score(&clause) > score(&whole) { clause } else { whole };
+        return if score(&clause) > score(&whole) {
+            clause
+        } else {
+            whole
+        };
     }
     plain_in(passage, first, rest)
 }
