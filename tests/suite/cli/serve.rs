@@ -543,7 +543,7 @@ fn a_dropped_component_runs_without_a_restart_and_a_broken_one_is_ignored() {
         [
             (&VERSIONED.into(), &4.into()),
             (&"usage".into(), &4.into()),
-            (&"verification".into(), &5.into()),
+            (&"verification".into(), &4.into()),
         ]
     );
 }
