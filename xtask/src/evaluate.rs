@@ -29,9 +29,10 @@ enum Processor {
 /// (what the assistant said before).
 #[derive(clap::Args)]
 struct VerificationArgs {
-    /// File with labeled prompts (default: tests/fixtures/verification/labels.jsonl)
+    /// File with labeled prompts; can be repeated (default: labels.jsonl in
+    /// tests/fixtures/verification, and for `phrases` also prompts.jsonl)
     #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
+    labels: Vec<PathBuf>,
     /// Detector to measure
     #[arg(long, value_enum, default_value_t = Detector::Phrases)]
     detector: Detector,
@@ -72,13 +73,15 @@ enum Half {
 pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let Processor::Verification(args) = &args.processor;
     let fixtures = workspace.root.join("tests/fixtures/verification");
-    let labels = absolute(args.labels.as_deref(), &fixtures.join("labels.jsonl"))?;
+    let labels = labels(args, &fixtures)?;
     let responses = absolute(args.responses.as_deref(), &fixtures.join("responses"))?;
-    ensure!(
-        labels.is_file(),
-        "no file with labels at `{}`",
-        labels.display()
-    );
+    for file in &labels {
+        ensure!(
+            file.is_file(),
+            "no file with labels at `{}`",
+            file.display()
+        );
+    }
     let mut command = workspace.guest_cargo("run");
     command.args([
         "--quiet",
@@ -88,7 +91,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         "evaluate",
         "--",
     ]);
-    command.arg("--labels").arg(labels);
+    for file in labels {
+        command.arg("--labels").arg(file);
+    }
     command.arg("--responses").arg(responses);
     command.args(["--detector", &name_of(args.detector)]);
     command.args(["--threshold", &args.threshold.to_string()]);
@@ -102,6 +107,19 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         command.arg("--verbose");
     }
     Ok(ExitCode::from(u8::from(!status(command)?.success())))
+}
+
+/// The files with labels. The recorded responses for `llm` belong to the prompts of one file.
+fn labels(args: &VerificationArgs, fixtures: &Path) -> Result<Vec<PathBuf>> {
+    if args.labels.is_empty() {
+        let names: &[&str] = match args.detector {
+            Detector::Phrases => &["labels.jsonl", "prompts.jsonl"],
+            Detector::Llm => &["labels.jsonl"],
+        };
+        return Ok(names.iter().map(|name| fixtures.join(name)).collect());
+    }
+    let files = args.labels.iter();
+    files.map(|file| absolute(Some(file), fixtures)).collect()
 }
 
 /// The path from the current directory, or else the default.

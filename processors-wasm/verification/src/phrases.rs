@@ -3,18 +3,20 @@
 //!
 //! It needs no model and no account. It searches the prose in what the user typed ([`prose`],
 //! [`quotations`]). [`sentences`] and [`words`] split the prose. [`rules`] has the phrases and [`signs`]
-//! the signs as data, [`matching`] finds them, [`score`] adds them up, and [`mood`] distinguishes
-//! statements from questions and errands. [`statements`] combines these steps. [`title`],
-//! [`domains`] and [`entities`] describe the result. [`docs`] generates the tables in
-//! `docs/verification.md`.
+//! the signs as data, [`matching`] finds them, [`score`] adds them up, [`form`] finds the subject and
+//! the tense of a sentence, and [`mood`] distinguishes statements from questions and errands.
+//! [`statements`] combines these steps. [`title`], [`domains`] and [`entities`] describe the result.
+//! [`docs`] generates the tables in `docs/verification.md`.
 
 pub mod docs;
 pub mod domains;
 pub mod entities;
+pub mod form;
 pub mod matching;
 pub mod mood;
 pub mod prose;
 pub mod quotations;
+pub mod rule;
 pub mod rules;
 pub mod score;
 pub mod sentences;
@@ -22,6 +24,9 @@ pub mod signs;
 pub mod statements;
 pub mod title;
 pub mod words;
+
+#[cfg(test)]
+mod laws;
 
 use crate::turns::{Role, Turn};
 use crate::verification::{Source, Verification};

@@ -190,7 +190,7 @@ fn dir_with_ranked_items() -> DataDir {
     let often = "We never store card numbers ourselves.";
     let reworded = "We never store the card numbers by ourselves.";
     let once = "Refunds are stored in the ledger with a negative amount.";
-    let doubtful = "No, that one was added yesterday for the invoices.";
+    let doubtful = "No, it is the same for the invoices.";
     dir.write("ada/1.jsonl", session_with_prompts("s1", &[once, doubtful]));
     dir.write("ada/2.jsonl", session_with_prompts("s2", &[often]));
     dir.write(
@@ -220,7 +220,7 @@ fn a_list_is_ranked_has_similar_items_together_and_hides_low_scores() {
             "Refunds are stored in the ledger with a negative amount",
             false,
         ),
-        ("That one was added yesterday for the invoices", false),
+        ("It is the same for the invoices", false),
     ];
     assert_eq!(
         all_scores,

@@ -1,6 +1,7 @@
 //! The tables of the documentation, generated from [`RULES`] and [`SIGNS`].
 
-use super::rules::{CONTINUING, Place, RULES, Unless};
+use super::rule::{CONTINUING, Place, Unless};
+use super::rules::RULES;
 use super::signs::SIGNS;
 
 /// The table of phrases, in Markdown.
@@ -47,6 +48,10 @@ fn place(place: Place) -> String {
         Place::Clause => "anywhere; the statement begins with it".to_owned(),
         Place::Instruction => "in a sentence that says what to do".to_owned(),
         Place::Term => "after a term of one to six words".to_owned(),
+        Place::Kind => "as the verb, after *a*, *all*, *every*, a plural or a name".to_owned(),
+        Place::Fact => {
+            "after the verb of a sentence in the present that is not about *I*".to_owned()
+        }
     }
 }
 
@@ -56,6 +61,7 @@ fn unless(unless: &Unless) -> String {
         Unless::Before(words) => format!("before {}", list(words, ", ")),
         Unless::Behind(words) => format!("in a sentence that has {} before", list(words, ", ")),
         Unless::Condition => "in a condition".to_owned(),
+        Unless::Past => "before a verb in the past".to_owned(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Finds the phrases of [`RULES`] in a sentence.
 
+use super::form::{self, Form, Subject, Tense};
 use super::mood;
-use super::rules::{CONTINUING, Place, RULES, Rule, Unless};
+use super::rule::{CONTINUING, GAP_WORDS, Place, Rule, Unless};
+use super::rules::RULES;
 use super::words::{Word, is_one_of};
 use crate::verification::Detection;
 
@@ -33,9 +35,19 @@ impl Signal {
     }
 }
 
-/// The phrase that opens a sentence, if there is one.
+/// The phrase that opens a sentence, if there is one. Of several, as in `no, that's wrong, …`, it
+/// ends with the last one.
 pub fn opening(words: &[Word]) -> Option<Signal> {
-    of(words, |rule| is_opening(rule.place)).next()
+    let mut signal = of(words, |rule| is_opening(rule.place)).next()?;
+    while let Some(end) = signal.statement_at
+        && let Some(rest) = words.get(end..).filter(|rest| !rest.is_empty())
+        && let Some(next) = of(rest, |rule| is_opening(rule.place)).next()
+    {
+        let length = next.statement_at.unwrap_or(next.words);
+        signal.words += length;
+        signal.statement_at = Some(end + length);
+    }
+    Some(signal)
 }
 
 /// The phrase inside a statement with the highest score.
@@ -64,8 +76,18 @@ pub fn is_contrast(words: &[Word]) -> bool {
 
 /// Whether the words contain the phrase.
 pub fn has(words: &[Word], phrase: &str) -> bool {
-    let sentence = Sentence::new(words);
-    (0..words.len()).any(|at| sentence.end_of(phrase, at).is_some())
+    (0..words.len()).any(|at| end_of(words, phrase, at).is_some())
+}
+
+/// Whether the words begin with the phrase, after fillers.
+pub fn begins(words: &[Word], phrase: &str) -> bool {
+    end_of(words, phrase, mood::fillers(words)).is_some()
+}
+
+/// Whether the words contain the phrase, and not directly before one of the words in `next`.
+pub fn has_not_before(words: &[Word], phrase: &str, next: &[&str]) -> bool {
+    let mut ends = (0..words.len()).filter_map(|at| end_of(words, phrase, at));
+    ends.any(|end| !next.contains(&text_at(words, end)))
 }
 
 fn is_opening(place: Place) -> bool {
@@ -73,6 +95,59 @@ fn is_opening(place: Place) -> bool {
         place,
         Place::Opening | Place::OpeningPause | Place::OpeningAnyway | Place::Verdict
     )
+}
+
+/// The end of a phrase that begins at this word.
+fn end_of(words: &[Word], phrase: &str, at: usize) -> Option<usize> {
+    let mut at = at;
+    let mut is_gap = false;
+    for part in phrase.split(' ') {
+        if part == "…" {
+            is_gap = true;
+            continue;
+        }
+        at = match is_gap {
+            true => {
+                let end = words.len().min(at + GAP_WORDS + 1);
+                (at..end).find(|place| is_part(words, part, *place))? + 1
+            }
+            false => is_part(words, part, at).then_some(at + 1)?,
+        };
+        is_gap = false;
+    }
+    if is_gap {
+        at = (at..words.len()).find(|place| pauses_behind(words, *place))? + 1;
+    }
+    Some(at)
+}
+
+fn is_part(words: &[Word], part: &str, at: usize) -> bool {
+    let text = text_at(words, at);
+    match part.strip_prefix(',') {
+        Some(part) => text == part && is_set_off(words, at),
+        None if part == "_" => !text.is_empty(),
+        None => !text.is_empty() && part.split('/').any(|word| word == text),
+    }
+}
+
+/// Whether the word expresses a contrast to the words before it: after a comma, or in `and not`.
+fn is_set_off(words: &[Word], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| words.get(before));
+    before
+        .is_some_and(|word| matches!(word.mark, Some(',' | '—' | '–' | '(')) || word.text == "and")
+}
+
+/// Whether a pause follows the word: punctuation or the end of the sentence.
+fn pauses_behind(words: &[Word], at: usize) -> bool {
+    let Some(word) = words.get(at) else {
+        return false;
+    };
+    let is_last = at + 1 == words.len();
+    is_last || word.mark.is_some_and(|mark| PAUSES.contains(mark))
+}
+
+fn text_at(words: &[Word], at: usize) -> &str {
+    words.get(at).map_or("", |word| word.text.as_str())
 }
 
 /// The signals of the rules that are selected, in the order of the rules.
@@ -87,6 +162,7 @@ struct Sentence<'a> {
     words: &'a [Word],
     /// The beginning of the sentence without its fillers.
     start: usize,
+    form: Form,
 }
 
 impl<'a> Sentence<'a> {
@@ -94,11 +170,12 @@ impl<'a> Sentence<'a> {
         Self {
             words,
             start: mood::fillers(words),
+            form: form::of(words),
         }
     }
 
     fn text(&self, at: usize) -> &'a str {
-        self.words.get(at).map_or("", |word| word.text.as_str())
+        text_at(self.words, at)
     }
 
     fn signal(&self, rule: &'static Rule) -> Option<Signal> {
@@ -106,12 +183,17 @@ impl<'a> Sentence<'a> {
             Place::Opening | Place::OpeningPause | Place::OpeningAnyway | Place::Start => {
                 self.start..self.words.len().min(self.start + 1)
             }
+            Place::Kind => self.form.verb..self.words.len().min(self.form.verb + 1),
+            Place::Fact => self.form.verb..self.words.len(),
             Place::Verdict | Place::Anywhere | Place::Clause | Place::Instruction | Place::Term => {
                 0..self.words.len()
             }
         };
         for at in starts {
-            let ends = rule.phrases.iter().map(|phrase| self.end_of(phrase, at));
+            let ends = rule
+                .phrases
+                .iter()
+                .map(|phrase| end_of(self.words, phrase, at));
             for end in ends.flatten() {
                 if self.is_in_place(rule, at, end) && !self.is_excluded(rule, at, end) {
                     let statement_at = match rule.place {
@@ -129,51 +211,24 @@ impl<'a> Sentence<'a> {
         None
     }
 
-    /// The end of a phrase that begins at this word.
-    fn end_of(&self, phrase: &str, at: usize) -> Option<usize> {
-        let mut at = at;
-        let mut is_gap = false;
-        for part in phrase.split(' ') {
-            if part == "…" {
-                is_gap = true;
-                continue;
-            }
-            at = match is_gap {
-                true => (at..self.words.len()).find(|place| self.is_part(part, *place))? + 1,
-                false => self.is_part(part, at).then_some(at + 1)?,
-            };
-            is_gap = false;
-        }
-        Some(at)
-    }
-
-    fn is_part(&self, part: &str, at: usize) -> bool {
-        let text = self.text(at);
-        match part.strip_prefix(',') {
-            Some(part) => text == part && self.is_set_off(at),
-            None => !text.is_empty() && part.split('/').any(|word| word == text),
-        }
-    }
-
-    /// Whether the word expresses a contrast to the words before it: after a comma, or in `and not`.
-    fn is_set_off(&self, at: usize) -> bool {
-        let before = at.checked_sub(1).and_then(|before| self.words.get(before));
-        before.is_some_and(|word| {
-            matches!(word.mark, Some(',' | '—' | '–' | '(')) || word.text == "and"
-        })
-    }
-
     fn is_in_place(&self, rule: &Rule, at: usize, end: usize) -> bool {
         match rule.place {
-            Place::Opening => self.pauses_behind(end - 1) || CONTINUING.contains(&self.text(end)),
-            Place::OpeningPause => self.pauses_behind(end - 1),
+            Place::Opening => {
+                pauses_behind(self.words, end - 1) || CONTINUING.contains(&self.text(end))
+            }
+            Place::OpeningPause => pauses_behind(self.words, end - 1),
             Place::OpeningAnyway | Place::Start | Place::Anywhere | Place::Clause => true,
             Place::Verdict => {
-                self.pauses_behind(end - 1)
+                pauses_behind(self.words, end - 1)
                     || ["because", "since", "as", "and", "but"].contains(&self.text(end))
             }
             Place::Instruction => self.is_directive(at),
             Place::Term => self.is_term(at),
+            Place::Kind => self.form.subject == Subject::General,
+            Place::Fact => {
+                self.form.tense == Tense::Present
+                    && !matches!(self.form.subject, Subject::None | Subject::Speaker)
+            }
         }
     }
 
@@ -182,19 +237,11 @@ impl<'a> Sentence<'a> {
             Unless::After(words) => at > 0 && words.contains(&self.text(at - 1)),
             Unless::Before(phrases) => phrases
                 .iter()
-                .any(|phrase| self.end_of(phrase, end).is_some()),
+                .any(|phrase| end_of(self.words, phrase, end).is_some()),
             Unless::Behind(words) => (0..at).any(|place| words.contains(&self.text(place))),
             Unless::Condition => self.is_conditional(at),
+            Unless::Past => mood::is_past(self.text(end)),
         })
-    }
-
-    /// Whether a pause follows the word: punctuation or the end of the sentence.
-    fn pauses_behind(&self, at: usize) -> bool {
-        let Some(word) = self.words.get(at) else {
-            return false;
-        };
-        let is_last = at + 1 == self.words.len();
-        is_last || word.mark.is_some_and(|mark| PAUSES.contains(mark))
     }
 
     /// Whether the preceding words are an instruction or a requirement.
@@ -263,6 +310,7 @@ mod tests {
                     .map(|part| match part {
                         "…" => "thing",
                         ",not" => "and not",
+                        "_" => "thing",
                         part => part.split('/').next().unwrap_or_default(),
                     })
                     .collect();

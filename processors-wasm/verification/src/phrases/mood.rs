@@ -4,8 +4,8 @@ use super::words::{Word, is_one_of};
 
 /// Filler words at the beginning of a sentence.
 const FILLERS: &str = "\
-    ah ahh alright also and anyway but cool er great hey hi hm hmm just nice oh ok okay perfect \
-    please right so sorry sure thanks then uh um well yeah yep yes";
+    ah ahh alright also and anyway but cool er great hey hi hm hmm hmmm just mh nice oh ok okay oops \
+    perfect please pls so sorry sure thanks then uh um wait well yea yeah yep yes yup";
 
 /// Verbs that begin a question, before one of [`SUBJECTS`].
 const ASKING: &str = "\
@@ -46,6 +46,54 @@ const ORDERS: &str = "\
     generate get handle implement import include keep let let's lets list load log make move \
     name pass print provide put refactor remember remove rename replace return rewrite save set \
     simplify skip sort split store switch think turn use validate work write";
+
+/// The rest of a sentence after its statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// A request: `…, can you fix that?`
+    Request,
+    /// A question about the statement itself: `…, right?`
+    Doubt,
+}
+
+/// Words that ask for agreement at the end of a sentence.
+const TAGS: &str = "correct no ok okay or right yes";
+
+/// The number of words before a request or a question at the end of a sentence, and what that is.
+/// `None` if there is neither.
+pub fn tail(words: &[Word], end: Option<char>) -> Option<(usize, Tail)> {
+    let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
+    let is_after_pause = |at: usize| {
+        let before = at.checked_sub(1).and_then(|before| words.get(before));
+        before
+            .is_some_and(|word| matches!(word.mark, Some(',' | ';' | ':' | '-' | '–' | '—' | '(')))
+    };
+    let asks = |at: usize| {
+        let skipped = usize::from(is_one_of(text(at), "and but so then"));
+        let (first, second) = (text(at + skipped), text(at + skipped + 1));
+        let is_order = matches!(first, "please" | "pls" | "plz")
+            || is_one_of(first, "can could would will")
+                && is_one_of(second, "you we u this that it i");
+        let is_question = end == Some('?')
+            && (is_one_of(first, ASKING) && is_one_of(second, SUBJECTS)
+                || is_one_of(first, "why how what where which who"));
+        is_order || is_question
+    };
+    if end == Some('?') && words.len() > 1 {
+        let last = words.len() - 1;
+        if is_after_pause(last) && is_one_of(text(last), TAGS) {
+            return Some((last, Tail::Doubt));
+        }
+        let pair = (text(last - 1), text(last));
+        let is_tag = matches!(pair.1, "it" | "that" | "they" | "we" | "you" | "not")
+            && (is_one_of(pair.0, ASKING) || pair.0 == "or");
+        if is_tag && last > 1 && is_after_pause(last - 1) {
+            return Some((last - 1, Tail::Doubt));
+        }
+    }
+    let at = (1..words.len()).find(|at| is_after_pause(*at) && asks(*at))?;
+    Some((at, Tail::Request))
+}
 
 /// The number of filler words at the beginning of a sentence.
 pub fn fillers(words: &[Word]) -> usize {
@@ -133,6 +181,22 @@ pub fn is_about_oneself(words: &[Word]) -> bool {
     }
 }
 
+/// Whether a word is a verb in the past, or a participle.
+pub fn is_past(verb: &str) -> bool {
+    const IRREGULAR: &str = "\
+        became been began came did done forgot found gave gone got had kept knew made said saw sent \
+        started thought told took was went were wrote";
+    verb.len() > 4 && verb.ends_with("ed") || is_one_of(verb, IRREGULAR)
+}
+
+/// Whether the words report what someone did: a verb in the past directly after a person.
+pub fn reports(words: &[Word]) -> bool {
+    words.windows(2).any(|pair| {
+        let (person, verb) = (pair[0].text.as_str(), pair[1].text.as_str());
+        is_one_of(person, "i we you he she they") && is_past(verb)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +227,35 @@ mod tests {
             assert!(!is_question(text), "{text}");
         }
         assert!(super::is_question(&words::of("it is monthly"), Some('?')));
+    }
+
+    #[test]
+    fn a_request_or_a_doubt_at_the_end_is_not_part_of_the_statement() {
+        for (text, end, expected) in [
+            (
+                "it is monthly, can you fix that",
+                '?',
+                Some((3, Tail::Request)),
+            ),
+            (
+                "it is monthly, so please fix that",
+                '.',
+                Some((3, Tail::Request)),
+            ),
+            (
+                "it is monthly - why do we count it",
+                '?',
+                Some((3, Tail::Request)),
+            ),
+            ("it is monthly, right", '?', Some((3, Tail::Doubt))),
+            ("it is monthly, isn't it", '?', Some((3, Tail::Doubt))),
+            ("it is monthly, right", '.', None),
+            ("is it monthly", '?', None),
+            ("it is monthly, which is fine", '.', None),
+            ("so", '?', None),
+        ] {
+            assert_eq!(tail(&words::of(text), Some(end)), expected, "{text}");
+        }
     }
 
     #[test]

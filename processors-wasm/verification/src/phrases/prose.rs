@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+use super::mood;
+use super::signs::RULE_FILES;
+use super::words::{self, Word, is_one_of};
 use crate::turns::{begins_item, is_prose};
 
 /// A longer text is a document, possibly with a remark before it.
@@ -39,6 +42,9 @@ pub fn of(text: &str, typed: &[Range<usize>]) -> Vec<Passage> {
                 passages.close();
             }
             passages.extend(start..at);
+            if hands_over(bare) {
+                break;
+            }
         }
     }
     passages.close();
@@ -48,6 +54,23 @@ pub fn of(text: &str, typed: &[Range<usize>]) -> Vec<Passage> {
         passages.retain(|passage| passage.start < LEAD_BYTES && passage.len() <= LEAD_BYTES);
     }
     passages
+}
+
+/// Whether the text after this line is material that the user hands over: *add this to the page:*.
+/// Rules for agents are the exception, because they are the user's own.
+fn hands_over(bare: &str) -> bool {
+    let words = words::of(bare);
+    let points = |word: &Word| is_one_of(&word.text, "this these following below");
+    let is_material = mood::is_order(&words)
+        || words
+            .iter()
+            .any(|word| is_one_of(&word.text, "got received from draft translate"));
+    bare.ends_with(':')
+        && words.iter().any(points)
+        && is_material
+        && !words
+            .iter()
+            .any(|word| RULE_FILES.contains(&word.text.as_str()))
 }
 
 #[derive(Default)]

@@ -18,18 +18,26 @@ pub struct Sign {
 pub enum Test {
     /// One of these phrases, anywhere.
     Has(&'static [&'static str]),
+    /// One of the first phrases, not directly before one of the second words.
+    HasNotBefore(&'static [&'static str], &'static [&'static str]),
     /// One of these words as its first word.
     Begins(&'static [&'static str]),
     /// A name: in backticks, with capitals, or written like code.
     Names,
-    /// A verb that describes a state, after a subject that is not a pronoun.
-    States(&'static [&'static str]),
+    /// A sentence in the present, about all things of a kind, a certain thing or the team.
+    States,
+    /// A sentence about all things of a kind, or about a thing with a name.
+    IsGeneral,
+    /// An instruction, without one of these words.
+    Orders(&'static [&'static str]),
+    /// A verb in the past after a person.
+    Reports,
     /// Fewer words than this.
     Shorter(usize),
     /// More words than this.
     Longer(usize),
-    /// A question in the same turn.
-    Asks,
+    /// Its paragraph begins with one of these phrases.
+    ParagraphBegins(&'static [&'static str]),
     /// One of these names in the same turn.
     Mentions(&'static [&'static str]),
     /// One of these words, exactly as written.
@@ -38,17 +46,36 @@ pub enum Test {
     Cites(&'static [&'static str]),
 }
 
+/// Files with rules for agents.
+pub const RULE_FILES: &[&str] = &["claude.md", "agents.md", "gemini.md", ".cursorrules"];
+
+/// Words of a speaker who is not sure.
+pub const HEDGES: &[&str] = &[
+    "think",
+    "believe",
+    "guess",
+    "probably",
+    "seems",
+    "seem",
+    "looks",
+    "likely",
+    "assume",
+    "assuming",
+    "feel",
+    "hope",
+    "kinda",
+    "kind of",
+    "sort of",
+    "somehow",
+    "wondering",
+    "basically",
+    "usually",
+];
+
 /// Words that refer to something that was said before.
 const PRONOUNS: &[&str] = &[
     "it", "it's", "its", "that", "that's", "this", "these", "those", "they", "they're", "them",
-    "he", "she", "there", "there's", "which", "then",
-];
-
-/// Words that begin a statement whose subject is not a thing.
-pub const NO_SUBJECT: &[&str] = &[
-    "i", "i'm", "i'd", "i've", "i'll", "you", "you're", "it", "it's", "that", "that's", "this",
-    "these", "those", "they", "they're", "he", "she", "there", "there's", "and", "but", "so", "if",
-    "when", "because", "just", "let's", "lets", "please", "can", "could", "do", "don't",
+    "he", "she", "there", "there's", "which", "then", "one", "same",
 ];
 
 /// The signs. Each one that a statement has is added to its score once.
@@ -64,9 +91,11 @@ pub const SIGNS: &[Sign] = &[
             "each",
             "all",
             "any",
+            "nobody",
             "whenever",
             "everywhere",
             "must",
+            "mustn't",
             "by default",
             "from now on",
             "in general",
@@ -94,10 +123,12 @@ pub const SIGNS: &[Sign] = &[
     Sign {
         meaning: "it says how a thing is",
         effect: 10,
-        test: Test::States(&[
-            "is", "are", "has", "have", "means", "belongs", "lives", "contains", "holds", "uses",
-            "runs", "comes", "owns", "covers", "excludes", "includes", "counts", "goes", "go",
-        ]),
+        test: Test::States,
+    },
+    Sign {
+        meaning: "it is about all things of a kind",
+        effect: 10,
+        test: Test::IsGeneral,
     },
     Sign {
         meaning: "it has a name",
@@ -119,47 +150,92 @@ pub const SIGNS: &[Sign] = &[
     Sign {
         meaning: "it gives a reason",
         effect: 10,
-        test: Test::Has(&["because", "since", "otherwise"]),
+        test: Test::Has(&[
+            "because",
+            "since",
+            "otherwise",
+            "on purpose",
+            "by design",
+            "that's why",
+            "the reason",
+        ]),
+    },
+    Sign {
+        meaning: "it names where it applies",
+        effect: 10,
+        test: Test::Has(&[
+            "in this/our/the codebase/repo/repository/project/product/company/team/domain",
+            "in our _",
+            "everywhere else",
+            "in all _",
+        ]),
     },
     Sign {
         meaning: "the same turn is about a file with rules for agents",
         effect: 15,
-        test: Test::Mentions(&["claude.md", "agents.md", "gemini.md", ".cursorrules"]),
+        test: Test::Mentions(RULE_FILES),
     },
     Sign {
         meaning: "it reports a state",
         effect: -15,
         test: Test::Has(&[
+            "broken",
+            "complains",
+            "crash",
+            "crashes",
+            "done",
+            "empty",
+            "failed",
             "failing",
             "fails",
-            "failed",
-            "broken",
-            "missing",
-            "passing",
-            "passes",
-            "done",
-            "ready",
             "fine",
+            "green",
+            "gone",
+            "hangs",
+            "happening",
+            "jumps",
+            "killed",
+            "missing",
+            "off",
             "ok",
             "okay",
-            "stuck",
-            "empty",
             "outdated",
+            "passes",
+            "passing",
+            "prints",
+            "ready",
+            "red",
             "running",
+            "shows",
+            "slow",
+            "stuck",
+            "weird",
             "working",
             "works",
-            "happening",
+            "wrong",
         ]),
     },
     Sign {
-        meaning: "it refers to this moment or to this task",
+        meaning: "it repeats what someone else says",
+        effect: -15,
+        test: Test::Has(&[
+            "say",
+            "says",
+            "said",
+            "claim",
+            "claims",
+            "claimed",
+            "told",
+            "wrote",
+            "suggests",
+            "suggested",
+            "recommends",
+        ]),
+    },
+    Sign {
+        meaning: "it refers to this moment",
         effect: -10,
         test: Test::Has(&[
-            "this",
-            "these",
-            "here",
-            "above",
-            "below",
             "now",
             "current",
             "currently",
@@ -173,20 +249,45 @@ pub const SIGNS: &[Sign] = &[
             "just",
             "recently",
             "earlier",
+            "so far",
+            "for now",
             "last time",
-            "branch",
-            "pr",
-            "commit",
-            "commits",
-            "plan",
-            "comment",
-            "comments",
             "next step",
             "later",
             "anymore",
-            "diff",
-            "change",
-            "changes",
+        ]),
+    },
+    Sign {
+        meaning: "it refers to this task",
+        effect: -10,
+        test: Test::HasNotBefore(
+            &[
+                "this",
+                "these",
+                "here",
+                "above",
+                "below",
+                "the/my/your/that/last/next/first branch/change/changes/comment/comments/commit/commits/diff/plan/pr/task/ticket",
+            ],
+            &[
+                "codebase",
+                "repo",
+                "repository",
+                "project",
+                "product",
+                "company",
+                "team",
+                "domain",
+            ],
+        ),
+    },
+    Sign {
+        meaning: "it points at a thing in view",
+        effect: -15,
+        test: Test::Has(&[
+            "the/that/those/my/your button/error/file/files/folder/footer/function/header/line/lines/loop/method/page/screen/section/test/tests/text/variable",
+            "that/those _ file/files/folder/function/line/lines/method/test/tests/variable",
+            "that/the/other/another/first/second/last one",
         ]),
     },
     Sign {
@@ -205,6 +306,11 @@ pub const SIGNS: &[Sign] = &[
         test: Test::Has(&["you", "your", "you're", "you've", "u"]),
     },
     Sign {
+        meaning: "it is an instruction, and not for all times",
+        effect: -10,
+        test: Test::Orders(&["always", "never", "ever", "make sure"]),
+    },
+    Sign {
         meaning: "it asks for something",
         effect: -15,
         test: Test::Has(&[
@@ -212,27 +318,40 @@ pub const SIGNS: &[Sign] = &[
             "can you",
             "could you",
             "let's",
-            "lets",
             "i want",
             "i wanted",
             "we want",
             "want you",
             "would like",
             "i'd like",
-            "need to",
-            "needs to",
+            "we need to",
+            "you need to",
             "go ahead",
             "feel free",
             "try",
         ]),
     },
     Sign {
+        meaning: "its paragraph begins with a request to make something",
+        effect: -30,
+        test: Test::ParagraphBegins(&[
+            "add/build/create/design/draft/generate/implement/make/write a/an/another/me/some/the",
+            "you are/act as/be a/an/the/my",
+            "continue from/with",
+        ]),
+    },
+    Sign {
         meaning: "it is about the past",
         effect: -10,
         test: Test::Has(&[
-            "was", "were", "wasn't", "weren't", "did", "didn't", "had", "got", "tried", "changed",
-            "removed", "added", "worked", "happened", "broke", "fixed",
+            "was", "were", "wasn't", "weren't", "did", "didn't", "had", "got", "tried", "worked",
+            "happened", "broke",
         ]),
+    },
+    Sign {
+        meaning: "it reports what someone did",
+        effect: -15,
+        test: Test::Reports,
     },
     Sign {
         meaning: "it is about the future",
@@ -242,24 +361,18 @@ pub const SIGNS: &[Sign] = &[
     Sign {
         meaning: "the speaker is not sure",
         effect: -25,
+        test: Test::Has(HEDGES),
+    },
+    Sign {
+        meaning: "it compares options",
+        effect: -15,
         test: Test::Has(&[
-            "think",
-            "believe",
-            "guess",
-            "probably",
-            "seems",
-            "seem",
-            "looks",
-            "likely",
-            "assume",
-            "assuming",
-            "feel",
-            "hope",
-            "kinda",
-            "kind of",
-            "sort of",
-            "somehow",
-            "wondering",
+            "the/this/that/your/another/other/one/first/second/last/better alternative/approach/idea/option/proposal",
+            "potential",
+            "potentially",
+            "better",
+            "easier",
+            "simpler",
         ]),
     },
     Sign {
@@ -271,10 +384,5 @@ pub const SIGNS: &[Sign] = &[
         meaning: "it has more than 40 words",
         effect: -10,
         test: Test::Longer(40),
-    },
-    Sign {
-        meaning: "the same turn asks a question",
-        effect: -5,
-        test: Test::Asks,
     },
 ];

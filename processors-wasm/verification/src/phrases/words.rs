@@ -3,7 +3,7 @@
 /// A word and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// The word in lower case, with straight apostrophes.
+    /// The word in lower case, with straight apostrophes. Contractions have their apostrophe.
     pub text: String,
     /// Its start in the sentence.
     pub start: usize,
@@ -48,9 +48,38 @@ pub fn is_one_of(word: &str, list: &str) -> bool {
     list.split_ascii_whitespace().any(|one| one == word)
 }
 
+/// Contractions as they are typed in a hurry. Words that are also other words (`its`, `were`, `ill`)
+/// are not in the list.
+const HURRIED: &[(&str, &str)] = &[
+    ("arent", "aren't"),
+    ("cannot", "can't"),
+    ("cant", "can't"),
+    ("couldnt", "couldn't"),
+    ("didnt", "didn't"),
+    ("doesnt", "doesn't"),
+    ("dont", "don't"),
+    ("hasnt", "hasn't"),
+    ("havent", "haven't"),
+    ("im", "i'm"),
+    ("isnt", "isn't"),
+    ("ive", "i've"),
+    ("lets", "let's"),
+    ("shouldnt", "shouldn't"),
+    ("thats", "that's"),
+    ("theres", "there's"),
+    ("theyre", "they're"),
+    ("wasnt", "wasn't"),
+    ("whats", "what's"),
+    ("wont", "won't"),
+    ("wouldnt", "wouldn't"),
+    ("youre", "you're"),
+];
+
 fn word(sentence: &str, start: usize, end: usize) -> Word {
+    let text = sentence[start..end].to_lowercase().replace('’', "'");
+    let hurried = HURRIED.iter().find(|(typed, _)| *typed == text);
     Word {
-        text: sentence[start..end].to_lowercase().replace('’', "'"),
+        text: hurried.map_or(text, |(_, meant)| (*meant).to_owned()),
         start,
         end,
         mark: None,
@@ -76,5 +105,12 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(super::of(" — …"), []);
+    }
+
+    #[test]
+    fn contractions_without_an_apostrophe_are_read_with_one() {
+        let words = super::of("Thats it, dont lets cannot its");
+        let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+        assert_eq!(texts, ["that's", "it", "don't", "let's", "can't", "its"]);
     }
 }

@@ -8,8 +8,8 @@ use crate::labels::{Half, LabeledPrompt};
 
 /// What to evaluate.
 pub struct Arguments {
-    /// The file with labeled prompts.
-    pub labels: PathBuf,
+    /// The files with labeled prompts.
+    pub labels: Vec<PathBuf>,
     /// The detector.
     pub detector: Detector,
     /// The minimum score of an item, in percent.
@@ -28,7 +28,7 @@ impl Arguments {
     /// Parses `--name value` pairs.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut parsed = Self {
-            labels: PathBuf::new(),
+            labels: Vec::new(),
             detector: Detector::Phrases,
             threshold: 50,
             responses: None,
@@ -46,7 +46,7 @@ impl Arguments {
                 .ok_or_else(|| format!("`{name}` has no value"))?;
             let invalid = || format!("invalid value `{value}` of `{name}`");
             match name.as_str() {
-                "--labels" => parsed.labels = PathBuf::from(value),
+                "--labels" => parsed.labels.push(PathBuf::from(value)),
                 "--responses" => parsed.responses = Some(PathBuf::from(value)),
                 "--source" => parsed.source = Some(value),
                 "--threshold" => parsed.threshold = value.parse().map_err(|_| invalid())?,

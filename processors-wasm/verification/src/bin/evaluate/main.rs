@@ -30,11 +30,16 @@ fn main() -> ExitCode {
 
 /// The report and the figures in it.
 fn evaluate(arguments: &Arguments) -> Result<(String, Measure), String> {
-    let mut prompts = labels::read(&arguments.labels)?;
+    let mut prompts = Vec::new();
+    for file in &arguments.labels {
+        prompts.extend(labels::read(file)?);
+    }
     prompts.retain(|prompt| arguments.selects(prompt));
     if prompts.is_empty() {
-        let file = arguments.labels.display();
-        return Err(format!("`{file}` has no labeled prompts for these options"));
+        let files = arguments.labels.iter();
+        let files: Vec<String> = files.map(|file| format!("`{}`", file.display())).collect();
+        let files = files.join(" and ");
+        return Err(format!("no labeled prompts for these options in {files}"));
     }
     let found = sessions::detect(&prompts, arguments)?;
     let mut report = String::new();
@@ -67,12 +72,12 @@ fn evaluate(arguments: &Arguments) -> Result<(String, Measure), String> {
 mod tests {
     use super::*;
 
-    fn check(detector: &str, precision: f64, recall: f64) {
+    fn check(detector: &str, file: &str, precision: f64, recall: f64) {
         let fixtures = format!(
             "{}/../../tests/fixtures/verification",
             env!("CARGO_MANIFEST_DIR")
         );
-        let labels = format!("{fixtures}/labels.jsonl");
+        let labels = format!("{fixtures}/{file}");
         let responses = format!("{fixtures}/responses");
         let arguments = [
             "--labels",
@@ -93,8 +98,9 @@ mod tests {
     /// lower figure shows that a change of a rule has lost something.
     #[test]
     fn the_detectors_find_what_they_found_in_the_fixture() {
-        check("phrases", 0.85, 0.75);
-        check("llm", 0.90, 0.95);
+        check("phrases", "labels.jsonl", 0.85, 0.75);
+        check("phrases", "prompts.jsonl", 0.90, 0.75);
+        check("llm", "labels.jsonl", 0.90, 0.95);
     }
 
     #[test]

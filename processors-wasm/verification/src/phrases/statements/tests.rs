@@ -63,8 +63,8 @@ fn a_correction_is_told_by_each_of_its_phrases() {
             "Use tabs instead of spaces in makefiles",
         ),
         (
-            "please don't use the legacy billing export",
-            "Don't use the legacy billing export",
+            "stop using the legacy billing export",
+            "Stop using the legacy billing export",
         ),
         (
             "do not use the legacy billing export",
