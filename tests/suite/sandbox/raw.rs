@@ -175,7 +175,6 @@ pub fn with_contract(module: &str) -> Vec<u8> {
         &resolve,
         world,
         StringEncoding::UTF8,
-        false,
     )
     .unwrap();
     ComponentEncoder::default()
