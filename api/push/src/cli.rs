@@ -137,7 +137,7 @@ pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment<'_>,
 ) -> ExitCode {
-    kill_point::install(environment);
+    kill_point::install(environment(kill_point::VARIABLE));
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // The agent must never see an error of this program, not even one in its arguments.
     if arguments.get(1).is_some_and(|argument| argument == "hook") {

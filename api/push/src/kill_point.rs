@@ -1,12 +1,11 @@
 //! Named points at which a test kills the program, as `kill -9` does. Packaged programs are built
 //! without debug assertions and contain no points.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-
-use crate::context::Environment;
 
 /// The variable with a point and a file, as `POINT:FILE`. The program is killed when it reaches the
 /// point, and first writes its name to the file.
@@ -26,11 +25,9 @@ pub const POINTS: [&str; 8] = [
 
 static PLAN: OnceLock<(String, PathBuf)> = OnceLock::new();
 
-/// Reads the variable.
-pub fn install(environment: Environment<'_>) {
-    let plan = cfg!(debug_assertions)
-        .then(|| environment(VARIABLE))
-        .flatten();
+/// Installs the plan in the value of the variable, if there is one.
+pub fn install(value: Option<OsString>) {
+    let plan = value.filter(|_| cfg!(debug_assertions));
     let plan = plan.and_then(|text| text.into_string().ok());
     if let Some((point, file)) = plan.as_deref().and_then(|text| text.split_once(':')) {
         PLAN.get_or_init(|| (point.to_owned(), PathBuf::from(file)));

@@ -22,7 +22,7 @@ const LOCK: &str = "lock";
 const WAITING: &str = "waiting";
 const STATUS: &str = "status.json";
 /// The journal is rewritten when it has this many lines more than twice the number of files.
-const SUPERSEDED_MAX: usize = 1000;
+const SUPERSEDED_MAX: usize = 200;
 /// Pause between two attempts to get the lock.
 const LOCK_CHECKED_EVERY: Duration = Duration::from_millis(100);
 
@@ -279,20 +279,32 @@ fn append_to(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// The path of a record, without the rest.
+#[derive(Deserialize)]
+struct RecordPath {
+    path: String,
+}
+
 fn read(path: &Path) -> io::Result<(Records, usize)> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(<_>::default()),
         Err(error) => return Err(error),
     };
-    let (mut records, mut lines) = (HashMap::new(), 0);
+    // The last line of each file. Most lines are superseded, so only their paths are parsed.
+    let (mut last_lines, mut lines) = (HashMap::new(), 0);
     for line in BufReader::new(file).split(b'\n') {
         lines += 1;
-        if let Ok(record) = serde_json::from_slice::<FileRecord>(&line?) {
-            records.insert(record.path.clone(), record);
+        let line = line?;
+        if let Ok(RecordPath { path }) = serde_json::from_slice(&line) {
+            last_lines.insert(path, line);
         }
     }
-    Ok((records, lines))
+    let records = last_lines.into_iter().filter_map(|(path, line)| {
+        let record = serde_json::from_slice::<FileRecord>(&line).ok()?;
+        Some((path, record))
+    });
+    Ok((records.collect(), lines))
 }
 
 /// Locks a state. A process that waits holds a second lock, so that at most one waits.
