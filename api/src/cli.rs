@@ -8,6 +8,7 @@ mod compare;
 mod completions;
 mod component;
 mod demo;
+mod descriptors;
 mod error;
 mod json;
 mod knowledge;

@@ -46,6 +46,7 @@ pub(crate) struct DashboardState {
     /// From this, the CSRF tokens of users that a proxy signed in are derived. `None`: the system
     /// has no random numbers, and such users cannot sign in.
     proxy_secret: Option<[u8; 32]>,
+    sign_in_failures: sign_in::SignInFailures,
 }
 
 impl Frontend for Dashboard {
@@ -59,6 +60,7 @@ impl Frontend for Dashboard {
             service: Arc::clone(&service),
             api,
             proxy_secret: filled.is_ok().then_some(secret),
+            sign_in_failures: sign_in::SignInFailures::default(),
         });
         // The last layer is the first that a request passes.
         let pages = Router::new()

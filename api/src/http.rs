@@ -71,6 +71,7 @@ pub(crate) use problem::ApiError;
 pub use server::{ServeError, Server, Shutdown};
 pub(crate) use shares::CallerKey;
 pub(crate) use source::{HandlerSource, ReadOnlyDataDir};
+pub use upload::{BodyDecoder, ContentCoding};
 
 /// Pages for people, which a server has next to the API. They are clients of the API.
 pub trait Frontend: Send + Sync {

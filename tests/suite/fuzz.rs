@@ -9,3 +9,4 @@ mod manifest;
 mod names;
 mod schedule;
 mod transcript;
+mod upload;

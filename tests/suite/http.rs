@@ -20,6 +20,7 @@ mod upload;
 mod usage;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -293,6 +294,14 @@ impl Drop for TestServer {
             server.stop();
         }
     }
+}
+
+/// The sessions folder of the only user who uploaded something.
+pub fn user_folder(dir: &DataDir) -> PathBuf {
+    let mut folders = std::fs::read_dir(dir.sessions_root()).unwrap();
+    let folder = folders.next().unwrap().unwrap().path();
+    assert!(folders.next().is_none(), "several users have uploaded");
+    folder
 }
 
 /// The operations of the served OpenAPI document, by method and path.

@@ -5,6 +5,9 @@
 
 mod faults;
 mod files;
+mod front;
+mod kills;
+mod responses;
 mod scale;
 mod setup;
 
@@ -18,7 +21,7 @@ use session_pipeline_harness::{DataDir, program};
 use session_pipeline_host::redaction::redact_line;
 use tempfile::TempDir;
 
-use crate::http::TestServer;
+use crate::http::{TestServer, user_folder};
 
 /// A developer's machine: a home directory, and the token of its user.
 pub struct Machine {
@@ -199,6 +202,24 @@ pub fn redacted(content: &[u8]) -> Vec<u8> {
         .collect()
 }
 
+/// Changes times in the status of the state, in seconds since the epoch.
+pub fn set_times(machine: &Machine, names: &[&str], time: u64) {
+    for state in fs::read_dir(machine.state()).unwrap() {
+        let status = state.unwrap().path().join("status.json");
+        let text = fs::read_to_string(&status).unwrap();
+        let mut value: Value = serde_json::from_str(&text).unwrap();
+        for name in names {
+            value[name] = time.into();
+        }
+        fs::write(&status, value.to_string()).unwrap();
+    }
+}
+
+/// Makes the next run compare all files with the server, as it does once a day.
+pub fn expect_comparison(machine: &Machine) {
+    set_times(machine, &["compared_at"], 1);
+}
+
 /// Waits until something holds, at most a minute.
 pub fn wait_for(mut condition: impl FnMut() -> bool) {
     for _ in 0..3000 {
@@ -285,12 +306,7 @@ fn a_server_that_lost_files_gets_them_again() {
     machine.write("p/b.jsonl", "{\"b\":1}\n");
     machine.push_all(&server.url, &[]);
     // As after a restored backup: one file is shorter, one is missing.
-    let user = fs::read_dir(dir.sessions_root())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let user = user_folder(&dir);
     fs::write(user.join("claude/p/a.jsonl"), "{\"a\":1}\n").unwrap();
     fs::remove_file(user.join("claude/p/b.jsonl")).unwrap();
     // A file that grows finds out by itself.
@@ -299,13 +315,7 @@ fn a_server_that_lost_files_gets_them_again() {
     let expected = fs::read(machine.projects().join("p/a.jsonl")).unwrap();
     assert_eq!(stored(&dir)["claude/p/a.jsonl"], expected);
     // All others are compared once a day.
-    for state in fs::read_dir(machine.state()).unwrap() {
-        let status = state.unwrap().path().join("status.json");
-        let text = fs::read_to_string(&status).unwrap();
-        let mut value: Value = serde_json::from_str(&text).unwrap();
-        value["compared_at"] = 1.into();
-        fs::write(&status, value.to_string()).unwrap();
-    }
+    expect_comparison(&machine);
     machine.push_all(&server.url, &[]);
     check_equal(&dir, &machine);
 }

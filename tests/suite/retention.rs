@@ -7,6 +7,7 @@ use session_pipeline_harness::{DataDir, TestPipeline, cases, clock};
 use session_pipeline_host::clock::{Clock as _, UtcMicros};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::retention::{is_due, plan};
+use session_pipeline_pipeline::token::SIGN_IN_IDLE_MAX;
 use session_pipeline_store::{DeletedRows, Store};
 
 use crate::database::{cell, execute, rows};
@@ -28,6 +29,8 @@ fn dir_with_old_rows() -> DataDir {
     let (run_old, run_recent) = (at(ago(90).minus(MICRO)), at(ago(90)));
     let (answer_old, answer_recent) = (at(ago(30).minus(MICRO)), at(ago(30)));
     let now = at(clock::START);
+    let idle = clock::START.minus(SIGN_IN_IDLE_MAX);
+    let (sign_in_old, sign_in_recent) = (at(idle), at(UtcMicros(idle.0 + 1)));
     execute(
         &dir,
         &format!(
@@ -43,6 +46,7 @@ fn dir_with_old_rows() -> DataDir {
              INSERT INTO llm_responses VALUES ('old', '', 1, {answer_old}), ('kept', '', 1, {answer_recent});
              INSERT INTO llm_calls (id, run_id, processor_name, session_file, model, sent_at, input_tokens, output_tokens)
                  SELECT n, '1', 'usage', 'ada/one.jsonl', 'm', sent, 1, 1 FROM (VALUES (1, {run_old}), (2, {run_recent})) AS calls (n, sent);
+             INSERT INTO sign_ins VALUES ('old', '1', {run_old}, {sign_in_old}), ('kept', '1', {run_old}, {sign_in_recent});
              INSERT INTO audit_log (id, timestamp, action) VALUES ('9999', make_timestamp(0), 'long ago');
              INSERT INTO session_failures
                  SELECT 'usage', key, NULL, NULL, NULL, NULL, 'c', 5, 5, 'panic', NULL, make_timestamp(0), NULL,
@@ -59,7 +63,7 @@ fn delete_expired(dir: &DataDir) -> DeletedRows {
     store.delete_expired(plan(now, None)).unwrap()
 }
 
-fn remaining(dir: &DataDir) -> [Vec<String>; 6] {
+fn remaining(dir: &DataDir) -> [Vec<String>; 7] {
     [
         "SELECT id FROM runs ORDER BY CAST(id AS INTEGER)",
         "SELECT run_id FROM session_costs ORDER BY CAST(run_id AS INTEGER)",
@@ -67,6 +71,7 @@ fn remaining(dir: &DataDir) -> [Vec<String>; 6] {
         "SELECT request_hash FROM llm_responses",
         "SELECT session_file FROM session_failures ORDER BY ALL",
         "SELECT action FROM audit_log WHERE action = 'long ago'",
+        "SELECT sha256 FROM sign_ins",
     ]
     .map(|sql| rows(dir, sql))
 }
@@ -81,6 +86,7 @@ fn rows_just_beyond_the_limit_are_deleted_and_rows_just_within_it_are_kept() {
         calls: 1,
         responses: 1,
         failures: 1,
+        sign_ins: 1,
     };
     assert_eq!(deleted, expected);
     // Opening the database closed the interrupted run. The last run of each processor is never
@@ -94,7 +100,8 @@ fn rows_just_beyond_the_limit_are_deleted_and_rows_just_within_it_are_kept() {
             "2".to_owned(),
             "kept".to_owned(),
             "kept there".to_owned(),
-            "long ago".to_owned()
+            "long ago".to_owned(),
+            "kept".to_owned()
         ]
     );
     let first = remaining(&dir);

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::context::{Context, Environment, Failure, folders, token};
 use crate::settings::{self, Settings};
-use crate::{doctor, hook, push, setup, terminal};
+use crate::{doctor, hook, kill_point, push, setup, terminal};
 
 /// Rates in bytes per second that can be chosen. The server ends slower uploads.
 const RATE_MIN: u64 = 64 << 10;
@@ -137,6 +137,7 @@ pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment<'_>,
 ) -> ExitCode {
+    kill_point::install(environment(kill_point::VARIABLE));
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // The agent must never see an error of this program, not even one in its arguments.
     if arguments.get(1).is_some_and(|argument| argument == "hook") {

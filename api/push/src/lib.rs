@@ -15,10 +15,13 @@
 pub mod cli;
 pub mod context;
 pub mod doctor;
+pub mod ends;
 pub mod hash;
 pub mod hook;
 pub mod hooks;
+pub mod kill_point;
 pub mod push;
+pub mod retry_after;
 pub mod roots;
 pub mod server;
 pub mod settings;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -12,6 +12,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody};
 
 use crate::hash::Hex;
+use crate::retry_after::retry_after;
 
 /// Bodies below this size are not compressed.
 const COMPRESSED_FROM: usize = 256;
@@ -262,7 +263,7 @@ impl Server {
         let manifest: Result<Manifest, _> = serde_json::from_slice(&text);
         manifest
             .map(|manifest| manifest.files)
-            .map_err(|_| self.unexpected(status))
+            .map_err(|_| self.unexpected(status, retry_after))
     }
 
     /// Sends a part of a file. Returns what the server then has.
@@ -312,7 +313,7 @@ impl Server {
             return Err(self.error(status, &text, retry_after));
         }
         self.traffic.stored_bytes += part.bytes.len() as u64;
-        serde_json::from_slice(&text).map_err(|_| self.unexpected(status))
+        serde_json::from_slice(&text).map_err(|_| self.unexpected(status, retry_after))
     }
 
     fn count(&mut self, bytes: usize) {
@@ -323,7 +324,7 @@ impl Server {
     fn error(&self, status: StatusCode, text: &[u8], retry_after: Option<Duration>) -> ServerError {
         let problem: Result<Problem, _> = serde_json::from_slice(text);
         let Ok(problem) = problem else {
-            return self.unexpected(status);
+            return self.unexpected(status, retry_after);
         };
         let detail: String = problem.detail.escape_debug().collect();
         match (status.as_u16(), problem.stored) {
@@ -331,8 +332,12 @@ impl Server {
             (401 | 403, _) => {
                 ServerError::Permanent(format!("the server rejected the token: {detail}"))
             }
+            // An older server, or one that does not know its host name.
+            (404 | 405 | 421, _) => {
+                ServerError::Permanent(format!("`{}` returned {status}: {detail}", self.url))
+            }
             // A file or a folder is in the way, or the file contains what the server does not take.
-            (400 | 404 | 409 | 415 | 422, _) => ServerError::Unwanted(detail),
+            (400 | 409 | 415 | 422, _) => ServerError::Unwanted(detail),
             (413, _) if retry_after.is_none() => ServerError::Unwanted(detail),
             _ => {
                 let reason = format!("the server returned {status}: {detail}");
@@ -354,14 +359,17 @@ impl Server {
     }
 
     /// The error for a response that does not come from Session Pipeline.
-    fn unexpected(&self, status: StatusCode) -> ServerError {
+    fn unexpected(&self, status: StatusCode, retry_after: Option<Duration>) -> ServerError {
         let url = &self.url;
         match status.as_u16() {
             // A proxy whose server restarts.
             408 | 429 | 500.. => ServerError::Temporary {
                 reason: format!("`{url}` returned {status}"),
-                retry_after: None,
+                retry_after,
             },
+            413 => ServerError::Permanent(format!(
+                "`{url}` returned {status}: a proxy limits the size of requests; ask its operator to allow 50 MiB"
+            )),
             300..400 => ServerError::Permanent(format!(
                 "`{url}` redirects to another URL ({status}); use that URL with `--to`"
             )),
@@ -420,10 +428,7 @@ fn read(sent: Result<Response<Body>, ureq::Error>) -> Result<ReadResponse, Serve
         retry_after: None,
     };
     let mut response = sent.map_err(|error| temporary(&error))?;
-    let retry_after = response.headers().get("retry-after");
-    let retry_after = retry_after
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .map(Duration::from_secs);
+    let retry_after = retry_after(response.headers(), SystemTime::now());
     let body = response.body_mut().with_config().limit(RESPONSE_BYTES_MAX);
     let text = body.read_to_vec().map_err(|error| temporary(&error))?;
     Ok((response.status(), text, retry_after))

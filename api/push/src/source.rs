@@ -10,7 +10,9 @@ use std::os::unix::fs::FileExt as _;
 use session_pipeline_redaction::{LINE_BYTES_MAX, LONG_LINE_MARKER, redact_line};
 use sha2::{Digest as _, Sha256};
 
+use crate::ends::FileEnds;
 use crate::hash::{HashState, Hex};
+use crate::walk::LocalStat;
 
 /// Size of a part, which is sent with one request and lost if the connection is cut.
 const PART_BYTES: usize = 4 << 20;
@@ -42,6 +44,21 @@ impl Position {
             sent_state: HashState::default(),
         }
     }
+}
+
+/// A position that an earlier run recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordedPosition<'r> {
+    /// Number of bytes of the local file.
+    pub read: u64,
+    /// The hash of these bytes.
+    pub read_sha256: &'r Hex,
+    /// The ends of these bytes, if it is enough to compare them. `None`: all bytes are compared.
+    pub ends: Option<&'r FileEnds>,
+    /// Number of bytes that the server got for them.
+    pub sent: u64,
+    /// The hash of the bytes that the server got.
+    pub sent_state: &'r HashState,
 }
 
 /// Bytes for one request.
@@ -120,33 +137,45 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn resume(
-        &mut self,
-        read: u64,
-        read_sha256: &Hex,
-        sent: u64,
-        sent_state: &HashState,
-    ) -> Result<bool, SourceError> {
+    pub fn resume(&mut self, recorded: &RecordedPosition<'_>) -> Result<bool, SourceError> {
         self.rewind();
+        let read = recorded.read;
         // A document is sent as a whole, so a part of it is of no use.
         let is_part = self.form == Form::RedactedDocument && read < self.length;
         if read > self.length || is_part {
             return Ok(false);
         }
-        let state = self.hash(read)?;
-        if Hex::of(&state) != *read_sha256 {
+        let by_ends = recorded
+            .ends
+            .and_then(|ends| ends.state(&self.file, read))
+            .filter(|state| Hex::of(&state.0) == *recorded.read_sha256);
+        let state = match by_ends {
+            Some(state) => state.0.clone(),
+            None => self.hash(read)?,
+        };
+        if Hex::of(&state) != *recorded.read_sha256 {
             return Ok(false);
         }
         self.position = Position {
             read,
             sent_state: match self.form {
                 Form::Unchanged => HashState(state.clone()),
-                _ => sent_state.clone(),
+                _ => recorded.sent_state.clone(),
             },
             read_state: HashState(state),
-            sent,
+            sent: recorded.sent,
         };
         Ok(true)
+    }
+
+    /// The ends of the bytes before the position. `None` if all of them have to be compared.
+    pub fn ends(&self, opened: LocalStat) -> Option<FileEnds> {
+        FileEnds::of(
+            &self.file,
+            opened,
+            self.position.read,
+            &self.position.read_state,
+        )
     }
 
     /// Continues after the bytes that a server has. Returns whether they are the beginning of what

@@ -12,7 +12,9 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use crate::ends::FileEnds;
 use crate::hash::{HashState, Hex};
+use crate::kill_point::kill_point;
 use crate::walk::LocalStat;
 
 const JOURNAL: &str = "files.jsonl";
@@ -20,7 +22,7 @@ const LOCK: &str = "lock";
 const WAITING: &str = "waiting";
 const STATUS: &str = "status.json";
 /// The journal is rewritten when it has this many lines more than twice the number of files.
-const SUPERSEDED_MAX: usize = 1000;
+const SUPERSEDED_MAX: usize = 200;
 /// Pause between two attempts to get the lock.
 const LOCK_CHECKED_EVERY: Duration = Duration::from_millis(100);
 
@@ -36,6 +38,9 @@ pub struct FileRecord {
     pub read: u64,
     /// The hash of these bytes.
     pub read_sha256: Hex,
+    /// The ends of these bytes. `None`: all of them have to be compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<FileEnds>,
     /// Number of bytes that the server got for them.
     pub sent: u64,
     /// The hash of the bytes that the server got.
@@ -125,6 +130,7 @@ impl State {
         };
         create_private_folder(folder).map_err(failed)?;
         let lock = lock(folder, wait)?;
+        kill_point("state locked");
         let records = read(&folder.join(JOURNAL)).map_err(failed)?;
         let (records, lines) = records;
         let mut state = Self {
@@ -155,7 +161,13 @@ impl State {
     /// The disk fails.
     pub fn put(&mut self, record: FileRecord) -> io::Result<()> {
         let line = serde_json::to_string(&record)? + "\n";
-        self.journal.write_all(line.as_bytes())?;
+        // Two writes, so that a test can kill the process between them.
+        let halves = line.as_bytes().split_at_checked(line.len() / 2);
+        let (first, rest) = halves.unwrap_or((line.as_bytes(), b""));
+        self.journal.write_all(first)?;
+        kill_point("record half written");
+        self.journal.write_all(rest)?;
+        kill_point("record written");
         self.lines += 1;
         self.records.insert(record.path.clone(), record);
         Ok(())
@@ -210,6 +222,7 @@ pub fn update_status(folder: &Path, update: impl FnOnce(&mut Status)) {
     update(&mut status);
     if let Ok(text) = serde_json::to_vec(&status) {
         let _ = write_private(&folder.join(STATUS), &text);
+        kill_point("status updated");
     }
 }
 
@@ -243,7 +256,9 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = file
         .write_all(bytes)
         .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&new, path));
+        .inspect(|()| kill_point("before rename"))
+        .and_then(|()| fs::rename(&new, path))
+        .inspect(|()| kill_point("after rename"));
     if written.is_err() {
         let _ = fs::remove_file(&new);
     }
@@ -264,20 +279,32 @@ fn append_to(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// The path of a record, without the rest.
+#[derive(Deserialize)]
+struct RecordPath {
+    path: String,
+}
+
 fn read(path: &Path) -> io::Result<(Records, usize)> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(<_>::default()),
         Err(error) => return Err(error),
     };
-    let (mut records, mut lines) = (HashMap::new(), 0);
+    // The last line of each file. Most lines are superseded, so only their paths are parsed.
+    let (mut last_lines, mut lines) = (HashMap::new(), 0);
     for line in BufReader::new(file).split(b'\n') {
         lines += 1;
-        if let Ok(record) = serde_json::from_slice::<FileRecord>(&line?) {
-            records.insert(record.path.clone(), record);
+        let line = line?;
+        if let Ok(RecordPath { path }) = serde_json::from_slice(&line) {
+            last_lines.insert(path, line);
         }
     }
-    Ok((records, lines))
+    let records = last_lines.into_iter().filter_map(|(path, line)| {
+        let record = serde_json::from_slice::<FileRecord>(&line).ok()?;
+        Some((path, record))
+    });
+    Ok((records.collect(), lines))
 }
 
 /// Locks a state. A process that waits holds a second lock, so that at most one waits.
@@ -332,6 +359,7 @@ mod tests {
             clean: None,
             read: sent,
             read_sha256: Hex("00".to_owned()),
+            ends: None,
             sent,
             sent_state: HashState::default(),
             rules: None,

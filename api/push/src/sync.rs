@@ -9,9 +9,10 @@ use serde::Serialize;
 use session_pipeline_redaction::RULES_VERSION;
 
 use crate::hash::{HashState, Hex};
+use crate::kill_point::kill_point;
 use crate::roots::Root;
 use crate::server::{ManifestEntry, PartRequest, Server, ServerError, StoredFile};
-use crate::source::{Form, Source, SourceError};
+use crate::source::{Form, RecordedPosition, Source, SourceError};
 use crate::state::{FileRecord, Records, State};
 use crate::walk::{self, LocalFile, LocalStat, Walk};
 
@@ -20,6 +21,8 @@ use crate::walk::{self, LocalFile, LocalStat, Walk};
 const QUIET_NS: i64 = 100_000_000;
 /// How often the server can reject a position in a file before the next pass tries again.
 const MISMATCHES_MAX: u32 = 3;
+/// The end of the name of a session to which an agent appends lines.
+const SESSION_SUFFIX: &str = ".jsonl";
 /// Maximum number of files that are listed as unwanted.
 const UNWANTED_MAX: usize = 20;
 
@@ -168,6 +171,7 @@ impl<'a> Pass<'a> {
             true => HashMap::new(),
             false => {
                 let files = self.server.manifest(&entries)?.into_iter();
+                kill_point("manifest received");
                 files.map(|file| (file.path.clone(), file)).collect()
             }
         };
@@ -211,7 +215,7 @@ impl<'a> Pass<'a> {
     }
 
     fn form(&self, path: &str) -> Form {
-        match (self.selection.redacts, path.ends_with(".jsonl")) {
+        match (self.selection.redacts, path.ends_with(SESSION_SUFFIX)) {
             (false, _) => Form::Unchanged,
             (true, true) => Form::RedactedLines,
             (true, false) => Form::RedactedDocument,
@@ -245,6 +249,7 @@ impl<'a> Pass<'a> {
             clean: Some(file.stat),
             read: 0,
             read_sha256: Hex::of(&HashState::default().0),
+            ends: None,
             sent: 0,
             sent_state: HashState::default(),
             rules: self.selection.rules(),
@@ -264,11 +269,9 @@ impl<'a> Pass<'a> {
             // It vanished, or cannot be read now.
             return Ok(FileEnd::Changed);
         };
-        // Before it is read: a later change then has another time.
-        let clean = is_quiet(stat).then_some(stat);
         let form = self.form(&file.path);
         let mut source = Source::new(open, stat.size, form);
-        match self.send_source(file, &mut source, clean, stored) {
+        match self.send_source(file, &mut source, stat, stored) {
             Ok(end) => Ok(end),
             Err(SendError::Pass(error)) => Err(error),
             Err(SendError::Source(SourceError::TooLong)) => {
@@ -282,13 +285,23 @@ impl<'a> Pass<'a> {
         &mut self,
         file: &LocalFile,
         source: &mut Source,
-        clean: Option<LocalStat>,
+        stat: LocalStat,
         stored: Option<Option<&StoredFile>>,
     ) -> Result<FileEnd, SendError> {
+        // Before it is read: a later change then has another time.
+        let clean = is_quiet(stat, SystemTime::now()).then_some(stat);
         let mut remote = Remote::default();
         if let Some(record) = self.record(file).cloned() {
-            let (read, sent) = (record.read, record.sent);
-            let is_resumed = source.resume(read, &record.read_sha256, sent, &record.sent_state)?;
+            // A file that was complete, and changed without growing, has been rewritten.
+            let is_rewritten = record.clean.is_some_and(|clean| clean.size == stat.size);
+            let is_compared = stored.is_some() || is_rewritten;
+            let is_resumed = source.resume(&RecordedPosition {
+                read: record.read,
+                read_sha256: &record.read_sha256,
+                ends: record.ends.as_ref().filter(|_| !is_compared),
+                sent: record.sent,
+                sent_state: &record.sent_state,
+            })?;
             // If the file is empty now, an empty one has to replace what was sent.
             remote.is_up_to_date_if_empty = is_resumed && record.unwanted.is_none();
         }
@@ -310,6 +323,7 @@ impl<'a> Pass<'a> {
                     is_complete: part.is_last,
                     bytes: &part.bytes,
                 });
+                kill_point("part sent");
                 let mismatch = match result {
                     Ok(stored) => {
                         let is_expected = stored.size == part.end.sent
@@ -331,12 +345,15 @@ impl<'a> Pass<'a> {
                 has_sent |= !part.bytes.is_empty();
                 remote.must_check = false;
             }
+            // Documents are rewritten, so a change can be anywhere.
+            let has_ends = part.is_last && file.path.ends_with(SESSION_SUFFIX);
             self.state
                 .put(FileRecord {
                     path: file.path.clone(),
                     clean: clean.filter(|_| part.is_last),
                     read: part.end.read,
                     read_sha256: Hex::of(&part.end.read_state.0),
+                    ends: has_ends.then(|| source.ends(stat)).flatten(),
                     sent: part.end.sent,
                     sent_state: part.end.sent_state,
                     rules: self.selection.rules(),
@@ -382,8 +399,8 @@ impl Remote {
 }
 
 /// Whether a file has not changed for a while.
-fn is_quiet(stat: LocalStat) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+fn is_quiet(stat: LocalStat, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH);
     let now = i64::try_from(now.map_or(0, |now| now.as_nanos())).unwrap_or(i64::MAX);
     // A clock that was set back must not keep the file from being quiet.
     !(0..QUIET_NS).contains(&now.saturating_sub(stat.ctime_ns))
@@ -398,5 +415,31 @@ enum SendError {
 impl From<SourceError> for SendError {
     fn from(error: SourceError) -> Self {
         Self::Source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_quiet_after_a_moment_and_whatever_the_clock_does() {
+        let changed = Duration::from_secs(1_000_000);
+        let stat = LocalStat {
+            size: 1,
+            inode: 1,
+            mtime_ns: 0,
+            ctime_ns: i64::try_from(changed.as_nanos()).unwrap(),
+        };
+        for (millis, is_expected) in [(0, false), (99, false), (100, true), (1_000_000, true)] {
+            let now = UNIX_EPOCH + changed + Duration::from_millis(millis);
+            assert_eq!(is_quiet(stat, now), is_expected, "{millis} ms later");
+        }
+        // The clock was set back, even before the epoch.
+        for now in [UNIX_EPOCH + changed / 2, UNIX_EPOCH, UNIX_EPOCH - changed] {
+            assert!(is_quiet(stat, now));
+        }
     }
 }

@@ -13,7 +13,7 @@ use session_pipeline_store::{Actor, AuditEntry};
 
 use super::random::SystemRandomness;
 use super::table::field_list;
-use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
+use super::{CommandFailure, Exit, GlobalArgs, descriptors, hint, print, print_json};
 use crate::dashboard::Dashboard;
 use crate::http::{HttpLimits, ServeError, Server, ServiceState};
 
@@ -98,6 +98,7 @@ pub(super) fn serve_pipeline(
     mut options: ServeOptions,
     announce: impl FnOnce(&StartMessage) -> Result<(), CommandFailure>,
 ) -> Result<Exit, CommandFailure> {
+    descriptors::raise_limit();
     pipeline.sweep();
     let mut service = ServiceState::new(
         Arc::clone(&pipeline),

@@ -1,8 +1,10 @@
 //! Signs visitors in and out: exchanges a token for a cookie.
 
+mod failures;
 mod next;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -19,6 +21,7 @@ use super::visitor::{is_tls, of_cookie};
 use crate::http::{ApiError, ServiceState, client_address};
 use crate::problem::{Classify, ProblemClass};
 
+pub(super) use failures::SignInFailures;
 pub(super) use next::location;
 use next::target;
 
@@ -118,8 +121,16 @@ pub(super) async fn sign_in(
     let keyring = keyring.ok_or_else(|| ApiError::bad_request("this process has no tokens"))?;
     // In memory, so that wrong tokens do not delay other requests.
     if let Err(rejection) = keyring.authenticate(&token, service.clock().now()) {
-        let page = form_page(&next, Some(&rejection.to_string()));
-        return Ok((StatusCode::UNAUTHORIZED, page).into_response());
+        let counted = state
+            .sign_in_failures
+            .count(address, service.clock().monotonic());
+        return Ok(match counted {
+            Ok(()) => {
+                let page = form_page(&next, Some(&rejection.to_string()));
+                (StatusCode::UNAUTHORIZED, page).into_response()
+            }
+            Err(wait) => too_many_failures(&next, wait),
+        });
     }
     let created = service.run_token_request(move |service| {
         let (Some(keyring), now) = (service.keyring(), service.clock().now()) else {
@@ -144,6 +155,17 @@ pub(super) async fn sign_in(
     let mut response = Redirect::to(&next).into_response();
     add_cookie(&mut response, &created.cookie, is_tls);
     Ok(response)
+}
+
+/// The response to a wrong token after too many wrong ones.
+fn too_many_failures(next: &str, wait: Duration) -> Response {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let error = format!(
+        "too many sign-ins with wrong tokens; try again in {seconds} s, or use a valid token"
+    );
+    let retry_after = [(header::RETRY_AFTER, HeaderValue::from(seconds))];
+    let page = form_page(next, Some(&error));
+    (StatusCode::TOO_MANY_REQUESTS, retry_after, page).into_response()
 }
 
 fn add_cookie(response: &mut Response, text: &str, is_tls: bool) {

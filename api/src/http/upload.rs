@@ -1,5 +1,6 @@
 //! Accepts uploaded transcripts, which agents send at the end of a session.
 
+mod decoder;
 mod form;
 pub(super) mod resumable;
 mod sink;
@@ -17,7 +18,7 @@ use session_pipeline_store::AuditEntry;
 use utoipa::ToSchema;
 
 use self::form::UploadBounds;
-use self::sink::{ContentCoding, UploadFile};
+use self::sink::UploadFile;
 use super::ServiceState;
 use super::caller::AnyRole;
 use super::metrics::UploadOutcome;
@@ -26,6 +27,7 @@ use crate::body::Problem;
 use crate::body::upload::UploadBody;
 use crate::problem::ProblemClass;
 
+pub use decoder::{BodyDecoder, ContentCoding};
 pub(super) use uploaders::Uploaders;
 
 /// The path of the routes for uploads, which have their own limits.

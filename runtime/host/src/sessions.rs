@@ -5,6 +5,7 @@
 //! each path component is opened relative to the descriptor of its parent folder.
 
 mod ahead;
+mod append;
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -19,6 +20,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use ahead::FoundSessions;
+pub use append::AppendRecord;
 
 /// Maximum nesting of folders. Each level needs an open descriptor.
 const DEPTH_MAX: usize = 64;
@@ -196,7 +198,8 @@ impl SessionsRoot {
     }
 
     /// Opens a session for reading. Does not follow links and does not block on special files such
-    /// as FIFOs.
+    /// as FIFOs. If an upload died while it appended to the session, the size is that before the
+    /// append, so that no reader sees a part of an upload.
     ///
     /// # Errors
     /// The session is gone, is not a regular file, or cannot be opened.
@@ -230,8 +233,14 @@ impl SessionsRoot {
                     "not a regular file",
                 ));
             }
+            let (file, mut stat) = (File::from(file), FileStat::of(&stat));
+            if let Some(record) = AppendRecord::open(parent, component)?
+                && record.is_unfinished(&file, stat.size)?
+            {
+                stat.size = record.length();
+            }
             self.opens.fetch_add(1, Ordering::Relaxed);
-            return Ok((File::from(file), FileStat::of(&stat)));
+            return Ok((file, stat));
         }
         Err(io::Error::new(
             io::ErrorKind::InvalidInput,

@@ -1,13 +1,15 @@
 //! Retention: what is removed after how long. A pure function of time.
 //!
 //! It covers runs and the costs of their sessions, requests to language models and their answers,
-//! and failures of sessions whose files are gone. The audit log and rows of processors are never
+//! failures of sessions whose files are gone, and sign-ins. The audit log and rows of processors are never
 //! removed. [`Pipeline::delete_expired`](crate::run::Pipeline::sweep) executes the plan.
 
 use std::time::Duration;
 
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::RetentionLimits;
+
+use crate::token::SIGN_IN_IDLE_MAX;
 
 /// Runs and costs: a quarter shows the trend of a processor.
 const RUNS_DAYS: u64 = 90;
@@ -30,6 +32,7 @@ pub fn plan(now: UtcMicros, keep_missing_days: Option<u32>) -> RetentionLimits {
         calls_since: days_ago(RUNS_DAYS),
         responses_since: days_ago(RESPONSES_DAYS),
         missing_failures_since: days_ago(missing_days),
+        sign_ins_since: now.minus(SIGN_IN_IDLE_MAX),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct RetentionLimits {
     pub responses_since: UtcMicros,
     /// Failures of sessions whose files disappeared before this time are deleted.
     pub missing_failures_since: UtcMicros,
+    /// Sign-ins that were last used at this time or before are deleted.
+    pub sign_ins_since: UtcMicros,
 }
 
 /// The number of deleted rows.
@@ -36,6 +38,8 @@ pub struct DeletedRows {
     pub responses: u64,
     /// Deleted failures of sessions whose files are gone.
     pub failures: u64,
+    /// Deleted sign-ins.
+    pub sign_ins: u64,
 }
 
 /// Maximum number of runs per transaction. The costs of their sessions are deleted with them.
@@ -88,12 +92,14 @@ impl Store {
                 "SELECT EXISTS (SELECT 1 FROM main.runs WHERE finished_at < ?) \
                  OR EXISTS (SELECT 1 FROM main.llm_calls WHERE sent_at < ?) \
                  OR EXISTS (SELECT 1 FROM main.llm_responses WHERE created_at < ?) \
-                 OR EXISTS (SELECT 1 FROM main.session_failures WHERE missing_since < ?)",
+                 OR EXISTS (SELECT 1 FROM main.session_failures WHERE missing_since < ?) \
+                 OR EXISTS (SELECT 1 FROM main.sign_ins WHERE last_used_at <= ?)",
                 params![
                     timestamp(keep.runs_since),
                     timestamp(keep.calls_since),
                     timestamp(keep.responses_since),
                     timestamp(keep.missing_failures_since),
+                    timestamp(keep.sign_ins_since),
                 ],
                 |row| row.get(0),
             )
@@ -141,6 +147,10 @@ fn remove_others(
         failures: older(
             "DELETE FROM main.session_failures WHERE missing_since < ?",
             keep.missing_failures_since,
+        )?,
+        sign_ins: older(
+            "DELETE FROM main.sign_ins WHERE last_used_at <= ?",
+            keep.sign_ins_since,
         )?,
     })
 }

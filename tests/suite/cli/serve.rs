@@ -699,6 +699,29 @@ fn a_command_without_a_route_fails_while_a_server_runs() {
 }
 
 #[test]
+fn a_server_raises_its_limit_of_open_files_as_far_as_allowed() {
+    // The soft and the hard limit, and the resulting soft limit.
+    for (soft, hard, expected) in [(256, 8192, 8192), (256, 4096, 4096)] {
+        let dir = DataDir::new();
+        let mut limited = Command::new("/bin/sh");
+        let script = format!("ulimit -n {hard}; ulimit -S -n {soft}; exec \"$0\" \"$@\"");
+        limited.arg("-c").arg(script).arg(real::path());
+        let server = ServerProcess::start_by(limited, &dir, &[], &[]);
+        let limits = fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let values: Vec<&str> = line.unwrap().split_whitespace().collect();
+        assert_eq!(
+            values[3..5],
+            [expected.to_string(), hard.to_string()],
+            "{limits}"
+        );
+        assert_eq!(server.stop(), 0);
+    }
+}
+
+#[test]
 fn no_token_is_logged_at_any_log_level() {
     const SECRET: &str = "canary-of-the-scheduler-0123456789abcdef";
     const WRONG: &str = "canary-of-a-stranger-0123456789abcdef";

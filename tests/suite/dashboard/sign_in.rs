@@ -117,6 +117,44 @@ fn a_wrong_token_shows_the_form_again_and_is_audited() {
 }
 
 #[test]
+fn sign_ins_with_wrong_tokens_are_limited_but_a_valid_token_is_always_accepted() {
+    let dir = DataDir::new();
+    let mut config = dir.config();
+    config.service.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    let server = TestServer::start_with(&dir, config, Default::default(), &[]);
+    let from = |address: &str| Browser::new(&server).with("X-Forwarded-For", Some(address));
+    let fail = |address: &str| from(address).sign_in("sp_wrong", "/sessions");
+    for _ in 0..10 {
+        assert_eq!(fail("192.0.2.1").status, 401);
+    }
+    // A client cannot choose its address: the trusted proxy appends it.
+    for forwarded in ["192.0.2.1", "192.0.2.9, 192.0.2.1"] {
+        let page = fail(forwarded);
+        assert_eq!((page.status, page.header("retry-after")), (429, "6"));
+        assert!(page.body.contains("try again in 6 s"), "{page:?}");
+        assert!(page.body.contains("value=\"/sessions\""), "{page:?}");
+        assert_eq!(page.header("set-cookie"), "");
+    }
+    assert_eq!(fail("192.0.2.2").status, 401, "another address");
+    let page = from("192.0.2.1").sign_in(&server.analyst, "/");
+    assert_eq!(page.status, 303, "{page:?}");
+    dir.clock().advance(Duration::from_secs(6));
+    assert_eq!(
+        [fail("192.0.2.1").status, fail("192.0.2.1").status],
+        [401, 429]
+    );
+    // All addresses together can fail a hundred times at once. One of these was used just now.
+    let failed = (0..200).filter(|number| fail(&format!("198.51.100.{number}")).status == 401);
+    assert_eq!(failed.count(), 99);
+    let page = fail("203.0.113.1");
+    assert_eq!((page.status, page.header("retry-after")), (429, "1"));
+    assert_eq!(
+        from("203.0.113.1").sign_in(&server.analyst, "/").status,
+        303
+    );
+}
+
+#[test]
 fn a_page_leads_to_the_sign_in_and_back_but_never_to_another_site() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);

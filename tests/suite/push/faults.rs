@@ -7,13 +7,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use session_pipeline_harness::{DataDir, cases, counted, tally};
+use session_pipeline_harness::{DataDir, TestPipeline, cases, counted, tally};
 use session_pipeline_host::sessions::SessionsRoot;
+use session_pipeline_pipeline::config::Config;
 use session_pipeline_store::kill_point::UPLOAD_POINTS;
 
 use self::proxy::Proxy;
 use super::{Machine, check_equal, start, stored, wait_for};
 use crate::cli::serve::ServerProcess;
+use crate::database::rows;
+use crate::guests::{WELL_BEHAVED, lines_of, well_behaved};
+use crate::http::user_folder;
 
 /// The size of a part, which a cut connection can lose.
 const PART_BYTES: u64 = 4 << 20;
@@ -80,6 +84,8 @@ fn a_server_killed_at_any_point_of_an_upload_loses_and_repeats_nothing() {
         wait_for(|| fs::read_to_string(&record).is_ok_and(|text| text.contains(point)));
         drop(server);
         tally(&format!("server killed at: {point}"), 1);
+        // Other processes, such as `run`, can read the sessions before the next start.
+        check_readers_see_whole_lines(&dir);
         let server = ServerProcess::start(&dir, &[]);
         // The start has completed or removed what the dead process left.
         check_readers_see_whole_lines(&dir);
@@ -97,6 +103,50 @@ fn a_server_killed_at_any_point_of_an_upload_loses_and_repeats_nothing() {
         check_equal(&dir, &machine);
         assert_eq!(server.stop(), 0);
     }
+}
+
+#[test]
+fn other_processes_never_process_a_part_of_an_append_of_a_killed_server() {
+    let (dir, other) = (DataDir::new(), DataDir::new());
+    let machine = Machine::new(&member_token(&dir));
+    machine.write("p/s1.jsonl", lines(10, 1000));
+    let server = ServerProcess::start(&dir, &[]);
+    machine.push_all(server.url(), &[]);
+    assert_eq!(server.stop(), 0);
+    machine.append("p/s1.jsonl", lines(300, 1000));
+    let record = dir.path().join("killed-at");
+    let plan = format!("kill:append half written:{}", record.display());
+    let server = ServerProcess::start(&dir, &[("SESSION_PIPELINE_KILL_POINTS", &plan)]);
+    let mut pushing = machine.command(server.url(), &[]).spawn().unwrap();
+    wait_for(|| fs::read_to_string(&record).is_ok_and(|text| !text.is_empty()));
+    drop(server);
+    pushing.kill().unwrap();
+    pushing.wait().unwrap();
+    let size = |dir: &DataDir| {
+        fs::metadata(user_folder(dir).join("claude/p/s1.jsonl"))
+            .unwrap()
+            .len()
+    };
+    let half = size(&dir);
+    let sessions_root = dir.sessions_root();
+    // The same data directory, and one that reads the sessions of the first.
+    let processed = |dir: &DataDir| {
+        let config = Config {
+            sessions_root: sessions_root.clone(),
+            ..dir.config()
+        };
+        let pipeline = TestPipeline::open_with(dir, config, &[well_behaved()]);
+        pipeline.run(WELL_BEHAVED);
+        drop(pipeline);
+        rows(dir, &lines_of(WELL_BEHAVED)).len()
+    };
+    assert_eq!([processed(&dir), processed(&other)], [10, 10]);
+    assert_eq!(size(&dir), half, "a reader changes nothing");
+    let server = ServerProcess::start(&dir, &[]);
+    machine.push_all(server.url(), &[]);
+    check_equal(&dir, &machine);
+    assert_eq!(server.stop(), 0);
+    assert_eq!([processed(&dir), processed(&other)], [310, 310]);
 }
 
 /// Writes lines to several sessions.

@@ -90,6 +90,73 @@ fn a_truncated_rewritten_or_replaced_file_is_sent_again() {
     assert_eq!(stored(&dir), before);
 }
 
+/// Lines of a session that is so long that only its ends are compared.
+fn long_session(word: &str) -> Vec<u8> {
+    let line = format!("{{\"text\":\"{}\"}}\n", word.repeat(2000));
+    line.repeat((3 << 20) / line.len()).into_bytes()
+}
+
+#[test]
+fn a_long_session_that_is_replaced_or_rotated_is_sent_again() {
+    let dir = DataDir::new();
+    let (server, machine) = start(&dir);
+    let path = "p/s1.jsonl";
+    let local = machine.projects().join(path);
+    let push = |args: &[&str]| {
+        // Twice, so that the file has not just changed.
+        machine.push_all(&server.url, args);
+        std::thread::sleep(Duration::from_millis(150));
+        let sent = machine.push_all(&server.url, args).figure("sent_bytes");
+        super::check_equal(&dir, &machine);
+        sent
+    };
+    let original = long_session("word ");
+    machine.write(path, &original);
+    push(&[]);
+    // A change in the middle, with the same size.
+    let mut changed = original.clone();
+    changed[original.len() / 2] ^= 1;
+    fs::write(&local, &changed).unwrap();
+    push(&[]);
+    // Another file with the same ends, which is longer.
+    let longer = [&original[..], b"{}\n"].concat();
+    fs::write(local.with_extension("new"), &longer).unwrap();
+    fs::rename(local.with_extension("new"), &local).unwrap();
+    push(&[]);
+    // Other content, shorter and longer, in the same file.
+    for word in ["x", "another word "] {
+        machine.write(path, long_session(word));
+        push(&[]);
+    }
+    // The agent starts a new file, and the old one gets another name.
+    fs::rename(&local, machine.projects().join("p/s1-old.jsonl")).unwrap();
+    machine.write(path, "{}\n");
+    push(&[]);
+}
+
+#[test]
+fn a_change_between_the_ends_of_a_session_that_also_grew_is_found_within_a_day() {
+    let dir = DataDir::new();
+    let (server, machine) = start(&dir);
+    let original = long_session("word ");
+    machine.write("p/s1.jsonl", &original);
+    machine.push_all(&server.url, &[]);
+    std::thread::sleep(Duration::from_millis(150));
+    machine.push_all(&server.url, &[]);
+    let mut changed = [&original[..], b"{}\n"].concat();
+    changed[original.len() / 2] ^= 1;
+    machine.write("p/s1.jsonl", &changed);
+    let output = machine.push_all(&server.url, &[]);
+    assert_eq!(
+        output.figure("sent_bytes"),
+        3,
+        "only the ends were compared"
+    );
+    super::expect_comparison(&machine);
+    machine.push_all(&server.url, &[]);
+    super::check_equal(&dir, &machine);
+}
+
 #[test]
 fn secrets_are_removed_before_anything_leaves_the_machine() {
     let dir = DataDir::new();

@@ -33,17 +33,27 @@ fn a_session_of_50_mb_that_grows_line_by_line_is_sent_once() {
         requests += output.figure("requests");
     }
     let added = machine.sources()["claude/p/s1.jsonl"].len() as u64;
-    times.sort();
+    let median = |times: &[Duration]| {
+        let mut times = times.to_vec();
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (first, last) = (median(&times[..200]), median(&times[PUSHES - 200..]));
     println!(
-        "{PUSHES} pushes of {added} bytes: {sent} sent, {wire} on the wire, {requests} requests, {:?}; a push: median {:?}, slowest {:?}",
+        "{PUSHES} pushes of {added} bytes: {sent} sent, {wire} on the wire, {requests} requests, {:?}; a push: median {:?}, of the first 200 {first:?}, of the last 200 {last:?}, slowest {:?}",
         started.elapsed(),
-        times[PUSHES / 2],
-        times[PUSHES - 1],
+        median(&times),
+        times.iter().max(),
     );
     check_equal(&dir, &machine);
     assert_eq!(sent, added);
     // An interrupted request would add to them.
     assert!(requests <= PUSHES as u64 + 1, "{requests}");
+    // To hash 50 MB would take several times as long.
+    assert!(
+        last < first * 3,
+        "a push takes longer for a longer session: {first:?}, {last:?}"
+    );
 }
 
 #[test]

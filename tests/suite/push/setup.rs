@@ -191,6 +191,19 @@ fn a_hook_sends_the_session_and_returns_at_once() {
         call_hook(&machine, &event);
     }
     super::wait_for(|| stored(&dir) == machine.sources());
+    // And exactly at the same time, as with several sessions of the agent.
+    for session in 0..4 {
+        machine.write(&format!("-home-dev-app/t{session}.jsonl"), "{}\n");
+    }
+    let longest = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| call_hook(&machine, &event)))
+            .collect();
+        calls.into_iter().map(|call| call.join().unwrap()).max()
+    });
+    println!("the slowest of 8 hooks at the same time returned after {longest:?}");
+    super::wait_for(|| stored(&dir) == machine.sources());
+    super::wait_for(|| is_sent(&run(&machine, &["doctor"])));
     // Neither the settings of the agent nor the log has the token.
     for file in [settings(&machine), machine.state().join("log")] {
         let text = fs::read_to_string(file).unwrap();

@@ -14,6 +14,17 @@ fn source(bytes: &[u8], form: Form) -> Source {
     Source::new(file, bytes.len() as u64, form)
 }
 
+/// Continues at the position of an earlier run.
+fn resume(source: &mut Source, at: &Position) -> Result<bool, SourceError> {
+    source.resume(&RecordedPosition {
+        read: at.read,
+        read_sha256: &Hex::of(&at.read_state.0),
+        ends: None,
+        sent: at.sent,
+        sent_state: &at.sent_state,
+    })
+}
+
 /// All parts, one after the other.
 fn all(source: &mut Source) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -99,15 +110,14 @@ fn an_unchanged_document_is_not_sent_again() {
     let sent = all(&mut first);
     assert!(!sent.is_empty());
     let at = first.position().clone();
-    let resume = |bytes: &[u8]| {
+    let resumed = |bytes: &[u8]| {
         let mut second = source(bytes, Form::RedactedDocument);
-        let is_resumed =
-            second.resume(at.read, &Hex::of(&at.read_state.0), at.sent, &at.sent_state);
+        let is_resumed = resume(&mut second, &at);
         (is_resumed.unwrap(), all_after(&mut second))
     };
-    assert_eq!(resume(&document), (true, Vec::new()));
+    assert_eq!(resumed(&document), (true, Vec::new()));
     let longer = [&document[..], b"\n"].concat();
-    let (is_resumed, again) = resume(&longer);
+    let (is_resumed, again) = resumed(&longer);
     assert!(!is_resumed);
     assert_eq!(again, [&sent[..], b"\n"].concat());
 }
@@ -135,7 +145,7 @@ proptest! {
         for is_known in [true, false] {
             let mut second = source(&bytes, form);
             let is_resumed = match is_known {
-                true => second.resume(at.read, &Hex::of(&at.read_state.0), at.sent, &at.sent_state),
+                true => resume(&mut second, &at),
                 false => second.resume_at(at.sent, Some(&Hex::of(&at.sent_state.0))),
             };
             prop_assert!(is_resumed.unwrap());
@@ -148,7 +158,7 @@ proptest! {
             let mut changed = bytes.clone();
             changed[0] ^= 1;
             let mut third = source(&changed, form);
-            prop_assert!(!third.resume(at.read, &Hex::of(&at.read_state.0), at.sent, &at.sent_state).unwrap());
+            prop_assert!(!resume(&mut third, &at).unwrap());
             prop_assert_eq!(third.position(), &Position::start());
         }
         sent.clear();

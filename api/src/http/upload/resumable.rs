@@ -15,7 +15,8 @@ use session_pipeline_pipeline::upload::{
 };
 use session_pipeline_store::AuditEntry;
 
-use super::sink::{ContentCoding, UploadFile};
+use super::ContentCoding;
+use super::sink::UploadFile;
 use crate::body::Problem;
 use crate::body::upload::{ManifestBody, ManifestEntry, ManifestFileBody, UploadedFileBody};
 use crate::http::ServiceState;
@@ -274,18 +275,13 @@ fn coding(headers: &HeaderMap) -> Result<ContentCoding, ApiError> {
     let Some(value) = headers.get(header::CONTENT_ENCODING) else {
         return Ok(ContentCoding::Identity);
     };
-    match value.as_bytes() {
-        b"identity" => Ok(ContentCoding::Identity),
-        b"gzip" => Ok(ContentCoding::Gzip),
-        b"zstd" => Ok(ContentCoding::Zstd),
-        other => Err(ApiError::new(
+    ContentCoding::parse(value.as_bytes()).ok_or_else(|| {
+        let value = printable(&String::from_utf8_lossy(value.as_bytes()));
+        ApiError::new(
             ProblemClass::UnsupportedMediaType,
-            format!(
-                "unknown content encoding `{}`; send `gzip`, `zstd` or `identity`",
-                printable(&String::from_utf8_lossy(other))
-            ),
-        )),
-    }
+            format!("unknown content encoding `{value}`; send `gzip`, `zstd` or `identity`"),
+        )
+    })
 }
 
 fn too_large(bytes_max: u64) -> ApiError {
@@ -296,13 +292,20 @@ fn too_large(bytes_max: u64) -> ApiError {
 
 /// The time after which a client retries when a quota is used up, in seconds.
 const QUOTA_RETRY_AFTER: u32 = 3600;
+/// The time after which a client retries when the disk is full, in seconds.
+const DISK_RETRY_AFTER: u32 = 300;
 
-/// The error of an upload. Unlike for a form, a program waits and retries if a quota is used up.
+/// The error of an upload. Unlike for a form, a program waits and retries if a quota is used up or the
+/// disk is full.
 pub(super) fn to_api_error(error: UploadError) -> ApiError {
-    let class = match &error {
-        UploadError::QuotaBytes(_) => ProblemClass::TooLarge,
-        UploadError::QuotaFiles(_) => ProblemClass::TooManyRequests,
-        _ => return error.into(),
-    };
-    ApiError::new(class, error.to_string()).with_retry_after(QUOTA_RETRY_AFTER)
+    match &error {
+        UploadError::QuotaBytes(_) => ApiError::new(ProblemClass::TooLarge, error.to_string())
+            .with_retry_after(QUOTA_RETRY_AFTER),
+        UploadError::QuotaFiles(_) => {
+            ApiError::new(ProblemClass::TooManyRequests, error.to_string())
+                .with_retry_after(QUOTA_RETRY_AFTER)
+        }
+        full if full.is_full() => ApiError::from(error).with_retry_after(DISK_RETRY_AFTER),
+        _ => error.into(),
+    }
 }

@@ -1,18 +1,13 @@
-//! Writes an uploaded file to disk, decompresses it, and enforces the size limit.
+//! Writes an uploaded file to disk, decompressed, and enforces the size limit.
 
 use std::io::{self, Write};
 
-use flate2::write::GzDecoder;
 use session_pipeline_pipeline::upload::{IncomingUpload, ResumableUpload, UploadError};
 
+use super::decoder::{BodyDecoder, ContentCoding};
 use super::resumable;
-use super::zstd::ZstdFrames;
 use crate::http::problem::ApiError;
 use crate::problem::ProblemClass;
-
-/// Maximum number of gzip members in a file. Even an empty member costs a few microseconds. A
-/// program that writes each line as a member stays below this number in a file of the maximum size.
-const MEMBERS_MAX: u32 = 100_000;
 
 /// What the bytes of an upload are added to.
 pub(super) trait UploadTarget {
@@ -54,25 +49,10 @@ impl UploadTarget for ResumableUpload {
     }
 }
 
-/// How the bytes of an upload are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ContentCoding {
-    /// Not at all.
-    Identity,
-    /// As gzip.
-    Gzip,
-    /// As zstd.
-    Zstd,
-}
-
 /// A file that is being written to disk.
-pub(super) enum UploadFile<T: UploadTarget> {
-    /// Written unchanged.
-    Plain(LimitedWriter<T>),
-    /// Decompressed from gzip.
-    Gzip(GzipMembers<T>),
-    /// Decompressed from zstd.
-    Zstd(Box<ZstdFrames<LimitedWriter<T>>>),
+pub(super) struct UploadFile<T: UploadTarget> {
+    decoder: BodyDecoder<LimitedWriter<T>>,
+    coding: ContentCoding,
 }
 
 impl<T: UploadTarget> UploadFile<T> {
@@ -85,30 +65,14 @@ impl<T: UploadTarget> UploadFile<T> {
             incoming,
             bytes_max,
         };
-        Ok(match coding {
-            ContentCoding::Identity => Self::Plain(writer),
-            ContentCoding::Gzip => Self::Gzip(GzipMembers {
-                decoder: Some(Box::new(GzDecoder::new(writer))),
-                members: 1,
-                is_at_start: true,
-            }),
-            ContentCoding::Zstd => {
-                let frames = ZstdFrames::new(writer);
-                Self::Zstd(Box::new(
-                    frames.map_err(|error| ApiError::internal(&error))?,
-                ))
-            }
-        })
+        let decoder = BodyDecoder::new(coding, writer);
+        let decoder = decoder.map_err(|error| ApiError::internal(&error))?;
+        Ok(Self { decoder, coding })
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
-        match self {
-            Self::Plain(writer) => writer
-                .write_all(bytes)
-                .map_err(|error| to_api_error::<T>(error, 1)),
-            Self::Gzip(members) => members.write_all(bytes),
-            Self::Zstd(frames) => frames.write_all(bytes).map_err(zstd_error::<T>),
-        }
+        let written = self.decoder.write_all(bytes);
+        written.map_err(|error| to_api_error::<T>(error, self.coding))
     }
 
     /// Completes the file.
@@ -116,69 +80,10 @@ impl<T: UploadTarget> UploadFile<T> {
     /// # Errors
     /// The compressed data is incomplete.
     pub(super) fn finish(self) -> Result<T, ApiError> {
-        match self {
-            Self::Plain(writer) => Ok(writer.incoming),
-            Self::Gzip(mut members) => members.end_member().map(|writer| writer.incoming),
-            Self::Zstd(frames) => {
-                let writer = frames.finish().map_err(zstd_error::<T>);
-                writer.map(|writer| writer.incoming)
-            }
-        }
-    }
-}
-
-/// A gzip file of one or more consecutive members (RFC 1952).
-pub(super) struct GzipMembers<T: UploadTarget> {
-    decoder: Option<Box<GzDecoder<LimitedWriter<T>>>>,
-    members: u32,
-    /// Whether the current member has no bytes yet.
-    is_at_start: bool,
-}
-
-impl<T: UploadTarget> GzipMembers<T> {
-    fn write_all(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let decoder = self
-                .decoder
-                .as_mut()
-                .ok_or_else(|| invalid("it ended already"))?;
-            let taken = decoder
-                .write(rest)
-                .map_err(|error| to_api_error::<T>(error, self.members))?;
-            if taken == 0 {
-                // A decoder accepts no bytes after the end of its member.
-                self.start_member()?;
-                continue;
-            }
-            self.is_at_start = false;
-            rest = rest.get(taken..).unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    fn start_member(&mut self) -> Result<(), ApiError> {
-        if self.is_at_start {
-            return Err(invalid("it cannot be decompressed"));
-        }
-        if self.members == MEMBERS_MAX {
-            return Err(invalid(&format!("it has more than {MEMBERS_MAX} members")));
-        }
-        let writer = self.end_member()?;
-        self.decoder = Some(Box::new(GzDecoder::new(writer)));
-        self.members += 1;
-        self.is_at_start = true;
-        Ok(())
-    }
-
-    fn end_member(&mut self) -> Result<LimitedWriter<T>, ApiError> {
-        let decoder = self
-            .decoder
-            .take()
-            .ok_or_else(|| invalid("it ended already"))?;
-        decoder
-            .finish()
-            .map_err(|error| to_api_error::<T>(error, self.members))
+        let finished = self.decoder.finish();
+        finished
+            .map(|writer| writer.incoming)
+            .map_err(|error| to_api_error::<T>(error, self.coding))
     }
 }
 
@@ -214,34 +119,17 @@ impl<T: UploadTarget> Write for LimitedWriter<T> {
     }
 }
 
-fn to_api_error<T: UploadTarget>(error: io::Error, members: u32) -> ApiError {
+fn to_api_error<T: UploadTarget>(error: io::Error, coding: ContentCoding) -> ApiError {
     match error.downcast::<WriteError>() {
         Ok(error @ WriteError::TooLarge(_)) => {
             ApiError::new(ProblemClass::TooLarge, error.to_string())
         }
         Ok(WriteError::Upload(error)) => T::to_api_error(error),
-        Err(error) if members > 1 => invalid(&format!(
-            "the data after member {} is not a complete member: {error}",
-            members - 1
-        )),
-        Err(error) => invalid(&error.to_string()),
-    }
-}
-
-fn zstd_error<T: UploadTarget>(error: io::Error) -> ApiError {
-    match error.downcast::<WriteError>() {
-        Ok(error @ WriteError::TooLarge(_)) => {
-            ApiError::new(ProblemClass::TooLarge, error.to_string())
-        }
-        Ok(WriteError::Upload(error)) => T::to_api_error(error),
-        Err(error) => ApiError::bad_request(format!(
+        Err(error) if coding == ContentCoding::Zstd => ApiError::bad_request(format!(
             "invalid_zstd: the body is not complete zstd data with windows of at most 8 MiB ({error}); compress the session again"
         )),
+        Err(error) => ApiError::bad_request(format!(
+            "invalid_gzip: the file is not complete gzip data ({error}); compress the session again"
+        )),
     }
-}
-
-fn invalid(reason: &str) -> ApiError {
-    ApiError::bad_request(format!(
-        "invalid_gzip: the file is not complete gzip data ({reason}); compress the session again"
-    ))
 }

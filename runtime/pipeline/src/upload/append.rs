@@ -1,53 +1,45 @@
 //! Appends received bytes to a session so that readers see all of them or none.
 //!
-//! The bytes are first written to a hidden file. Its name then records the length of the session
-//! before the append, and the bytes are copied while the session is locked for readers
-//! ([`SessionsRoot::open_session`](session_pipeline_host::sessions::SessionsRoot::open_session)
-//! waits). If the process dies in between, the next start of the server completes the append.
-//! Nothing but the new bytes is written, however long the session is.
+//! The bytes are first written to a hidden file, which then becomes the record of the append
+//! ([`AppendRecord`]). The bytes are copied while the session is locked for readers.
+//! [`SessionsRoot::open_session`](session_pipeline_host::sessions::SessionsRoot::open_session) waits,
+//! and ignores the new bytes if the process has died in between. The next start of the server, or the
+//! next upload to the session, completes the append. Nothing but the new bytes is written, however long
+//! the session is.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use session_pipeline_host::sessions::AppendRecord;
 use session_pipeline_store::kill_point::kill_point;
 
-use super::{UNFINISHED, UploadError};
+use super::UploadError;
 use crate::upload::place::Place;
 
 const COPY_BYTES: usize = 256 << 10;
-/// The infix of the name of an append in progress, before the length and the name of the session.
-const APPEND: &str = "append-";
 
-/// The name that marks a staged file as an append in progress.
-fn record_name(length: u64, name: &str) -> String {
-    format!("{UNFINISHED}{APPEND}{length}-{name}")
-}
-
-/// The length of the session before an append, and its name.
-fn parse_record(record: &str) -> Option<(u64, &str)> {
-    let rest = record.strip_prefix(UNFINISHED)?.strip_prefix(APPEND)?;
-    let (length, name) = rest.split_once('-')?;
-    Some((length.parse().ok()?, name))
-}
-
-/// Appends the staged bytes to the target, which has this length, durably.
+/// Appends the staged bytes to the target, which has this length, durably. `appended` is the number of
+/// staged bytes.
 pub(super) fn append(
     place: &Place,
     target: &File,
     length: u64,
-    staged: &File,
+    (staged, appended): (&File, u64),
     staged_name: &str,
 ) -> Result<(), UploadError> {
-    let record = record_name(length, place.name());
+    staged
+        .write_all_at(AppendRecord::trailer(length).as_bytes(), appended)
+        .map_err(|error| UploadError::Io(error.kind().into()))?;
+    let record = AppendRecord::name(place.name());
     place.rename(staged_name, &record)?;
     kill_point("append recorded");
-    let appended = copy_locked(staged, target, length).and_then(|()| target.sync_data());
-    if let Err(error) = appended {
-        // The reader must not see a part of the bytes.
-        let undone = target.set_len(length);
+    let copied = locked(target, || copy((staged, appended), target, length));
+    if let Err(error) = copied.and_then(|()| target.sync_data()) {
+        let undone = locked(target, || target.set_len(length));
         if undone.is_ok() {
             place.remove(&record);
         }
@@ -83,25 +75,28 @@ pub(super) fn copied(
     }
 }
 
-fn copy_locked(staged: &File, target: &File, length: u64) -> io::Result<()> {
-    // The lock is released with the descriptor, and when the process dies.
+/// Changes the target while no reader opens it.
+fn locked(target: &File, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    // The lock is released with the descriptor, and when the process dies. Without locks on this file
+    // system, readers depend on the record alone.
     let lock = rustix::fs::flock(target, FlockOperation::LockExclusive);
-    // Without locks on this file system, a reader can see the bytes before all are written.
-    let copied = copy(staged, target, length);
+    let changed = change();
     if lock.is_ok() {
         let _ = rustix::fs::flock(target, FlockOperation::Unlock);
     }
-    copied
+    changed
 }
 
-fn copy(staged: &File, target: &File, length: u64) -> io::Result<()> {
+fn copy((staged, appended): (&File, u64), target: &File, length: u64) -> io::Result<()> {
     let mut buffer = vec![0; COPY_BYTES];
     let mut at = 0;
-    loop {
-        let read = staged.read_at(&mut buffer, at)?;
+    while at < appended {
+        let wanted = usize::try_from(appended - at).unwrap_or(usize::MAX);
+        let wanted = buffer.get_mut(..wanted.min(COPY_BYTES)).unwrap_or_default();
+        let read = staged.read_at(wanted, at)?;
         let bytes = buffer.get(..read).unwrap_or_default();
         if bytes.is_empty() {
-            return Ok(());
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // Two writes, so that a test can kill the process between them.
         let (first, rest) = bytes.split_at_checked(read / 2).unwrap_or((bytes, b""));
@@ -110,69 +105,44 @@ fn copy(staged: &File, target: &File, length: u64) -> io::Result<()> {
         target.write_all_at(rest, length + at + first.len() as u64)?;
         at += read as u64;
     }
+    Ok(())
 }
 
-/// Completes an append that a process did not finish. Returns whether the file is the record of
-/// one. Removes the record in any case, unless the disk fails.
-pub(super) fn recover(folder: BorrowedFd<'_>, record: &str) -> io::Result<bool> {
-    let Some((length, name)) = parse_record(record) else {
-        return Ok(false);
+/// Completes the append to a session that was not completed, and removes its record. Does nothing if
+/// the session has no record.
+pub(super) fn complete(folder: BorrowedFd<'_>, session: &str) -> io::Result<()> {
+    let Some(record) = AppendRecord::open(folder, session)? else {
+        return Ok(());
     };
-    let open = |name: &str, access| {
-        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::openat(folder, name, flags, Mode::empty()).map(File::from)
-    };
-    if let (Ok(staged), Ok(target)) = (open(record, OFlags::RDONLY), open(name, OFlags::RDWR))
-        && is_unfinished(&staged, &target, length)?
-    {
-        copy_locked(&staged, &target, length)?;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if let Ok(target) = rustix::fs::openat(folder, session, flags, Mode::empty()) {
+        let target = File::from(target);
+        locked(&target, || {
+            let size = target.metadata()?.len();
+            match record.is_unfinished(&target, size)? {
+                true => copy((record.file(), record.appended()), &target, record.length()),
+                false => Ok(()),
+            }
+        })?;
         target.sync_data()?;
     }
-    rustix::fs::unlinkat(folder.as_fd(), record, AtFlags::empty())?;
-    Ok(true)
+    remove(folder, &AppendRecord::name(session))
 }
 
-/// Whether the target ends within the staged bytes. Otherwise, the append is complete, or an
-/// operator has replaced the file.
-fn is_unfinished(staged: &File, target: &File, length: u64) -> io::Result<bool> {
-    let (bytes, target_length) = (staged.metadata()?.len(), target.metadata()?.len());
-    let Some(written) = target_length.checked_sub(length).filter(|n| *n < bytes) else {
+/// Completes the append of a record, and removes it. Returns whether the file is a record.
+pub(super) fn recover(folder: BorrowedFd<'_>, record: &str) -> io::Result<bool> {
+    let Some(session) = AppendRecord::session_of(record) else {
         return Ok(false);
     };
-    let (mut expected, mut found) = (vec![0; COPY_BYTES], vec![0; COPY_BYTES]);
-    let mut at = 0;
-    while at < written {
-        let wanted = usize::try_from(written - at).unwrap_or(usize::MAX);
-        let wanted = wanted.min(COPY_BYTES);
-        let (Some(expected), Some(found)) = (expected.get_mut(..wanted), found.get_mut(..wanted))
-        else {
-            return Ok(false);
-        };
-        staged.read_exact_at(expected, at)?;
-        target.read_exact_at(found, length + at)?;
-        if expected != found {
-            return Ok(false);
-        }
-        at += wanted as u64;
-    }
+    complete(folder, session)?;
+    // A record without a valid last line.
+    remove(folder, record)?;
     Ok(true)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_record_has_the_length_and_the_name() {
-        let record = record_name(42, "a-b.jsonl");
-        assert_eq!(parse_record(&record), Some((42, "a-b.jsonl")));
-        for other in [
-            ".upload-12-3",
-            ".upload-append-x-a",
-            ".upload-append-1",
-            "a",
-        ] {
-            assert_eq!(parse_record(other), None, "{other}");
-        }
+fn remove(folder: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        removed => Ok(removed?),
     }
 }

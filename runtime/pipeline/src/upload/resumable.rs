@@ -76,12 +76,15 @@ pub fn stored(
     hash_bytes_left: &mut u64,
 ) -> Result<Option<StoredFile>, UploadError> {
     check_user(config, user_id)?;
-    let place = Place::find(&config.sessions_root.join(user_id), path)?;
-    let Some(file) = place.map_or(Ok(None), |place| place.open_file())? else {
+    let key = key(user_id, path);
+    let Some(place) = Place::find(&config.sessions_root.join(user_id), path)? else {
+        return Ok(None);
+    };
+    complete_append(&place, uploads, &key)?;
+    let Some(file) = place.open_file()? else {
         return Ok(None);
     };
     let version = FileVersion::of_file(&file).map_err(UploadError::Io)?;
-    let key = key(user_id, path);
     let known = uploads.digests.known(&key, version);
     let state = match known {
         None if version.size <= *hash_bytes_left => {
@@ -106,6 +109,13 @@ fn check_user(config: &Config, user_id: &str) -> Result<(), UploadError> {
         true => Ok(()),
         false => Err(UploadError::Name(user_id.to_owned())),
     }
+}
+
+/// Completes an append that failed in such a way that it could not be undone.
+fn complete_append(place: &Place, uploads: &Uploads, key: &str) -> Result<(), UploadError> {
+    // An append in progress has a record, too.
+    let _guard = uploads.locks.lock(key);
+    append::complete(place.folder(), place.name()).map_err(|error| UploadError::of(error, key))
 }
 
 fn key(user_id: &str, path: &UploadPath) -> String {
@@ -213,6 +223,7 @@ pub fn resume(
     let Some(place) = place else {
         return Err(absent.mismatch(uploads, path)?);
     };
+    complete_append(&place, uploads, &key)?;
     let target = Target::open(&place, &key)?;
     let state = match appends {
         true => {
@@ -376,7 +387,8 @@ impl ResumableUpload {
                 });
             }
             (UploadChange::Appended, Some((file, version))) if copy.is_none() => {
-                append::append(&self.place, file, version.size, &staged, staged_name)?;
+                let staged = (&staged, self.received);
+                append::append(&self.place, file, version.size, staged, staged_name)?;
                 file
             }
             _ => {

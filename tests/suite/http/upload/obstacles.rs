@@ -11,13 +11,12 @@ use session_pipeline_pipeline::config::Config;
 
 use super::{HttpResponse, pair, stored_files, upload};
 use crate::hostile::without_root_privileges;
-use crate::http::TestServer;
+use crate::http::{TestServer, user_folder};
 
 /// Uploads a first session, and returns the sessions folder of the analyst.
-fn user_folder(dir: &DataDir, server: &TestServer) -> PathBuf {
+fn created_folder(dir: &DataDir, server: &TestServer) -> PathBuf {
     assert_eq!(send(server, "first.jsonl").status, 200);
-    let mut folders = fs::read_dir(dir.sessions_root()).unwrap();
-    folders.next().unwrap().unwrap().path()
+    user_folder(dir)
 }
 
 fn send(server: &TestServer, name: &str) -> HttpResponse {
@@ -32,7 +31,7 @@ fn fifo(path: &Path) {
 fn a_folder_with_the_name_of_the_session_gets_409() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let folder = user_folder(&dir, &server);
+    let folder = created_folder(&dir, &server);
     fs::create_dir(folder.join("empty.jsonl")).unwrap();
     fs::create_dir_all(folder.join("full.jsonl/sub")).unwrap();
     insta::assert_snapshot!(send(&server, "empty.jsonl").error(), @"409: `empty.jsonl` is the name of a folder in your sessions; use another name, or ask an operator to remove the folder");
@@ -51,7 +50,7 @@ fn a_folder_with_the_name_of_the_session_gets_409() {
 fn links_and_special_files_are_replaced_and_link_targets_are_unchanged() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let folder = user_folder(&dir, &server);
+    let folder = created_folder(&dir, &server);
     let outside = dir.path().join("outside");
     fs::write(&outside, "outside").unwrap();
     symlink(&outside, folder.join("link.jsonl")).unwrap();
@@ -72,7 +71,7 @@ fn links_and_special_files_are_replaced_and_link_targets_are_unchanged() {
 fn a_file_or_link_in_place_of_the_user_folder_gets_409() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let folder = user_folder(&dir, &server);
+    let folder = created_folder(&dir, &server);
     let outside = dir.path().join("outside");
     fs::create_dir(&outside).unwrap();
     fs::remove_dir_all(&folder).unwrap();
@@ -120,7 +119,7 @@ fn a_folder_without_permissions_gets_500_with_the_reason() {
     without_root_privileges(|| {
         let dir = DataDir::new();
         let server = TestServer::start(&dir, &[]);
-        let folder = user_folder(&dir, &server);
+        let folder = created_folder(&dir, &server);
         let mode = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };

@@ -1,19 +1,17 @@
 //! Uploads that continue a stored file: offsets, hashes, encodings, paths, quotas and races.
 
+mod appends;
 mod paths;
 mod rules;
 
 use std::fs;
 use std::io::Write as _;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_pipeline::http::HttpLimits;
 use session_pipeline_harness::{DataDir, Transcript};
-use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_pipeline::upload::{
-    FileDigest, UploadChange, UploadError, UploadPart, UploadPath, Uploads, discard_unfinished,
-    resume,
+    FileDigest, UploadChange, UploadError, UploadPart, UploadPath, Uploads, resume,
 };
 use sha2::{Digest as _, Sha256};
 use ureq::http::Request;
@@ -21,7 +19,7 @@ use ureq::http::Request;
 use super::{form, gzip, upload};
 use crate::database::rows;
 use crate::guests::usage;
-use crate::http::TestServer;
+use crate::http::{TestServer, user_folder};
 
 const PATH: &str = "claude/-home-dev-app/s1.jsonl";
 
@@ -185,15 +183,7 @@ fn a_file_that_differs_gets_409_with_what_is_stored() {
         );
     }
     // A file that an operator changed is read again, even if its size is the same.
-    let path = dir.sessions_root().join(
-        fs::read_dir(dir.sessions_root())
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .file_name(),
-    );
-    fs::write(path.join(PATH), "{\"b\":1}\n").unwrap();
+    fs::write(user_folder(&dir).join(PATH), "{\"b\":1}\n").unwrap();
     assert_eq!(put(&server, PATH, text, b"{}\n").status, 409);
     assert_eq!(put(&server, PATH, b"{\"b\":1}\n", b"{}\n").status, 200);
     assert_eq!(stored(&dir), [file(PATH, b"{\"b\":1}\n{}\n")]);
@@ -375,103 +365,4 @@ fn a_form_that_replaces_the_file_ends_an_upload_that_continues_it() {
     assert_eq!(put(&server, "s1.jsonl", b"{}\n[]\n", b"1\n").status, 409);
     assert_eq!(put(&server, "s1.jsonl", b"{\"a\":1}\n", b"1\n").status, 200);
     assert_eq!(stored(&dir), [file("s1.jsonl", b"{\"a\":1}\n1\n")]);
-}
-
-#[test]
-fn a_reader_sees_all_appended_bytes_or_none() {
-    let dir = DataDir::new();
-    let (config, uploads) = (dir.config(), Uploads::default());
-    let path = UploadPath::parse("s1.jsonl").unwrap();
-    let now = session_pipeline_host::clock::UtcMicros(0);
-    let line = [vec![b'x'; 3 << 20], b"\n".to_vec()].concat();
-    let append = |content: &mut Vec<u8>| {
-        let digest: [u8; 32] = Sha256::digest(&*content).into();
-        let part = UploadPart {
-            offset: content.len() as u64,
-            prefix: Some(FileDigest(digest)),
-            is_complete: true,
-        };
-        let mut incoming = resume(&config, &uploads, "ada", &path, part, now).unwrap();
-        incoming.write_all(&line).unwrap();
-        incoming.finish(&uploads).unwrap();
-        content.extend_from_slice(&line);
-    };
-    let mut content = Vec::new();
-    append(&mut content);
-    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
-    let is_done = std::sync::atomic::AtomicBool::new(false);
-    let order = std::sync::atomic::Ordering::SeqCst;
-    let seen = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut opens, mut sizes) = (0_u64, std::collections::BTreeSet::new());
-            while !is_done.load(order) {
-                let (_, stat) = root.open_session("ada/s1.jsonl").unwrap();
-                assert_eq!(
-                    stat.size % line.len() as u64,
-                    0,
-                    "a part of a line is visible"
-                );
-                sizes.insert(stat.size);
-                opens += 1;
-            }
-            (opens, sizes.len())
-        });
-        for _ in 0..20 {
-            append(&mut content);
-        }
-        is_done.store(true, order);
-        reader.join().unwrap()
-    });
-    println!("{} opens saw {} sizes", seen.0, seen.1);
-    assert!(seen.1 > 3, "{seen:?}");
-    assert_eq!(dir.read("ada/s1.jsonl"), content);
-}
-
-#[test]
-fn a_lock_of_another_program_delays_a_reader_only_for_a_while() {
-    let dir = DataDir::new();
-    dir.write("ada/s1.jsonl", "{}\n");
-    let file = fs::File::open(dir.session_path("ada/s1.jsonl")).unwrap();
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
-    let started = std::time::Instant::now();
-    assert_eq!(root.open_session("ada/s1.jsonl").unwrap().1.size, 3);
-    assert!(started.elapsed() >= Duration::from_millis(500));
-}
-
-#[test]
-fn the_next_start_completes_or_removes_what_a_dead_process_left() {
-    let dir = DataDir::new();
-    dir.write("ada/claude/p/s1.jsonl", "{}\n[");
-    dir.write("ada/claude/p/.upload-append-3-s1.jsonl", "[1]\n[2]\n");
-    // Complete, and of a file that an operator has replaced.
-    dir.write("ada/claude/s2.jsonl", "{}\n[1]\n");
-    dir.write("ada/claude/.upload-append-3-s2.jsonl", "[1]\n");
-    dir.write("ada/claude/s3.jsonl", "other");
-    dir.write("ada/claude/.upload-append-3-s3.jsonl", "[1]\n[2]\n");
-    dir.write("ada/claude/.upload-append-3-gone.jsonl", "[1]\n");
-    dir.write("ada/claude/p/.upload-12-1", "x");
-    dir.write("ada/claude/p/.hidden", "x");
-    let outside = dir.path().join("outside");
-    fs::create_dir(&outside).unwrap();
-    fs::write(outside.join(".upload-1-1"), "x").unwrap();
-    std::os::unix::fs::symlink(&outside, dir.session_path("ada/link")).unwrap();
-    assert_eq!(discard_unfinished(&dir.config()).unwrap(), 5);
-    assert_eq!(dir.read("ada/claude/p/s1.jsonl"), b"{}\n[1]\n[2]\n");
-    assert_eq!(dir.read("ada/claude/s2.jsonl"), b"{}\n[1]\n");
-    assert_eq!(dir.read("ada/claude/s3.jsonl"), b"other");
-    assert!(
-        outside.join(".upload-1-1").exists() && !dir.session_path("ada/claude/gone.jsonl").exists()
-    );
-    fs::remove_file(dir.session_path("ada/link")).unwrap();
-    let names: Vec<String> = stored(&dir).into_iter().map(|file| file.0).collect();
-    assert_eq!(
-        names,
-        [
-            "claude/p/.hidden",
-            "claude/p/s1.jsonl",
-            "claude/s2.jsonl",
-            "claude/s3.jsonl"
-        ]
-    );
 }

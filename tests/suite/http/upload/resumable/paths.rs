@@ -8,7 +8,7 @@ use serde_json::json;
 use session_pipeline_harness::DataDir;
 
 use super::{file, manifest, put, put_with, stored};
-use crate::http::TestServer;
+use crate::http::{TestServer, user_folder};
 
 #[test]
 fn paths_that_could_leave_the_folder_are_rejected() {
@@ -66,12 +66,7 @@ fn links_and_special_files_are_not_followed_and_not_replaced() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     assert_eq!(put(&server, "a/first.jsonl", b"", b"{}\n").status, 200);
-    let user = fs::read_dir(dir.sessions_root())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let user = user_folder(&dir);
     let outside = dir.path().join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("s1.jsonl"), "outside\n").unwrap();
@@ -107,12 +102,7 @@ fn a_file_with_other_names_is_copied_before_it_grows() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
     assert_eq!(put(&server, "s1.jsonl", b"", b"{}\n").status, 200);
-    let user = fs::read_dir(dir.sessions_root())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let user = user_folder(&dir);
     // As a backup does that links unchanged files.
     let backup = dir.path().join("backup.jsonl");
     fs::hard_link(user.join("s1.jsonl"), &backup).unwrap();
@@ -135,12 +125,7 @@ fn a_rejected_upload_leaves_no_folder() {
         b"no gzip",
     );
     assert_eq!(response.status, 400);
-    let user = fs::read_dir(dir.sessions_root())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let user = user_folder(&dir);
     assert_eq!(fs::read_dir(user).unwrap().count(), 0);
 }
 
