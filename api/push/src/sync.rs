@@ -8,6 +8,7 @@ use globset::GlobSet;
 use serde::Serialize;
 use session_pipeline_redaction::RULES_VERSION;
 
+use crate::compressed;
 use crate::hash::{HashState, Hex};
 use crate::roots::Root;
 use crate::server::{ManifestEntry, PartRequest, Server, ServerError, StoredFile};
@@ -267,7 +268,17 @@ impl<'a> Pass<'a> {
         // Before it is read: a later change then has another time.
         let clean = is_quiet(stat).then_some(stat);
         let form = self.form(&file.path);
-        let mut source = Source::new(open, stat.size, form);
+        let (open, length) = match file.is_compressed {
+            false => (open, stat.size),
+            true => match compressed::decompress(open) {
+                Ok(plain) => plain,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Ok(FileEnd::Unwanted(error.to_string()));
+                }
+                Err(_) => return Ok(FileEnd::Changed),
+            },
+        };
+        let mut source = Source::new(open, length, form);
         match self.send_source(file, &mut source, clean, stored) {
             Ok(end) => Ok(end),
             Err(SendError::Pass(error)) => Err(error),

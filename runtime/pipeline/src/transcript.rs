@@ -11,6 +11,7 @@
 mod assemble;
 mod cache;
 mod claude;
+mod content;
 mod entry;
 mod index;
 mod json;
@@ -37,6 +38,9 @@ const LONG_LINE_BYTES: usize = 64 << 10;
 const PAGE_BYTES_MAX: u64 = 16 << 20;
 /// Maximum number of bytes to read for the results of a page that are not on it.
 const RESULT_BYTES_MAX: u64 = 16 << 20;
+/// A longer compressed transcript is not decompressed for readers, in bytes. Its bytes are in memory
+/// while it is read.
+const DECOMPRESSED_BYTES_MAX: u64 = 256 << 20;
 /// Longer texts on a page are truncated, in characters.
 const TEXT_CHARS_MAX: usize = 4000;
 /// Longer texts are truncated even if they are requested alone, in bytes.
@@ -105,6 +109,14 @@ pub enum TranscriptError {
         line: u64,
         /// The number of the part.
         part: u32,
+    },
+    /// The compressed file is damaged or too large.
+    #[error("cannot read the transcript `{}`: {reason}", printable(key))]
+    Compressed {
+        /// The session key.
+        key: String,
+        /// The reason, and what to do.
+        reason: String,
     },
     /// The file cannot be read.
     #[error(

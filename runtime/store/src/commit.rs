@@ -209,13 +209,12 @@ fn append_batch(
     append_by(appender, batch).map_err(&db_error)
 }
 
-fn observed_columns(observed: Option<FileStat>) -> (Option<i64>, Option<i64>, Option<i64>) {
-    match observed {
-        Some(observed) => (
-            Some(bigint(observed.size)),
-            Some(observed.mtime_ns),
-            Some(observed.ctime_ns),
-        ),
+/// The columns of the metadata of a file, all null if it is not known.
+pub(crate) fn observed_columns(
+    observed: Option<FileStat>,
+) -> (Option<i64>, Option<i64>, Option<i64>) {
+    match observed.map(FileStat::columns) {
+        Some((size, mtime_ns, ctime_ns)) => (Some(size), Some(mtime_ns), Some(ctime_ns)),
         None => (None, None, None),
     }
 }

@@ -51,11 +51,9 @@ impl Store {
         let rows = statement
             .query_map(params_from_iter(parameters), |row| {
                 let observed = match (row.get(3)?, row.get(4)?, row.get(5)?) {
-                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(FileStat {
-                        size,
-                        mtime_ns,
-                        ctime_ns,
-                    }),
+                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => {
+                        Some(FileStat::from_columns(size, mtime_ns, ctime_ns))
+                    }
                     _ => None,
                 };
                 let failure = FailureRow {
@@ -100,14 +98,7 @@ pub(crate) fn record(
 ) -> Result<(), StoreError> {
     let db_error = StoreError::database("record a failed session");
     let hash = failed.hash.map(|hash| hash.to_string());
-    let (size, mtime_ns, ctime_ns) = match failed.observed {
-        Some(observed) => (
-            Some(bigint(observed.size)),
-            Some(observed.mtime_ns),
-            Some(observed.ctime_ns),
-        ),
-        None => (None, None, None),
-    };
+    let (size, mtime_ns, ctime_ns) = crate::commit::observed_columns(failed.observed);
     let updated = match failed.failure_row {
         Some(row_id) => connection
             .prepare_cached(

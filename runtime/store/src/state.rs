@@ -36,11 +36,7 @@ pub(crate) fn state_row<'a>(
     ] = integers;
     let [key, hash, digest] = texts;
     let observed = || {
-        Some(FileStat {
-            size: u64::try_from(size?).unwrap_or(0),
-            mtime_ns: mtime_ns?,
-            ctime_ns: ctime_ns?,
-        })
+        Some(FileStat::from_columns(size?, mtime_ns?, ctime_ns?))
     };
     let state = StateRow {
         row_id: row_id?,
