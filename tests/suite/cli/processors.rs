@@ -36,8 +36,8 @@ fn the_processor_list_works_without_a_database_and_creates_none() {
     assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
     insta::assert_snapshot!(table_lines(&output.stdout).join("\n"), @r"
     processor version origin runs order capabilities available last run result
-    usage 5 shipped every 10 min independent transcript, records yes never -
-    verification 4 shipped every 15 min serial llm, transcript, records, log yes never -
+    usage 6 shipped every 10 min independent transcript, records yes never -
+    verification 5 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
     assert!(
         !dir.path().join("state").exists(),
@@ -171,8 +171,8 @@ fn dropped_components_are_listed_and_inspected_without_creating_a_database() {
     insta::assert_snapshot!(table_lines(&output.stdout).join("\n"), @r"
     processor version origin runs order capabilities available last run result
     faulty-versioned 1 dropped every 10 min independent transcript, records yes never -
-    usage 5 shipped every 10 min independent transcript, records yes never -
-    verification 4 shipped every 15 min serial llm, transcript, records, log yes never -
+    usage 6 shipped every 10 min independent transcript, records yes never -
+    verification 5 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
     let inspected = run_cli(&dir, &["processors", "inspect", VERSIONED, "--json"]).json();
     assert_eq!(inspected["manifest"]["name"], VERSIONED);
@@ -222,7 +222,7 @@ fn a_processor_that_needs_a_missing_language_model_is_unavailable_and_skipped() 
     assert_eq!(listed.code, 0);
     assert_eq!(
         table_lines(&listed.stdout)[2],
-        "verification 4 shipped every 15 min serial llm, transcript, records, log no never -"
+        "verification 5 shipped every 15 min serial llm, transcript, records, log no never -"
     );
     let remedy = "no language model is configured; set ANTHROPIC_API_KEY or LLM_API_KEY in the environment, or add `[llm]` to the config file (see docs/llm.md)";
     assert_eq!(
