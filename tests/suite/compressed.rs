@@ -107,7 +107,8 @@ fn the_metadata_of_a_compressed_file_survives_the_database() {
     for key in [KEY, "ada/plain.jsonl"] {
         let stat = root(&dir).stat(key).unwrap();
         let (size, mtime_ns, ctime_ns) = stat.columns();
-        let stored = session_pipeline_host::sessions::FileStat::from_columns(size, mtime_ns, ctime_ns);
+        let stored =
+            session_pipeline_host::sessions::FileStat::from_columns(size, mtime_ns, ctime_ns);
         assert_eq!(stored, stat);
         assert_eq!(size == stat.size as i64, !stat.is_compressed);
     }
@@ -167,7 +168,11 @@ fn a_file_that_changes_while_it_is_read_is_an_error_and_not_an_endless_read() {
         let mut snapshot = snapshot(&dir, &Limits::default()).unwrap();
         std::fs::write(dir.session_path(FILE), change).unwrap();
         let error = content(&mut snapshot, 4096).unwrap_err();
-        assert_eq!(matches!(error, ReadError::Truncated), is_truncated, "{error}");
+        assert_eq!(
+            matches!(error, ReadError::Truncated),
+            is_truncated,
+            "{error}"
+        );
     }
 }
 
@@ -181,10 +186,21 @@ fn a_session_is_not_processed_again_when_its_agent_compresses_it() {
     dir.delete(KEY);
     dir.write(FILE, zstd(b"one\ntwo\n"));
     let run = pipeline.run(WELL_BEHAVED);
-    assert_eq!((run.stats.processed, run.opens), (0, 1), "hashed, not processed");
+    assert_eq!(
+        (run.stats.processed, run.opens),
+        (0, 1),
+        "hashed, not processed"
+    );
     let after = pipeline.state(WELL_BEHAVED, KEY).unwrap();
-    assert_eq!((after.hash, after.session_seq), (before.hash, before.session_seq));
-    assert_eq!(pipeline.run(WELL_BEHAVED).opens, 0, "a stable file is not opened");
+    assert_eq!(
+        (after.hash, after.session_seq),
+        (before.hash, before.session_seq)
+    );
+    assert_eq!(
+        pipeline.run(WELL_BEHAVED).opens,
+        0,
+        "a stable file is not opened"
+    );
     // The agent continues the session.
     dir.delete(FILE);
     dir.write(KEY, "one\ntwo\nthree\n");
@@ -221,7 +237,10 @@ fn a_damaged_session_fails_alone_and_recovers_when_it_is_complete() {
         let stats = pipeline.run(WELL_BEHAVED).stats;
         assert_eq!((stats.processed, stats.errors), (1, 1), "{what}");
         let error = &stats.errors_detail[0];
-        assert_eq!((error.session.as_str(), error.fault.as_str()), (KEY, "input"));
+        assert_eq!(
+            (error.session.as_str(), error.fault.as_str()),
+            (KEY, "input")
+        );
         assert!(error.error.contains(word), "{what}: {}", error.error);
         let failure = pipeline.failure(WELL_BEHAVED, KEY).unwrap();
         assert_eq!(failure.failures.attempts, 1, "{what}");
@@ -281,7 +300,10 @@ fn a_compressed_transcript_has_the_pages_of_the_plain_one() {
     for (what, bytes, word) in damaged() {
         compressed.write(FILE, bytes);
         let error = indexes.1.page(&roots.1, KEY, 0, 10).unwrap_err();
-        assert!(matches!(error, TranscriptError::Compressed { .. }), "{what}");
+        assert!(
+            matches!(error, TranscriptError::Compressed { .. }),
+            "{what}"
+        );
         assert!(error.to_string().contains(word), "{what}: {error}");
     }
 }

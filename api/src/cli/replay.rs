@@ -125,10 +125,7 @@ fn open(
 }
 
 /// Opens any regular file as a session. A file `*.jsonl.zst` is decompressed.
-pub(super) fn open_file(
-    path: &Path,
-    limits: &Limits,
-) -> std::io::Result<(SessionInfo, Snapshot)> {
+pub(super) fn open_file(path: &Path, limits: &Limits) -> std::io::Result<(SessionInfo, Snapshot)> {
     let path = path.canonicalize()?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().and_then(|name| name.to_str());
@@ -136,7 +133,9 @@ pub(super) fn open_file(
     let root = SessionsRoot::open(folder)?;
     let root = root.ok_or_else(|| std::io::Error::other("the folder does not exist"))?;
     let plain = name.strip_suffix(COMPRESSED_SUFFIX);
-    let name = plain.filter(|plain| plain.ends_with(".jsonl")).unwrap_or(name);
+    let name = plain
+        .filter(|plain| plain.ends_with(".jsonl"))
+        .unwrap_or(name);
     let snapshot = Snapshot::open(&root, name, UtcMicros(0), limits)?;
     let user = folder.file_name().and_then(|name| name.to_str());
     let key = format!("{}/{name}", user.unwrap_or("nobody"));

@@ -155,9 +155,7 @@ impl Snapshot {
     /// # Errors
     /// The operating system cannot provide memory for it.
     pub fn from_bytes(bytes: &[u8], line_bytes_max: usize) -> io::Result<Self> {
-        let mut file = unnamed_file()?;
-        file.write_all(bytes)?;
-        file.rewind()?;
+        let file = in_memory(bytes)?;
         let observed = FileStat {
             size: bytes.len() as u64,
             mtime_ns: 0,
@@ -389,6 +387,17 @@ impl Snapshot {
         self.prefix_hash = Some(ContentHash(self.hasher.clone().finalize().into()));
         self.hasher.update(bytes);
     }
+}
+
+/// An unnamed file with these bytes, in memory where the system supports it.
+///
+/// # Errors
+/// The operating system cannot provide memory for it.
+pub fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = unnamed_file()?;
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// An unnamed file, in memory where the system supports it.

@@ -294,9 +294,7 @@ impl SessionsRoot {
         };
         let stat = |name: &str| rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW);
         let (stat, is_compressed) = match stat(name) {
-            Err(Errno::NOENT) if is_key_of_lines(key) => {
-                (stat(&compressed_name(name)).ok()?, true)
-            }
+            Err(Errno::NOENT) if is_key_of_lines(key) => (stat(&compressed_name(name)).ok()?, true),
             stat => (stat.ok()?, false),
         };
         (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
@@ -537,7 +535,8 @@ fn visit_session(
 ) {
     // Also if it is not a file: the key then leads to it.
     let is_hidden = file.uncompressed.is_some_and(|plain| {
-        rustix::fs::statat(folder, plain, AtFlags::SYMLINK_NOFOLLOW) != Err(Errno::NOENT)
+        let stat = rustix::fs::statat(folder, plain, AtFlags::SYMLINK_NOFOLLOW);
+        !matches!(stat, Err(Errno::NOENT))
     });
     if is_hidden {
         return;

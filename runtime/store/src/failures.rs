@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::group::FailedSession;
 use crate::retry::FailureState;
 use crate::sessions::SessionSelection;
-use crate::sql::{bigint, maybe_timestamp, timestamp};
+use crate::sql::{maybe_timestamp, timestamp};
 use crate::state_rows::FailureRow;
 use crate::store::Store;
 

@@ -109,7 +109,10 @@ fn a_damaged_compressed_session_is_reported_and_the_rest_is_sent() {
         (output.figure("sent_files"), output.figure("unwanted_files")),
         (1, 2)
     );
-    assert!(output.stdout.contains("not complete zstd data"), "{output:?}");
+    assert!(
+        output.stdout.contains("not complete zstd data"),
+        "{output:?}"
+    );
     assert_eq!(
         stored(&dir).into_keys().collect::<Vec<_>>(),
         ["claude/p/good.jsonl"]
