@@ -3,17 +3,20 @@
 //! A page is found through an index of the file, which is built on first use and cached
 //! ([`TranscriptIndexes`]). After that, a page reads only its own lines and the results of its
 //! calls, however long the file is. All texts are redacted, and control characters in them are
-//! visible. Only `claude` knows the format of an agent.
+//! visible. Only `agents` and `claude` know the formats of agents.
 //!
 //! The contents are untrusted. A line that cannot be read is an entry that says so, and no content
 //! is an error.
 
+mod agents;
 mod assemble;
 mod cache;
 mod claude;
 mod content;
+mod document;
 mod entry;
 mod index;
+mod input;
 mod json;
 mod lines;
 mod parsed;

@@ -9,7 +9,7 @@ use session_pipeline_host::sessions::{SessionsRoot, is_key};
 use session_pipeline_store::{StoreError, check_canceled};
 
 use super::assemble::{OpenTranscript, ReadFailure};
-use super::content::{DecompressedContent, FileVersion, TranscriptContent};
+use super::content::{ConvertedContent, FileVersion, TranscriptContent};
 use super::index::LineIndex;
 use super::{TranscriptError, TranscriptMarks, TranscriptPage, TranscriptPart};
 
@@ -43,7 +43,7 @@ struct SlotUse {
 #[derive(Default)]
 pub struct TranscriptIndexes {
     slots: Mutex<IndexSlots>,
-    decompressed: DecompressedContent,
+    converted: ConvertedContent,
 }
 
 impl TranscriptIndexes {
@@ -116,7 +116,7 @@ impl TranscriptIndexes {
                 true => unknown(),
                 false => io_error(error),
             })?;
-            let content = self.decompressed.of(file, stat);
+            let content = self.converted.of(file, stat);
             let content = content.map_err(|error| match error.kind() {
                 io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge => {
                     TranscriptError::Compressed {
@@ -155,6 +155,7 @@ impl TranscriptIndexes {
         let TranscriptContent {
             ref file,
             size,
+            format,
             version,
         } = *content;
         let slot = self.slot(key);
@@ -165,14 +166,14 @@ impl TranscriptIndexes {
         {
             return Ok(Arc::clone(&cached.index));
         }
-        let mut index = match cached.take() {
-            Some(cached) if cached.version.can_become(&version) => {
-                match cached.index.is_prefix_of(file, size) {
-                    true => Arc::unwrap_or_clone(cached.index),
-                    false => LineIndex::default(),
-                }
-            }
-            _ => LineIndex::default(),
+        let continues = |cached: &CachedIndex| {
+            cached.version.can_become(&version)
+                && cached.index.format() == format
+                && cached.index.is_prefix_of(file, size)
+        };
+        let mut index = match cached.take().filter(continues) {
+            Some(cached) => Arc::unwrap_or_clone(cached.index),
+            None => LineIndex::new(format),
         };
         let built = index.extend(file, key, size, || {
             check_canceled().map_err(BuildError::Canceled)
