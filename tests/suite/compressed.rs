@@ -115,7 +115,7 @@ fn the_metadata_of_a_compressed_file_survives_the_database() {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// Frames, windows and chunks have no effect on the lines and the hash of a session.
     #[test]

@@ -153,7 +153,7 @@ pub(super) fn start(dir: &DataDir) -> (TestServer, String) {
     (server, member)
 }
 
-const GROUPINGS: [&str; 19] = [
+const GROUPINGS: [&str; 20] = [
     "day",
     "week",
     "month",

@@ -44,10 +44,16 @@ fn only_the_report_on_messages_has_providers() {
         let path = format!("/api/usage/{path}");
         server.send("GET", &path, &server.analyst, "", &[])
     };
-    for valid in ["summary?by=provider", "summary?provider=openai&by=model&split=day"] {
+    for valid in [
+        "summary?by=provider",
+        "summary?provider=openai&by=model&split=day",
+    ] {
         assert_eq!(get(valid).status, 200, "{valid}");
     }
-    assert_eq!(get("summary?provider=openai").json()["totals"]["messages"], 0);
+    assert_eq!(
+        get("summary?provider=openai").json()["totals"]["messages"],
+        0
+    );
     for invalid in ["tools", "skills", "waste"] {
         let response = get(&format!("{invalid}?provider=openai"));
         assert_eq!(response.status, 422, "{invalid}: {response:?}");

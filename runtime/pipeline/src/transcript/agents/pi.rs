@@ -110,6 +110,9 @@ fn read_response<'a>(message: &'a str, content: &'a str, parsed: &mut ParsedLine
             text: SourceText::Text(error),
         });
     }
+    if parsed.parts.is_empty() {
+        parsed.parts.push(other("assistant", message));
+    }
 }
 
 fn failure_of(text: &str) -> CallOutcome {
