@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::group::FailedSession;
 use crate::retry::FailureState;
 use crate::sessions::SessionSelection;
-use crate::sql::{maybe_timestamp, timestamp};
+use crate::sql::{maybe_timestamp, observed_columns, timestamp};
 use crate::state_rows::FailureRow;
 use crate::store::Store;
 
@@ -98,7 +98,7 @@ pub(crate) fn record(
 ) -> Result<(), StoreError> {
     let db_error = StoreError::database("record a failed session");
     let hash = failed.hash.map(|hash| hash.to_string());
-    let (size, mtime_ns, ctime_ns) = crate::commit::observed_columns(failed.observed);
+    let (size, mtime_ns, ctime_ns) = observed_columns(failed.observed);
     let updated = match failed.failure_row {
         Some(row_id) => connection
             .prepare_cached(
