@@ -258,6 +258,7 @@ impl Classify for TranscriptError {
     fn class(&self) -> ProblemClass {
         match self {
             Self::Unknown { .. } | Self::NoPart { .. } => ProblemClass::NotFound,
+            Self::Compressed { .. } => ProblemClass::InvalidParameter,
             Self::Io { .. } => ProblemClass::Internal,
             Self::Store(error) => error.class(),
         }

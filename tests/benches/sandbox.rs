@@ -26,7 +26,6 @@ use session_pipeline_usage::Usage;
 const ROUNDS: usize = 11;
 /// Minimum number of bytes per round. Smaller inputs are processed several times.
 const ROUND_BYTES_MIN: u64 = 40_000_000;
-const LINE_BYTES_MAX: usize = 16 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let BenchSessions { root, keys, bytes } = BenchSessions::from_arguments()?;
@@ -81,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let reading_time = cpu(|| {
             for _ in 0..repeats {
                 for key in &keys {
-                    let mut snapshot = Snapshot::open(&root, key, UtcMicros(0), LINE_BYTES_MAX)
+                    let mut snapshot = Snapshot::open(&root, key, UtcMicros(0), &Limits::default())
                         .expect("the session exists");
                     snapshot.finish().expect("the session is readable");
                 }
@@ -90,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let process_all = || {
             for _ in 0..repeats {
                 for key in &keys {
-                    let snapshot = Snapshot::open(&root, key, UtcMicros(0), LINE_BYTES_MAX)
+                    let snapshot = Snapshot::open(&root, key, UtcMicros(0), &Limits::default())
                         .expect("the session exists");
                     let directory = key.split('/').next().unwrap_or_default().to_owned();
                     let info = SessionInfo {

@@ -6,16 +6,25 @@ use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, cases, strategies};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::{Chunk, ContentHash, ReadError, Snapshot};
+use session_pipeline_host::limits::Limits;
 use session_pipeline_host::sessions::SessionsRoot;
 
 const KEY: &str = "ada/one.jsonl";
 const LINE_BYTES_MAX: usize = 16 << 20;
 
+/// The default limits, with this limit of lines.
+fn lines_of(line_bytes_max: usize) -> Limits {
+    Limits {
+        line_bytes_max,
+        ..Limits::default()
+    }
+}
+
 /// Writes a session and opens a snapshot of it.
 fn snapshot(dir: &DataDir, bytes: &[u8], line_bytes_max: usize) -> Snapshot {
     dir.write(KEY, bytes);
     let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
-    Snapshot::open(&root, KEY, UtcMicros(7), line_bytes_max).unwrap()
+    Snapshot::open(&root, KEY, UtcMicros(7), &lines_of(line_bytes_max)).unwrap()
 }
 
 /// Reads all chunks of a snapshot with these sizes in turn. The last chunk is empty.

@@ -14,6 +14,7 @@ mod browser;
 mod budgets;
 mod bulk_sessions;
 mod cli;
+mod compressed;
 mod config;
 mod conformance;
 mod content;

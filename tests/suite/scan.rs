@@ -38,6 +38,7 @@ fn file(age: Duration) -> FileStat {
         size: 100,
         mtime_ns: clock::START.as_nanos() - nanos(age),
         ctime_ns: 1_790_000_000_000_000_000,
+        is_compressed: false,
     }
 }
 
@@ -520,6 +521,7 @@ fn for_an_mtime_in_the_future_the_ctime_decides() {
         size: 100,
         mtime_ns: clock::START.as_nanos() + 1,
         ctime_ns: clock::START.as_nanos() - nanos(changed),
+        is_compressed: false,
     };
     let is_trusted = |observed| trusted(observed, clock::START, window) == Some(observed);
     assert!(is_trusted(future(HOUR)));

@@ -13,6 +13,7 @@
 )]
 
 pub mod cli;
+pub mod compressed;
 pub mod context;
 pub mod doctor;
 pub mod ends;

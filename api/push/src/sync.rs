@@ -8,6 +8,7 @@ use globset::GlobSet;
 use serde::Serialize;
 use session_pipeline_redaction::RULES_VERSION;
 
+use crate::compressed;
 use crate::hash::{HashState, Hex};
 use crate::kill_point::kill_point;
 use crate::roots::Root;
@@ -270,7 +271,17 @@ impl<'a> Pass<'a> {
             return Ok(FileEnd::Changed);
         };
         let form = self.form(&file.path);
-        let mut source = Source::new(open, stat.size, form);
+        let (open, length) = match file.is_compressed {
+            false => (open, stat.size),
+            true => match compressed::decompress(open) {
+                Ok(plain) => plain,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Ok(FileEnd::Unwanted(error.to_string()));
+                }
+                Err(_) => return Ok(FileEnd::Changed),
+            },
+        };
+        let mut source = Source::new(open, length, form);
         match self.send_source(file, &mut source, stat, stored) {
             Ok(end) => Ok(end),
             Err(SendError::Pass(error)) => Err(error),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use globset::GlobSet;
 use serde::{Deserialize, Serialize};
 
+use crate::compressed::plain_name;
 use crate::roots::Root;
 
 /// Deeper folders are not visited. The server accepts paths of 8 components.
@@ -49,6 +50,8 @@ pub struct LocalFile {
     pub path: String,
     /// The local path.
     pub local: PathBuf,
+    /// Whether the local file is compressed. The path on the server is that of the plain file.
+    pub is_compressed: bool,
     /// The metadata when it was found.
     pub stat: LocalStat,
 }
@@ -120,7 +123,9 @@ impl Walk {
                 }
                 continue;
             };
-            let is_session = name.ends_with(".jsonl")
+            let plain = plain_name(name);
+            let is_session = plain.is_some()
+                || name.ends_with(".jsonl")
                 || name.ends_with(".meta.json")
                 // Older versions of Gemini CLI store a session as one document.
                 || (name.ends_with(".json") && server.split('/').any(|folder| folder == "chats"));
@@ -131,10 +136,19 @@ impl Walk {
                 "" => name.to_owned(),
                 below => format!("{below}/{name}"),
             };
-            if exclude.is_match(&below) {
+            // A pattern for a session applies to it also after its agent has compressed it.
+            let is_excluded = |path: &str| exclude.is_match(path);
+            if is_excluded(&below) || plain_name(&below).is_some_and(is_excluded) {
                 continue;
             }
-            let server = format!("{server}/{name}");
+            // An agent that continues a session decompresses it first.
+            if plain.is_some_and(|plain| folder.join(plain).symlink_metadata().is_ok()) {
+                continue;
+            }
+            let server = match plain.filter(|_| kind.is_file()) {
+                Some(plain) => format!("{server}/{plain}"),
+                None => format!("{server}/{name}"),
+            };
             if kind.is_dir() {
                 match depth {
                     DEPTH_MAX.. => self.skip(&path, "it is in too many folders"),
@@ -147,6 +161,7 @@ impl Walk {
                 self.files.push(LocalFile {
                     path: server,
                     local: path,
+                    is_compressed: plain.is_some(),
                     stat: LocalStat::of(&metadata),
                 });
             }
@@ -195,7 +210,12 @@ mod tests {
             "p/s1/subagents/agent-a.meta.json",
             "p/notes.txt",
             "p/.hidden.jsonl",
+            "p/both.jsonl",
+            "p/both.jsonl.zst",
+            "p/idle.jsonl.zst",
+            "p/idle.json.zst",
             "private/s2.jsonl",
+            "p/secret.jsonl.zst",
             "1/2/3/4/5/6/7/8/deep.jsonl",
         ] {
             fs::create_dir_all(at(path).parent().unwrap()).unwrap();
@@ -216,6 +236,7 @@ mod tests {
         };
         let exclude = GlobSetBuilder::new()
             .add(Glob::new("private/**").unwrap())
+            .add(Glob::new("**/secret.jsonl").unwrap())
             .build()
             .unwrap();
         let walk = walk(&[root, missing], &exclude);
@@ -223,11 +244,17 @@ mod tests {
         assert_eq!(
             paths,
             [
+                "claude/p/both.jsonl",
+                "claude/p/idle.jsonl",
                 "claude/p/s1.jsonl",
                 "claude/p/s1/subagents/agent-a.jsonl",
                 "claude/p/s1/subagents/agent-a.meta.json",
             ]
         );
+        let is_compressed = |file: &LocalFile| file.path == "claude/p/idle.jsonl";
+        for file in &walk.files {
+            assert_eq!(file.is_compressed, is_compressed(file), "{}", file.path);
+        }
         assert!(walk.is_complete);
         assert_eq!(walk.skipped.len(), 1, "{:?}", walk.skipped);
         for odd in ["p/link.jsonl", "p/fifo.jsonl", "p/gone.jsonl"] {

@@ -48,6 +48,8 @@ pub enum GroupingParam {
     Entrypoint,
     /// Coding agents, such as `claude` and `codex`
     Agent,
+    /// Providers of models, as the agent recorded them
+    Provider,
 }
 
 impl GroupingParam {
@@ -87,6 +89,7 @@ impl GroupingParam {
             Self::Effort => ReportGrouping::Effort,
             Self::Entrypoint => ReportGrouping::Entrypoint,
             Self::Agent => ReportGrouping::Agent,
+            Self::Provider => ReportGrouping::Provider,
             Self::Tool => return None,
         })
     }

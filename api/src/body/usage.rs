@@ -164,6 +164,9 @@ pub struct UsageMessageRow {
     /// The coding agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// The provider of the models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// The sums.
     #[serde(flatten)]
     pub totals: UsageTotalsBody,

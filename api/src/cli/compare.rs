@@ -153,8 +153,8 @@ impl ComparedComponent {
 
     /// The rows of a session as text with one line per row, or its fault.
     fn rows_of(&mut self, path: &Path) -> Result<String, CommandFailure> {
-        let line_bytes_max = self.subject.processor().limits().line_bytes_max;
-        let (session, snapshot) = replay::open_file(path, line_bytes_max).map_err(|error| {
+        let limits = self.subject.processor().limits();
+        let (session, snapshot) = replay::open_file(path, limits).map_err(|error| {
             let path = printable(&path.display().to_string());
             CommandFailure::could_not_run(format!("cannot read session `{path}`: {error}"))
         })?;

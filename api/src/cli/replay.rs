@@ -10,10 +10,11 @@ use session_pipeline_harness::{Invocation, Subject, json_rows, rows};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::Snapshot;
 use session_pipeline_host::fault::{Fault, printable};
+use session_pipeline_host::limits::Limits;
 use session_pipeline_host::manifest::{Manifest, TableSpec};
 use session_pipeline_host::processor::{Execution, SessionInfo};
 use session_pipeline_host::rows::TableRows;
-use session_pipeline_host::sessions::{SessionsRoot, is_key};
+use session_pipeline_host::sessions::{COMPRESSED_SUFFIX, SessionsRoot, is_key};
 use session_pipeline_host::shared::MemoryRows;
 use session_pipeline_pipeline::config::Config;
 
@@ -54,8 +55,7 @@ pub(super) fn replay(global: &GlobalArgs, arguments: &ReplayArgs) -> Result<Exit
     component
         .settings
         .extend(arguments.settings.iter().cloned());
-    let line_bytes_max = component.limits.line_bytes_max;
-    let (session, snapshot) = open(&config, &arguments.session, line_bytes_max)?;
+    let (session, snapshot) = open(&config, &arguments.session, &component.limits)?;
     let subject = load(&config, component, &arguments.processor)?;
     let manifest = subject.manifest();
     let mut shared = match &arguments.shared_from {
@@ -106,15 +106,15 @@ pub(super) fn load(
 fn open(
     config: &Config,
     argument: &str,
-    line_bytes_max: usize,
+    limits: &Limits,
 ) -> Result<(SessionInfo, Snapshot), CommandFailure> {
     let root = SessionsRoot::open(&config.sessions_root).ok().flatten();
     if let Some(root) = root.filter(|_| is_key(argument))
-        && let Ok(snapshot) = Snapshot::open(&root, argument, UtcMicros(0), line_bytes_max)
+        && let Ok(snapshot) = Snapshot::open(&root, argument, UtcMicros(0), limits)
     {
         return Ok((session_info(argument), snapshot));
     }
-    let opened = open_file(Path::new(argument), line_bytes_max);
+    let opened = open_file(Path::new(argument), limits);
     opened.map_err(|error| {
         let (argument, root) = (printable(argument), config.sessions_root.display().to_string());
         CommandFailure::usage_error(format!(
@@ -124,18 +124,19 @@ fn open(
     })
 }
 
-/// Opens any regular file as a session.
-pub(super) fn open_file(
-    path: &Path,
-    line_bytes_max: usize,
-) -> std::io::Result<(SessionInfo, Snapshot)> {
+/// Opens any regular file as a session. A file `*.jsonl.zst` is decompressed.
+pub(super) fn open_file(path: &Path, limits: &Limits) -> std::io::Result<(SessionInfo, Snapshot)> {
     let path = path.canonicalize()?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| std::io::Error::other("the file name is not UTF-8"))?;
     let root = SessionsRoot::open(folder)?;
     let root = root.ok_or_else(|| std::io::Error::other("the folder does not exist"))?;
-    let snapshot = Snapshot::open(&root, name, UtcMicros(0), line_bytes_max)?;
+    let plain = name.strip_suffix(COMPRESSED_SUFFIX);
+    let name = plain
+        .filter(|plain| plain.ends_with(".jsonl"))
+        .unwrap_or(name);
+    let snapshot = Snapshot::open(&root, name, UtcMicros(0), limits)?;
     let user = folder.file_name().and_then(|name| name.to_str());
     let key = format!("{}/{name}", user.unwrap_or("nobody"));
     Ok((session_info(&key), snapshot))

@@ -74,6 +74,9 @@ pub(super) struct UsageArgs {
     /// Group rows by
     #[arg(long, value_enum, default_value_t = GroupingParam::Day)]
     by: GroupingParam,
+    /// Only the messages of this provider of models, as the agent recorded it; not with --by tool
+    #[arg(long, value_name = "PROVIDER", value_parser = super::non_empty)]
+    provider: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -139,6 +142,10 @@ pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exi
     let bounds = [filter.since, filter.until].map(|day| day.map(|day| day.to_string()));
     let [since, until] = bounds.each_ref().map(Option::as_deref);
     let top = filter.top.map(|top| top.to_string());
+    let provider = match command {
+        ReportCommand::Usage(arguments) => arguments.provider.as_deref(),
+        _ => None,
+    };
     let call = RouteCall::get(path)
         .optional("by", by.as_deref())
         .optional("since", since)
@@ -148,6 +155,7 @@ pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exi
         .optional("project", filter.project.as_deref())
         .optional("model", filter.model.as_deref())
         .optional("agent", filter.agent.map(AgentParam::name))
+        .optional("provider", provider)
         .optional("top", top.as_deref())
         .with_listener(Arc::new(EmptyReportHint));
     let text = global.connect(OpenMode::Existing)?.text(&call)?;

@@ -51,9 +51,9 @@ pub(super) fn page(data: &SessionPage, filters: &Filters, reader: &Reader) -> Ma
         }
         section .panel aria-labelledby="transcript" {
             h2 #transcript { "Transcript" }
-            @if let Some(agent) = data.session.summary.agent.as_deref().filter(|agent| *agent != "claude") {
+            @if data.session.summary.agent.as_deref() == Some("unknown") {
                 p .notice .warning {
-                    "This is a session of " code { (plain(agent)) } ". Only transcripts of Claude Code are shown as conversations, so its lines are folded. The figures above are complete."
+                    "No supported agent wrote this file, so its lines are folded."
                 }
             }
             @match &data.transcript {

@@ -104,6 +104,8 @@ report_query!(UsageQuery {
     /// Splits each row by a second grouping. Not with `tool`.
     #[param(inline)]
     split: Option<GroupingParam>,
+    /// Only the messages of this provider of models. Not with `tool`.
+    provider: Option<String>,
     /// Whose sessions. Default: all that the caller can see. A member sees the totals of the team only
     /// by day, week, month, hour, model, source, effort or agent.
     #[param(inline)]
@@ -128,11 +130,11 @@ impl UsageQuery {
             return Ok(RequestedScope::Visible);
         }
         let mut groupings = std::iter::once(self.by).chain(self.split);
-        let names_work = [&self.user, &self.project, &self.session];
+        let names_work = [&self.user, &self.project, &self.session, &self.provider];
         if !groupings.all(GroupingParam::is_anonymous)
             || names_work.iter().any(|name| name.is_some())
         {
-            let detail = "a member can group the totals of the team only by day, week, month, hour, model, source, effort or agent, and cannot filter them by user, project or session; omit `scope` for a report on your own sessions";
+            let detail = "a member can group the totals of the team only by day, week, month, hour, model, source, effort or agent, and cannot filter them by user, project, session or provider; omit `scope` for a report on your own sessions";
             return Err(ApiError::new(ProblemClass::Forbidden, detail));
         }
         Ok(RequestedScope::Team)
@@ -177,12 +179,20 @@ pub(super) async fn usage(
 ) -> Result<Response, ApiError> {
     let wanted = RequestedReport {
         scope: query.scope(&member)?,
-        filter: query.filter()?,
+        filter: ReportFilter {
+            provider: query.provider.clone(),
+            ..query.filter()?
+        },
         format: query.format,
     };
     let Some(by) = query.by.of_messages() else {
         if query.split.is_some() {
             let detail = "`split` does not apply to `by=tool`; omit it";
+            return Err(ApiError::unprocessable(detail));
+        }
+        if query.provider.is_some() {
+            let detail =
+                "`provider` does not apply to `by=tool`, because calls have no provider; omit it";
             return Err(ApiError::unprocessable(detail));
         }
         return calls(&service, member, ToolGrouping::Tool, wanted).await;

@@ -51,7 +51,8 @@ fn user_of(caller: &AnyRole) -> Result<String, ApiError> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only for the OpenAPI document")]
 pub(super) struct UploadForm {
-    /// The transcript. If the file name ends with `.gz`, the content must be gzip.
+    /// The transcript. If the file name ends with `.gz` or `.zst`, the content must be gzip or zstd. It
+    /// is stored decompressed.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
 }
@@ -61,7 +62,7 @@ pub(super) struct UploadForm {
 #[utoipa::path(post, path = "/api/upload/sessions", operation_id = "upload_session", tag = "upload", security(("bearer" = [])),
     request_body(content = UploadForm, content_type = "multipart/form-data"), responses(
         (status = 200, body = UploadBody),
-        (status = 400, body = Problem, description = "The form is malformed or has no file, the file name is invalid, or the content is not gzip."),
+        (status = 400, body = Problem, description = "The form is malformed or has no file, the file name is invalid, or the content is not gzip or zstd as its name says."),
         (status = 409, body = Problem, description = "The sessions root is outside the data directory, or the path of the session or its folder is taken."),
         (status = 415, body = Problem, description = "The body is not a form."),
         (status = 429, body = Problem, description = "The user has too many uploads in progress."),
@@ -124,11 +125,12 @@ async fn store(
     bounds: &UploadBounds,
 ) -> Result<UploadBody, ApiError> {
     let original_name = field.file_name().unwrap_or_default().to_owned();
-    let name = original_name
-        .strip_suffix(".gz")
-        .unwrap_or(&original_name)
-        .to_owned();
-    let is_gzip = name != original_name;
+    let (name, coding) = match original_name.rsplit_once('.') {
+        Some((name, "gz")) => (name, ContentCoding::Gzip),
+        Some((name, "zst")) => (name, ContentCoding::Zstd),
+        _ => (original_name.as_str(), ContentCoding::Identity),
+    };
+    let name = name.to_owned();
     let (owner, filename) = (user.to_owned(), name.clone());
     let begin = move |service: &ServiceState| {
         let (config, now) = (service.config(), service.clock().now());
@@ -141,10 +143,6 @@ async fn store(
         )?)
     };
     let incoming = service.write_upload(begin).await?;
-    let coding = match is_gzip {
-        true => ContentCoding::Gzip,
-        false => ContentCoding::Identity,
-    };
     let mut file = UploadFile::new(incoming, service.limits.upload_bytes_max, coding)?;
     while let Some(chunk) = field
         .chunk()

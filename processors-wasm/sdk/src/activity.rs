@@ -40,7 +40,6 @@
 
 mod claude;
 mod codex;
-mod commands;
 mod copilot;
 mod counts;
 mod document;

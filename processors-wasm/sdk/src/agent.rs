@@ -80,16 +80,18 @@ impl CodingAgent {
     /// known shape decides. A line that is not a JSON object is skipped, because a file can begin
     /// in the middle of a line.
     pub fn of_beginning(bytes: &[u8]) -> Self {
+        Self::recognize(bytes).unwrap_or_default()
+    }
+
+    /// Like [`CodingAgent::of_beginning`], but `None` if the shape says nothing.
+    pub fn recognize(bytes: &[u8]) -> Option<Self> {
         for line in first_lines(bytes) {
             let (text, _) = readable(line);
             if let Some(agent) = Json::parse(&text).and_then(of_line) {
-                return agent;
+                return Some(agent);
             }
         }
-        if is_document(bytes) {
-            return Self::Gemini;
-        }
-        Self::Claude
+        is_document(bytes).then_some(Self::Gemini)
     }
 }
 

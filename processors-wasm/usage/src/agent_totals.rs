@@ -2,7 +2,7 @@
 //!
 //! Claude Code writes its totals repeatedly. They are cumulative, so the last ones count. They
 //! include requests that are not in the transcript, such as those for titles. Other agents write
-//! the cost of each request, which is added here.
+//! the cost of each request or of each run of the program, which is added here.
 
 use std::collections::BTreeMap;
 

@@ -67,7 +67,7 @@ use crate::unknown_kinds::{UnknownKindRow, UnknownKinds};
 use crate::waste::{Waste, WasteRow};
 
 /// Raise it when the same transcript produces other rows than before.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Number of bytes that are decoded to decide whether a person typed a text. Longer than any tag,
 /// and than the white space that agents write before one. Texts can be long, so they are not

@@ -17,6 +17,7 @@ use session_pipeline_processor::{Level, Session};
 use crate::tables::{
     CATEGORY, ENDED, Evidence, Item, LIKELY_DUPLICATE, PENDING, Relation, SENSITIVITY, SOURCE_TYPE,
 };
+use crate::turns::Conversation;
 use crate::verification::{Detection, Detector, Verification};
 use crate::{confidence, ids};
 
@@ -34,14 +35,14 @@ pub struct Knowledge<'s, 'h> {
 }
 
 impl<'s, 'h> Knowledge<'s, 'h> {
-    /// Loads the stored knowledge for a session of a project.
-    pub fn new(session: &'s Session<'h>, detector: Detector, project: Option<String>) -> Self {
+    /// Loads the stored knowledge for a session with this conversation.
+    pub fn new(session: &'s Session<'h>, detector: Detector, conversation: Conversation) -> Self {
         Self {
             session,
             detector,
             evidence: BTreeSet::new(),
-            session_id: session_id(session),
-            project,
+            session_id: session_id(session, &conversation),
+            project: conversation.project,
         }
     }
 
@@ -181,10 +182,13 @@ impl<'s, 'h> Knowledge<'s, 'h> {
     }
 }
 
-/// The name of a session in prompts and as a source: `session-<name of the file>-<user>`.
-pub fn session_id(session: &Session<'_>) -> String {
+/// The name of a session in prompts and as a source: `session-<id>-<user>`. The id is the name of
+/// the file for Claude Code, and if the file states none. Some agents give all files one name.
+pub fn session_id(session: &Session<'_>, conversation: &Conversation) -> String {
     let info = session.info();
     let name = info.key.rsplit('/').next().unwrap_or_default();
-    let stem = name.strip_suffix(".jsonl").unwrap_or(name);
-    format!("session-{stem}-{}", info.username)
+    let mut ends = [".jsonl", ".json"].into_iter();
+    let stem = ends.find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+    let id = conversation.session_id.as_deref().unwrap_or(stem);
+    format!("session-{id}-{}", info.username)
 }

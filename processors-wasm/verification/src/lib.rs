@@ -68,7 +68,7 @@ impl Processor for Verifications {
             Detector::Phrases => conversation.of_user().flat_map(phrases::detect).collect(),
             Detector::Llm => find_by_llm(session, &conversation)?,
         };
-        let mut knowledge = Knowledge::new(session, detector, conversation.project);
+        let mut knowledge = Knowledge::new(session, detector, conversation);
         let mut items = 0;
         for verification in &found {
             items += u64::from(knowledge.keep(verification)?);
@@ -85,7 +85,7 @@ fn find_by_llm(
     if conversation.of_user().all(|turn| turn.typed.is_empty()) {
         return Ok(Vec::new());
     }
-    let session_id = knowledge::session_id(session);
+    let session_id = knowledge::session_id(session, conversation);
     let prompt = request::prompt(&session.info().username, &session_id, conversation);
     let request = Request::new(prompt)
         .max_tokens(request::ANSWER_TOKENS)

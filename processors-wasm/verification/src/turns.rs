@@ -5,8 +5,12 @@
 //! typed while the agent is working, and the comment with which a user rejects a tool call, are
 //! turns. [`conversation`] collects the turns, and [`pasted`] finds the passages in them that the
 //! user did not type.
+//!
+//! The turns of Claude Code come from its entries, which have more than items, such as prompts in a
+//! queue and comments in rejections. Those of all other agents come from items (`items`).
 
 pub mod conversation;
+mod items;
 mod lines;
 pub mod pasted;
 pub mod repeats;
@@ -14,6 +18,7 @@ pub mod repeats;
 use std::ops::Range;
 
 use session_pipeline_processor::Timestamp;
+use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::prompts::{
     may_be_of_a_person, said_in_rejection, words,
 };
@@ -99,11 +104,12 @@ impl Turn {
             Role::Assistant => return None,
         }
         let texts: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
-        Self::said(role, &join_paragraphs(&texts), line, entry)
+        let place = TurnPlace::of_entry(line, entry);
+        Self::said(role, &join_paragraphs(&texts), place)
     }
 
-    /// A turn with this text at an entry. `None` if the text is blank.
-    fn said(role: Role, text: &str, line: u64, entry: &Entry<'_>) -> Option<Self> {
+    /// A turn with this text. `None` if the text is blank.
+    fn said(role: Role, text: &str, place: TurnPlace<'_>) -> Option<Self> {
         let text = conversation::bounded(text.trim());
         let end = if role == Role::User { text.len() } else { 0 };
         (!text.is_empty()).then(|| Turn {
@@ -112,10 +118,10 @@ impl Turn {
                 .filter(|range| range.end > 0)
                 .collect(),
             text,
-            line,
-            uuid: entry.uuid.map(|uuid| uuid.decode().into_owned()),
-            at: entry.timestamp,
-            branch: entry.git_branch.map(|branch| branch.decode().into_owned()),
+            line: place.line,
+            uuid: place.uuid.map(|uuid| uuid.decode().into_owned()),
+            at: place.at,
+            branch: place.branch.map(|branch| branch.decode().into_owned()),
         })
     }
 
@@ -124,6 +130,26 @@ impl Turn {
         self.typed
             .iter()
             .filter_map(|range| self.text.get(range.clone()))
+    }
+}
+
+/// Where and when something was said.
+#[derive(Clone, Copy)]
+struct TurnPlace<'a> {
+    line: u64,
+    uuid: Option<Text<'a>>,
+    at: Option<Timestamp>,
+    branch: Option<Text<'a>>,
+}
+
+impl<'a> TurnPlace<'a> {
+    fn of_entry(line: u64, entry: &Entry<'a>) -> Self {
+        Self {
+            line,
+            uuid: entry.uuid,
+            at: entry.timestamp,
+            branch: entry.git_branch,
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Session snapshots: the bytes of a session up to its length at open, split into lines and hashed
-//! while they are read.
+//! while they are read. The content of a compressed session is its decompressed bytes.
 //!
 //! Snapshots use `read()`, never `mmap`: if another process truncates a mapped file, the kernel
 //! kills this one.
+
+mod zstd;
 
 use std::fmt;
 use std::fs::File;
@@ -13,7 +15,12 @@ use memchr::{memchr, memchr_iter, memrchr};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UtcMicros;
+use crate::limits::Limits;
 use crate::sessions::{FileStat, SessionsRoot};
+
+pub use zstd::decompress;
+
+use zstd::ZstdContent;
 
 /// Bytes per `read()`. 256 KiB measured fastest.
 const READ_BYTES: usize = 256 << 10;
@@ -81,10 +88,27 @@ pub enum ReadError {
     Io(#[source] io::Error),
 }
 
+/// Where the bytes of a session come from.
+enum Source {
+    Plain(File),
+    Zstd(Box<ZstdContent>),
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(buffer),
+            Self::Zstd(content) => content.read(buffer),
+        }
+    }
+}
+
 /// A session opened for reading.
 pub struct Snapshot {
-    file: File,
+    source: Source,
     observed: FileStat,
+    /// The length in bytes, decompressed.
+    size: u64,
     read_at: UtcMicros,
     line_bytes_max: usize,
     chunk_bytes_max: usize,
@@ -101,18 +125,29 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Opens a session in its current state. `read_at` is the time just before the call.
+    /// Opens a session in its current state. `read_at` is the time just before the call. A
+    /// compressed session is checked up to the limit of its decompressed size.
     ///
     /// # Errors
-    /// See [`SessionsRoot::open_session`].
+    /// See [`SessionsRoot::open_session`]. Also fails if a compressed session is damaged.
     pub fn open(
         root: &SessionsRoot,
         key: &str,
         read_at: UtcMicros,
-        line_bytes_max: usize,
+        limits: &Limits,
     ) -> io::Result<Self> {
         let (file, observed) = root.open_session(key)?;
-        Ok(Self::new(file, observed, read_at, line_bytes_max))
+        let (source, size) = match observed.is_compressed {
+            false => (Source::Plain(file), observed.size),
+            true => {
+                let mut content = ZstdContent::new(file)?;
+                let size = content.count(limits.session_bytes_max)?;
+                content.rewind()?;
+                (Source::Zstd(Box::new(content)), size)
+            }
+        };
+        let line_bytes_max = limits.line_bytes_max;
+        Ok(Self::new(source, observed, size, read_at, line_bytes_max))
     }
 
     /// A session that exists only in memory, for trial runs that are never committed.
@@ -120,25 +155,38 @@ impl Snapshot {
     /// # Errors
     /// The operating system cannot provide memory for it.
     pub fn from_bytes(bytes: &[u8], line_bytes_max: usize) -> io::Result<Self> {
-        let mut file = unnamed_file()?;
-        file.write_all(bytes)?;
-        file.rewind()?;
+        let file = in_memory(bytes)?;
         let observed = FileStat {
             size: bytes.len() as u64,
             mtime_ns: 0,
             ctime_ns: 0,
+            is_compressed: false,
         };
-        Ok(Self::new(file, observed, UtcMicros(0), line_bytes_max))
+        let (source, read_at) = (Source::Plain(file), UtcMicros(0));
+        Ok(Self::new(
+            source,
+            observed,
+            observed.size,
+            read_at,
+            line_bytes_max,
+        ))
     }
 
-    fn new(file: File, observed: FileStat, read_at: UtcMicros, line_bytes_max: usize) -> Self {
+    fn new(
+        source: Source,
+        observed: FileStat,
+        size: u64,
+        read_at: UtcMicros,
+        line_bytes_max: usize,
+    ) -> Self {
         Self {
-            file,
+            source,
             observed,
+            size,
             read_at,
             line_bytes_max,
             chunk_bytes_max: CHUNK_BYTES_MAX,
-            unread: observed.size,
+            unread: size,
             hasher: Md5::new(),
             prefix_bytes: None,
             prefix_hash: None,
@@ -159,13 +207,19 @@ impl Snapshot {
     /// whether the session has only grown since.
     #[must_use]
     pub fn with_prefix_hash(mut self, bytes: Option<u64>) -> Self {
-        self.prefix_bytes = bytes.filter(|bytes| *bytes <= self.observed.size);
+        self.prefix_bytes = bytes.filter(|bytes| *bytes <= self.size);
         self
     }
 
     /// The hash of the prefix, if one was requested and has been read.
     pub fn prefix_hash(&self) -> Option<ContentHash> {
         self.prefix_hash
+    }
+
+    /// The length of the session in bytes, decompressed. A compressed session above the limit has
+    /// one byte more than the limit, however long it is.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// The file metadata at open.
@@ -183,8 +237,12 @@ impl Snapshot {
     /// # Errors
     /// The file cannot be rewound.
     pub fn rewind(&mut self) -> Result<(), ReadError> {
-        self.file.seek(SeekFrom::Start(0)).map_err(ReadError::Io)?;
-        self.unread = self.observed.size;
+        let rewound = match &mut self.source {
+            Source::Plain(file) => file.seek(SeekFrom::Start(0)).map(drop),
+            Source::Zstd(content) => content.rewind(),
+        };
+        rewound.map_err(ReadError::Io)?;
+        self.unread = self.size;
         self.hasher = Md5::new();
         self.prefix_hash = None;
         self.carry.clear();
@@ -298,7 +356,7 @@ impl Snapshot {
         let start = bytes.len();
         let wanted = (bytes_max as u64).min(self.unread);
         bytes.reserve_exact(usize::try_from(wanted).unwrap_or(READ_BYTES));
-        let read = (&mut self.file)
+        let read = (&mut self.source)
             .take(wanted)
             .read_to_end(bytes)
             .map_err(ReadError::Io)?;
@@ -315,7 +373,7 @@ impl Snapshot {
 impl Snapshot {
     /// Hashes the next bytes. Stores the intermediate hash at the end of the prefix.
     fn hash(&mut self, bytes: &[u8]) {
-        let already = self.observed.size - self.unread;
+        let already = self.size - self.unread;
         let rest = self
             .prefix_bytes
             .and_then(|prefix| usize::try_from(prefix.checked_sub(already)?).ok())
@@ -329,6 +387,17 @@ impl Snapshot {
         self.prefix_hash = Some(ContentHash(self.hasher.clone().finalize().into()));
         self.hasher.update(bytes);
     }
+}
+
+/// An unnamed file with these bytes, in memory where the system supports it.
+///
+/// # Errors
+/// The operating system cannot provide memory for it.
+pub fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = unnamed_file()?;
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// An unnamed file, in memory where the system supports it.

@@ -259,7 +259,7 @@ impl Processor {
         snapshot: Snapshot,
         grants: &Grants,
     ) -> Execution {
-        let bytes = snapshot.observed().size;
+        let bytes = snapshot.size();
         let mut cost = Cost {
             bytes,
             ..Cost::default()
@@ -268,7 +268,12 @@ impl Processor {
             let limit = self.limits.session_bytes_max;
             let fault = Fault::new(
                 FaultKind::TooLarge,
-                format!("the session has {bytes} bytes; the limit is {limit}"),
+                match snapshot.observed().is_compressed {
+                    false => format!("the session has {bytes} bytes; the limit is {limit}"),
+                    true => format!(
+                        "the session has more than {limit} bytes, decompressed; this is the limit"
+                    ),
+                },
             );
             return Execution::without_content(fault, Vec::new(), cost);
         }

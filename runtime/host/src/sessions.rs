@@ -7,7 +7,7 @@
 mod ahead;
 mod append;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,16 +33,46 @@ const APPEND_CHECKS_MAX: usize = 1000;
 /// The metadata of a file. If it is equal, the file is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStat {
-    /// Length in bytes.
+    /// Length of the file in bytes.
     pub size: u64,
     /// Time of the last content change, in nanoseconds since the epoch.
     pub mtime_ns: i64,
     /// Time of the last inode change, in nanoseconds since the epoch. Programs cannot set it.
     pub ctime_ns: i64,
+    /// Whether the file is a session that is compressed with zstd. Its size then says nothing about
+    /// the length of its content.
+    pub is_compressed: bool,
 }
 
+/// What the stored size of a compressed file has in addition to its size. No file is this large.
+const COMPRESSED_SIZE: u64 = 1 << 62;
+
 impl FileStat {
-    fn of(stat: &rustix::fs::Stat) -> Self {
+    /// The metadata that a database stores as these columns.
+    pub fn from_columns(size: i64, mtime_ns: i64, ctime_ns: i64) -> Self {
+        let size = u64::try_from(size).unwrap_or(0);
+        Self {
+            size: size & !COMPRESSED_SIZE,
+            mtime_ns,
+            ctime_ns,
+            is_compressed: size & COMPRESSED_SIZE != 0,
+        }
+    }
+
+    /// The columns of a database: the size, `mtime_ns` and `ctime_ns`. An earlier version of this
+    /// program takes the size of a compressed file for that of another file, so it reads it again.
+    pub fn columns(self) -> (i64, i64, i64) {
+        let mark = if self.is_compressed {
+            COMPRESSED_SIZE
+        } else {
+            0
+        };
+        let size = self.size.min(COMPRESSED_SIZE - 1) | mark;
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        (size, self.mtime_ns, self.ctime_ns)
+    }
+
+    fn of(stat: &rustix::fs::Stat, is_compressed: bool) -> Self {
         #[expect(
             clippy::unnecessary_cast,
             reason = "the fields have other types on other platforms"
@@ -56,6 +86,7 @@ impl FileStat {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime_ns: nanos(stat.st_mtime, stat.st_mtime_nsec),
             ctime_ns: nanos(stat.st_ctime, stat.st_ctime_nsec),
+            is_compressed,
         }
     }
 }
@@ -197,9 +228,10 @@ impl SessionsRoot {
         self.opens.load(Ordering::Relaxed)
     }
 
-    /// Opens a session for reading. Does not follow links and does not block on special files such
-    /// as FIFOs. If an upload died while it appended to the session, the size is that before the
-    /// append, so that no reader sees a part of an upload.
+    /// Opens the file of a session for reading. Does not follow links and does not block on special
+    /// files such as FIFOs. If the session is compressed, the bytes of the file are too. If an
+    /// upload died while it appended to the session, the size is that before the append, so that no
+    /// reader sees a part of an upload.
     ///
     /// # Errors
     /// The session is gone, is not a regular file, or cannot be opened.
@@ -225,7 +257,13 @@ impl SessionsRoot {
                 | OFlags::NONBLOCK
                 | OFlags::NOCTTY
                 | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(parent, component, flags, Mode::empty())?;
+            let open = |name: &str| rustix::fs::openat(parent, name, flags, Mode::empty());
+            let (file, is_compressed) = match open(component) {
+                Err(Errno::NOENT) if is_key_of_lines(key) => {
+                    (open(&compressed_name(component))?, true)
+                }
+                opened => (opened?, false),
+            };
             let stat = stat_between_appends(&file)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err(io::Error::new(
@@ -233,7 +271,7 @@ impl SessionsRoot {
                     "not a regular file",
                 ));
             }
-            let (file, mut stat) = (File::from(file), FileStat::of(&stat));
+            let (file, mut stat) = (File::from(file), FileStat::of(&stat, is_compressed));
             if let Some(record) = AppendRecord::open(parent, component)?
                 && record.is_unfinished(&file, stat.size)?
             {
@@ -264,15 +302,21 @@ impl SessionsRoot {
             }
             None => return None,
         };
-        let stat = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let stat = |name: &str| rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        let (stat, is_compressed) = match stat(name) {
+            Err(Errno::NOENT) if is_key_of_lines(key) => (stat(&compressed_name(name)).ok()?, true),
+            stat => (stat.ok()?, false),
+        };
         (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
-            .then(|| FileStat::of(&stat))
+            .then(|| FileStat::of(&stat, is_compressed))
     }
 
     /// Calls `visit` for every session below the root, in file system order.
     ///
-    /// A session is a regular file `<user>/…/*.jsonl`, or `<user>/…/*.json` in a folder `chats` or
-    /// below one. The walker skips hidden files and folders, links, other files, and files directly
+    /// A session is a regular file `<user>/…/*.jsonl`, `<user>/…/*.jsonl.zst`, or `<user>/…/*.json`
+    /// in a folder `chats` or below one. The key of a compressed session has no `.zst`, so a session
+    /// has the same key when its agent compresses it. If both files exist, the compressed one is
+    /// not a session. The walker skips hidden files and folders, links, other files, and files directly
     /// in the root. Links that could lead to sessions are
     /// listed.
     ///
@@ -346,11 +390,34 @@ fn stat_between_appends(file: &OwnedFd) -> rustix::io::Result<rustix::fs::Stat> 
 
 /// The folder in which Gemini CLI stores its sessions.
 const CHATS: &str = "chats";
+/// The end of the name of a session of lines.
+const LINES: &str = ".jsonl";
+/// What a session of lines has after its name if it is compressed. Codex CLI compresses idle
+/// sessions.
+pub const COMPRESSED_SUFFIX: &str = ".zst";
+
+/// Whether the session with this key can be stored compressed.
+fn is_key_of_lines(key: &str) -> bool {
+    key.ends_with(LINES)
+}
+
+fn compressed_name(name: &str) -> String {
+    format!("{name}{COMPRESSED_SUFFIX}")
+}
+
+/// The name of a compressed session without its suffix. `None` for any other name.
+fn uncompressed_name(name: &CStr) -> Option<CString> {
+    let plain = name
+        .to_bytes()
+        .strip_suffix(COMPRESSED_SUFFIX.as_bytes())
+        .filter(|plain| plain.ends_with(LINES.as_bytes()))?;
+    CString::new(plain).ok()
+}
 
 /// Whether a file in a folder has the name of a session. Older versions of Gemini CLI store a
 /// session as one document. Elsewhere, `*.json` is anything, such as the manifest of a package.
 fn is_session_name(folder: &str, name: &[u8]) -> bool {
-    name.ends_with(b".jsonl")
+    name.ends_with(LINES.as_bytes())
         || name.ends_with(b".json")
             // The first component is a user.
             && folder.split('/').skip(1).any(|component| component == CHATS)
@@ -381,7 +448,9 @@ fn walk_folder(
             continue;
         }
         let mut file_type = entry.file_type();
-        let is_session_name = depth > 0 && is_session_name(key, name.to_bytes());
+        let uncompressed = uncompressed_name(name);
+        let is_session_name =
+            depth > 0 && (uncompressed.is_some() || is_session_name(key, name.to_bytes()));
         if file_type == FileType::Unknown {
             match rustix::fs::statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => file_type = FileType::from_raw_mode(stat.st_mode),
@@ -397,7 +466,11 @@ fn walk_folder(
                 walk.links.add(key, text);
             }
         } else if file_type == FileType::RegularFile && is_session_name {
-            visit_session(dir.fd()?, name, key, walk, wants, visit);
+            let file = SessionFile {
+                name,
+                uncompressed: uncompressed.as_deref(),
+            };
+            visit_session(dir.fd()?, &file, key, walk, wants, visit);
         }
     }
     for name in folders {
@@ -455,15 +528,30 @@ fn leads_to_sessions(folder: BorrowedFd<'_>, name: &CStr, is_session_name: bool)
     }
 }
 
+/// A file that the walker found.
+struct SessionFile<'n> {
+    name: &'n CStr,
+    /// The name without the suffix of compressed sessions, if the file is one.
+    uncompressed: Option<&'n CStr>,
+}
+
 fn visit_session(
     folder: BorrowedFd<'_>,
-    name: &CStr,
+    file: &SessionFile<'_>,
     key: &mut String,
     walk: &mut WalkReport,
     wants: &mut impl FnMut(&str) -> bool,
     visit: &mut impl FnMut(&str, FileStat),
 ) {
-    let Some(text) = utf8_name(name, key, walk) else {
+    // Also if it is not a file: the key then leads to it.
+    let is_hidden = file.uncompressed.is_some_and(|plain| {
+        let stat = rustix::fs::statat(folder, plain, AtFlags::SYMLINK_NOFOLLOW);
+        !matches!(stat, Err(Errno::NOENT))
+    });
+    if is_hidden {
+        return;
+    }
+    let Some(text) = utf8_name(file.uncompressed.unwrap_or(file.name), key, walk) else {
         return;
     };
     let length = key.len();
@@ -474,11 +562,11 @@ fn visit_session(
         walk.found += 1;
         return;
     }
-    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+    match rustix::fs::statat(folder, file.name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
             key.push_str(text);
             walk.found += 1;
-            visit(key, FileStat::of(&stat));
+            visit(key, FileStat::of(&stat, file.uncompressed.is_some()));
             key.truncate(length);
         }
         Ok(_) | Err(Errno::NOENT) => {}

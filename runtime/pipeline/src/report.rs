@@ -87,11 +87,13 @@ pub enum ReportGrouping {
     Entrypoint,
     /// Coding agents: the programs that wrote the sessions.
     Agent,
+    /// Providers of models, as the agent recorded them. Most agents record none.
+    Provider,
 }
 
 impl ReportGrouping {
     /// All groupings.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Day,
         Self::Week,
         Self::Month,
@@ -110,6 +112,7 @@ impl ReportGrouping {
         Self::Effort,
         Self::Entrypoint,
         Self::Agent,
+        Self::Provider,
     ];
 
     /// The name of the key field in a row.
@@ -133,6 +136,7 @@ impl ReportGrouping {
             Self::Effort => "effort",
             Self::Entrypoint => "entrypoint",
             Self::Agent => "agent",
+            Self::Provider => "provider",
         }
     }
 }
@@ -197,6 +201,9 @@ pub struct ReportFilter {
     pub model: Option<String>,
     /// Only the sessions of this coding agent, by its name in `usage`.
     pub agent: Option<String>,
+    /// Only the messages of this provider of models. Calls, waste and skills have no provider, so
+    /// only [`usage`] accepts it.
+    pub provider: Option<String>,
     /// Only the session with this id.
     pub session: Option<String>,
     /// Maximum number of rows. The most expensive come first.
@@ -246,6 +253,7 @@ impl From<DayRange> for ReportFilter {
             project: None,
             model: None,
             agent: None,
+            provider: None,
             session: None,
             top: None,
             scope: ReportScope::Everyone,

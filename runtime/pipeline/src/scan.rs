@@ -62,7 +62,8 @@ impl Candidate {
     pub fn known_bytes(&self) -> Option<u64> {
         let known = self.known?;
         known.hash?;
-        Some(known.observed?.size)
+        let observed = known.observed.filter(|observed| !observed.is_compressed)?;
+        Some(observed.size)
     }
 
     /// How content with these hashes differs from the content that was last processed. `prefix` is
@@ -71,7 +72,7 @@ impl Candidate {
         let Some(known) = self.known.filter(|known| known.hash.is_some()) else {
             return ContentChange::Unknown;
         };
-        match known.observed {
+        match known.observed.filter(|observed| !observed.is_compressed) {
             _ if known.hash == Some(hash) => ContentChange::Grown,
             Some(_) if prefix.is_some() && prefix == known.hash => ContentChange::Grown,
             Some(_) => ContentChange::Rewritten,
@@ -303,7 +304,7 @@ pub fn judge(
         }
         // A different size means different content. With the same size, the content can be
         // unchanged.
-        (_, Some(last)) if last.size != observed.size => SessionStanding::Candidate(check),
+        (_, Some(last)) if has_other_length(last, observed) => SessionStanding::Candidate(check),
         (verdict, _) => SessionStanding::Candidate(ContentCheck::FailureHash {
             verdict,
             or_state_hash: check == ContentCheck::StateHash,
@@ -331,7 +332,7 @@ fn due(
     }
     match (row.observed, row.processed_at) {
         (Some(last), _) if last == observed => None,
-        (Some(last), _) if last.size != observed.size => Some(ContentCheck::Nothing),
+        (Some(last), _) if has_other_length(last, observed) => Some(ContentCheck::Nothing),
         (None, Some(processed_at)) if row.is_legacy() => {
             let age_micros = processed_at
                 .0
@@ -340,6 +341,12 @@ fn due(
         }
         _ => Some(ContentCheck::StateHash),
     }
+}
+
+/// Whether the lengths of two versions of a file prove that their contents differ. The length of a
+/// compressed file says nothing about its content.
+fn has_other_length(last: FileStat, observed: FileStat) -> bool {
+    last.size != observed.size && !last.is_compressed && !observed.is_compressed
 }
 
 /// The observation to store. `None` if the file changed so shortly before the read that a later

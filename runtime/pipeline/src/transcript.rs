@@ -3,16 +3,20 @@
 //! A page is found through an index of the file, which is built on first use and cached
 //! ([`TranscriptIndexes`]). After that, a page reads only its own lines and the results of its
 //! calls, however long the file is. All texts are redacted, and control characters in them are
-//! visible. Only `claude` knows the format of an agent.
+//! visible. Only `agents` and `claude` know the formats of agents.
 //!
 //! The contents are untrusted. A line that cannot be read is an entry that says so, and no content
 //! is an error.
 
+mod agents;
 mod assemble;
 mod cache;
 mod claude;
+mod content;
+mod document;
 mod entry;
 mod index;
+mod input;
 mod json;
 mod lines;
 mod parsed;
@@ -37,6 +41,9 @@ const LONG_LINE_BYTES: usize = 64 << 10;
 const PAGE_BYTES_MAX: u64 = 16 << 20;
 /// Maximum number of bytes to read for the results of a page that are not on it.
 const RESULT_BYTES_MAX: u64 = 16 << 20;
+/// A longer compressed transcript is not decompressed for readers, in bytes. Its bytes are in memory
+/// while it is read.
+const DECOMPRESSED_BYTES_MAX: u64 = 256 << 20;
 /// Longer texts on a page are truncated, in characters.
 const TEXT_CHARS_MAX: usize = 4000;
 /// Longer texts are truncated even if they are requested alone, in bytes.
@@ -105,6 +112,14 @@ pub enum TranscriptError {
         line: u64,
         /// The number of the part.
         part: u32,
+    },
+    /// The compressed file is damaged or too large.
+    #[error("cannot read the transcript `{}`: {reason}", printable(key))]
+    Compressed {
+        /// The session key.
+        key: String,
+        /// The reason, and what to do.
+        reason: String,
     },
     /// The file cannot be read.
     #[error(

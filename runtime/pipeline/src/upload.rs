@@ -49,7 +49,7 @@ const UNFINISHED: &str = ".upload-";
 pub enum UploadError {
     /// The name could leave the user's folder or is not valid for a session.
     #[error(
-        "invalid file name `{}`: send a name of 1 to 200 characters of A-Z a-z 0-9 . _ - that ends with `.jsonl` or `.jsonl.gz` and does not start with a dot",
+        "invalid file name `{}`: send a name of 1 to 200 characters of A-Z a-z 0-9 . _ - that ends with `.jsonl`, `.jsonl.gz` or `.jsonl.zst` and does not start with a dot",
         printable(.0)
     )]
     Name(String),

@@ -11,14 +11,13 @@ use duckdb::{Connection, params, params_from_iter};
 use session_pipeline_host::manifest::{FIRST_RUN_COLUMN, Manifest};
 use session_pipeline_host::processor::Cost;
 use session_pipeline_host::rows::TableRows;
-use session_pipeline_host::sessions::FileStat;
 
 use crate::activity::SessionResult;
 use crate::counters::raise_counter;
 use crate::error::StoreError;
 use crate::group::{CommitGroup, CompletedSession, SessionOutcome, SkippedSession};
 use crate::kill_point::kill_point;
-use crate::sql::{bigint, timestamp};
+use crate::sql::{bigint, observed_columns, timestamp};
 use crate::store::Store;
 use crate::superseded::{self, FirstRuns};
 use crate::table_rows::{append_by, column_array, delete_rows};
@@ -207,17 +206,6 @@ fn append_batch(
         .appender_to_db(table, schema)
         .map_err(&db_error)?;
     append_by(appender, batch).map_err(&db_error)
-}
-
-fn observed_columns(observed: Option<FileStat>) -> (Option<i64>, Option<i64>, Option<i64>) {
-    match observed {
-        Some(observed) => (
-            Some(bigint(observed.size)),
-            Some(observed.mtime_ns),
-            Some(observed.ctime_ns),
-        ),
-        None => (None, None, None),
-    }
 }
 
 /// The column has been an INTEGER since the legacy layout.

@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::group::FailedSession;
 use crate::retry::FailureState;
 use crate::sessions::SessionSelection;
-use crate::sql::{bigint, maybe_timestamp, timestamp};
+use crate::sql::{maybe_timestamp, observed_columns, timestamp};
 use crate::state_rows::FailureRow;
 use crate::store::Store;
 
@@ -51,11 +51,9 @@ impl Store {
         let rows = statement
             .query_map(params_from_iter(parameters), |row| {
                 let observed = match (row.get(3)?, row.get(4)?, row.get(5)?) {
-                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => Some(FileStat {
-                        size,
-                        mtime_ns,
-                        ctime_ns,
-                    }),
+                    (Some(size), Some(mtime_ns), Some(ctime_ns)) => {
+                        Some(FileStat::from_columns(size, mtime_ns, ctime_ns))
+                    }
                     _ => None,
                 };
                 let failure = FailureRow {
@@ -100,14 +98,7 @@ pub(crate) fn record(
 ) -> Result<(), StoreError> {
     let db_error = StoreError::database("record a failed session");
     let hash = failed.hash.map(|hash| hash.to_string());
-    let (size, mtime_ns, ctime_ns) = match failed.observed {
-        Some(observed) => (
-            Some(bigint(observed.size)),
-            Some(observed.mtime_ns),
-            Some(observed.ctime_ns),
-        ),
-        None => (None, None, None),
-    };
+    let (size, mtime_ns, ctime_ns) = observed_columns(failed.observed);
     let updated = match failed.failure_row {
         Some(row_id) => connection
             .prepare_cached(

@@ -2,6 +2,7 @@
 
 use duckdb::types::{TimeUnit, Value};
 use session_pipeline_host::clock::UtcMicros;
+use session_pipeline_host::sessions::FileStat;
 
 /// Quotes a name. All SQL names are quoted by this function.
 pub(crate) fn quoted(name: &str) -> String {
@@ -35,4 +36,14 @@ pub(crate) fn list(numbers: impl IntoIterator<Item = i64>) -> String {
 /// Converts a count to a BIGINT. Saturates.
 pub(crate) fn bigint(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The columns of the metadata of a file, all null if it is not known.
+pub(crate) fn observed_columns(
+    observed: Option<FileStat>,
+) -> (Option<i64>, Option<i64>, Option<i64>) {
+    match observed.map(FileStat::columns) {
+        Some((size, mtime_ns, ctime_ns)) => (Some(size), Some(mtime_ns), Some(ctime_ns)),
+        None => (None, None, None),
+    }
 }

@@ -35,13 +35,7 @@ pub(crate) fn state_row<'a>(
         missing_since,
     ] = integers;
     let [key, hash, digest] = texts;
-    let observed = || {
-        Some(FileStat {
-            size: u64::try_from(size?).unwrap_or(0),
-            mtime_ns: mtime_ns?,
-            ctime_ns: ctime_ns?,
-        })
-    };
+    let observed = || Some(FileStat::from_columns(size?, mtime_ns?, ctime_ns?));
     let state = StateRow {
         row_id: row_id?,
         observed: observed(),

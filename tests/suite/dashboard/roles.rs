@@ -153,7 +153,7 @@ pub(super) fn start(dir: &DataDir) -> (TestServer, String) {
     (server, member)
 }
 
-const GROUPINGS: [&str; 19] = [
+const GROUPINGS: [&str; 20] = [
     "day",
     "week",
     "month",
@@ -173,6 +173,7 @@ const GROUPINGS: [&str; 19] = [
     "effort",
     "entrypoint",
     "agent",
+    "provider",
 ];
 
 /// Every request for reports and lists that a member can send, without filters.
@@ -392,7 +393,12 @@ fn a_member_sees_totals_of_the_team_without_names() {
         "{models}"
     );
     assert_eq!(models["totals"]["unknown_models"], json!([]));
-    for filter in ["user=bob", "user=mia@example.com", "project=x"] {
+    for filter in [
+        "user=bob",
+        "user=mia@example.com",
+        "project=x",
+        "provider=x",
+    ] {
         assert_eq!(
             get(&format!("summary?scope=team&{filter}")).status,
             403,

@@ -14,6 +14,7 @@ use session_pipeline_harness::fuzz::{fuzz, mutated, mutated_text};
 use session_pipeline_harness::{DataDir, Transcript};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::{ContentHash, Snapshot};
+use session_pipeline_host::limits::Limits;
 use session_pipeline_host::sessions::SessionsRoot;
 
 const KEY: &str = "ada/one.jsonl";
@@ -31,7 +32,11 @@ fn conversation() -> Transcript {
 type SnapshotContent = (BTreeMap<u64, Vec<u8>>, u64, ContentHash);
 
 fn read_snapshot(root: &SessionsRoot, sizes: &[usize], line_bytes_max: usize) -> SnapshotContent {
-    let mut snapshot = Snapshot::open(root, KEY, UtcMicros(0), line_bytes_max).unwrap();
+    let limits = Limits {
+        line_bytes_max,
+        ..Limits::default()
+    };
+    let mut snapshot = Snapshot::open(root, KEY, UtcMicros(0), &limits).unwrap();
     let (mut lines, mut skipped) = (BTreeMap::new(), 0);
     for size in sizes.iter().cycle() {
         let chunk = snapshot.next_chunk(*size).unwrap();

@@ -103,12 +103,27 @@ fn an_upload_becomes_a_session_of_the_tokens_user() {
 fn a_compressed_upload_is_stored_decompressed() {
     let dir = DataDir::new();
     let server = TestServer::start(&dir, &[]);
-    let response = upload(&server, &server.analyst, "s1.jsonl.gz", &gzip(b"{}\n"));
-    assert_eq!(
-        (response.status, &response.json()["size"]),
-        (200, &3.into())
-    );
-    assert_eq!(stored_files(&dir), [pair("s1.jsonl", "{}\n")]);
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    for (name, content) in [
+        ("s1.jsonl.gz", gzip(b"{}\n")),
+        ("s2.jsonl.zst", zstd(b"{}\n")),
+    ] {
+        let response = upload(&server, &server.analyst, name, &content);
+        assert_eq!(
+            (response.status, &response.json()["size"]),
+            (200, &3.into()),
+            "{name}"
+        );
+    }
+    let stored = [pair("s1.jsonl", "{}\n"), pair("s2.jsonl", "{}\n")];
+    assert_eq!(stored_files(&dir), stored);
+    let frame = zstd(b"{}\n");
+    for damaged in [b"{}\n", &frame[..frame.len() - 1], b""] {
+        let response = upload(&server, &server.analyst, "s2.jsonl.zst", damaged);
+        assert_eq!(response.status, 400, "{response:?}");
+        assert!(response.error().contains("invalid_zstd"), "{response:?}");
+    }
+    assert_eq!(stored_files(&dir), stored);
 }
 
 #[test]
@@ -146,6 +161,9 @@ fn invalid_and_hidden_file_names_are_rejected() {
         "s1.jsonl.",
         "s1.jsonl.gz.gz",
         "s1.gz",
+        "s1.zst",
+        "s1.jsonl.zst.zst",
+        "s1.jsonl.gz.zst",
         "jsonl",
         &long,
     ] {
@@ -209,7 +227,7 @@ fn an_upload_requires_a_file_and_a_token_with_a_user() {
         server.send("POST", UPLOAD, token, kind, body).error()
     };
     let odd = form("file", "notes.txt", b"{}\n");
-    insta::assert_snapshot!(send(&server.analyst, kind, &odd), @"400: invalid file name `notes.txt`: send a name of 1 to 200 characters of A-Z a-z 0-9 . _ - that ends with `.jsonl` or `.jsonl.gz` and does not start with a dot");
+    insta::assert_snapshot!(send(&server.analyst, kind, &odd), @"400: invalid file name `notes.txt`: send a name of 1 to 200 characters of A-Z a-z 0-9 . _ - that ends with `.jsonl`, `.jsonl.gz` or `.jsonl.zst` and does not start with a dot");
     insta::assert_snapshot!(send(&server.analyst, kind, &form("other", "s1.jsonl", b"{}\n")), @"400: the form has no field `file`; send the session in this field");
     insta::assert_snapshot!(send(&server.analyst, "application/json", b"{}"), @"415: invalid form (Invalid `boundary` for `multipart/form-data` request); send `multipart/form-data` with the session in the field `file`");
     insta::assert_snapshot!(send(SECRET, kind, &form("file", "s1.jsonl", b"{}\n")), @"403: this token has no user; upload with a token from `token create --user EMAIL`");

@@ -37,6 +37,35 @@ fn start_with_usage(dir: &DataDir) -> TestServer {
 }
 
 #[test]
+fn only_the_report_on_messages_has_providers() {
+    let dir = DataDir::new();
+    let server = start_with_usage(&dir);
+    let get = |path: &str| {
+        let path = format!("/api/usage/{path}");
+        server.send("GET", &path, &server.analyst, "", &[])
+    };
+    for valid in [
+        "summary?by=provider",
+        "summary?provider=openai&by=model&split=day",
+    ] {
+        assert_eq!(get(valid).status, 200, "{valid}");
+    }
+    assert_eq!(
+        get("summary?provider=openai").json()["totals"]["messages"],
+        0
+    );
+    for invalid in ["tools", "skills", "waste"] {
+        let response = get(&format!("{invalid}?provider=openai"));
+        assert_eq!(response.status, 422, "{invalid}: {response:?}");
+    }
+    let calls = get("summary?by=tool&provider=openai").error();
+    assert_eq!(
+        calls,
+        "422: `provider` does not apply to `by=tool`, because calls have no provider; omit it"
+    );
+}
+
+#[test]
 fn every_report_checks_its_filters() {
     let dir = DataDir::new();
     let server = start_with_usage(&dir);

@@ -67,6 +67,59 @@ fn names_that_the_server_does_not_accept_are_reported_and_the_rest_is_sent() {
 }
 
 #[test]
+fn a_compressed_session_is_sent_as_the_plain_file() {
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    let text = format!("{{\"a\":\"{KEY}\"}}\n").repeat(3);
+    for args in [&["--redact"][..], &[]] {
+        let dir = DataDir::new();
+        let (server, machine) = start(&dir);
+        machine.write("p/s1.jsonl", &text);
+        machine.push_all(&server.url, args);
+        let before = stored(&dir);
+        // Its agent compresses it. Nothing of it is sent again.
+        fs::remove_file(machine.projects().join("p/s1.jsonl")).unwrap();
+        machine.write("p/s1.jsonl.zst", zstd(text.as_bytes()));
+        let output = machine.push_all(&server.url, args);
+        assert_eq!(
+            (output.figure("files"), output.figure("sent_files")),
+            (1, 0),
+            "{output:?}"
+        );
+        assert_eq!(stored(&dir), before);
+        // New to the server.
+        machine.write("p/s2.jsonl.zst", zstd(text.as_bytes()));
+        machine.push_all(&server.url, args);
+        let stored = stored(&dir);
+        assert_eq!(stored["claude/p/s2.jsonl"], stored["claude/p/s1.jsonl"]);
+        assert_eq!(stored.len(), 2);
+    }
+}
+
+#[test]
+fn a_damaged_compressed_session_is_reported_and_the_rest_is_sent() {
+    let dir = DataDir::new();
+    let (server, machine) = start(&dir);
+    let frame = zstd::encode_all(&b"{}\n"[..], 3).unwrap();
+    machine.write("p/cut.jsonl.zst", &frame[..frame.len() - 1]);
+    machine.write("p/plain.jsonl.zst", "{}\n");
+    machine.write("p/good.jsonl.zst", &frame);
+    let output = machine.push(&server.url, &[]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_eq!(
+        (output.figure("sent_files"), output.figure("unwanted_files")),
+        (1, 2)
+    );
+    assert!(
+        output.stdout.contains("not complete zstd data"),
+        "{output:?}"
+    );
+    assert_eq!(
+        stored(&dir).into_keys().collect::<Vec<_>>(),
+        ["claude/p/good.jsonl"]
+    );
+}
+
+#[test]
 fn a_truncated_rewritten_or_replaced_file_is_sent_again() {
     let dir = DataDir::new();
     let (server, machine) = start(&dir);

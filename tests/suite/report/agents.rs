@@ -191,6 +191,72 @@ fn a_report_names_plans_and_what_agents_did_not_record() {
     assert_eq!(agents, ["claude", "codex"]);
 }
 
+/// A line of pi, of which each can have another provider.
+fn pi(second: u32, provider: &str, tokens: [u32; 2]) -> String {
+    let [input, output] = tokens;
+    format!(
+        r#"{{"type":"message","id":"e{second}","timestamp":"2026-05-01T09:00:{second:02}Z","message":{{"role":"assistant","content":[],"provider":"{provider}","model":"gpt-5","usage":{{"input":{input},"output":{output},"cacheRead":0,"cacheWrite":0}},"stopReason":"stop","timestamp":{}}}}}"#,
+        1_777_626_000_000 + u64::from(second) * 1000
+    )
+}
+
+#[test]
+fn requests_are_grouped_and_selected_by_provider() {
+    let dir = mixed_dir();
+    let header = r#"{"type":"session","version":3,"id":"pi-1","timestamp":"2026-05-01T09:00:00Z","cwd":"/w/shop"}"#;
+    let lines = [
+        header.to_owned(),
+        pi(1, "openai", [5, 1]),
+        pi(2, "a reseller", [11, 2]),
+        pi(3, "openai", [6, 1]),
+    ];
+    dir.write("ada/pi/one.jsonl", lines.join("\n"));
+    let thread = thread().replace(
+        r#""cwd":"/w/shop""#,
+        r#""model_provider":"openai","cwd":"/w/shop""#,
+    );
+    dir.write("ada/codex/a.jsonl", &thread);
+    dir.write("ada/backup/a.jsonl", &thread);
+    let pipeline = processed(&dir);
+    let by_provider = filtered(&pipeline, ReportGrouping::Provider, ReportFilter::default());
+    assert_eq!(
+        rows(&by_provider),
+        [
+            "a reseller: 11 in, 2 out, 1 messages, 1 sessions",
+            "openai: 271 in, 32 out, 4 messages, 2 sessions",
+            "-: 57 in, 4 out, 2 messages, 2 sessions",
+            "total: 339 in, 38 out, 7 messages, 3 sessions",
+        ]
+    );
+    let of = |provider: &str, by| {
+        let filter = ReportFilter {
+            provider: Some(provider.to_owned()),
+            ..ReportFilter::default()
+        };
+        filtered(&pipeline, by, filter)
+    };
+    let openai = of("openai", ReportGrouping::Agent);
+    assert_eq!(
+        rows(&openai),
+        [
+            "codex: 260 in, 30 out, 2 messages, 1 sessions",
+            "pi: 11 in, 2 out, 2 messages, 1 sessions",
+            "total: 271 in, 32 out, 4 messages, 2 sessions",
+        ]
+    );
+    // Neither a prompt nor a plan nor an aborted turn has a provider.
+    assert_eq!(
+        (
+            openai.prompts,
+            openai.plans,
+            openai.totals.unrecorded_requests
+        ),
+        (None, vec![], 0)
+    );
+    let none = of("' OR true --", ReportGrouping::Session);
+    assert_eq!(rows(&none), ["total: 0 in, 0 out, 0 messages, 0 sessions"]);
+}
+
 /// Rows of earlier versions of `usage` have no agent. All of them were read as sessions of Claude.
 #[test]
 fn rows_without_an_agent_belong_to_claude() {

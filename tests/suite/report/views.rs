@@ -39,6 +39,7 @@ fn every_view_adds_up_to_the_same() {
         "by_user",
         "by_model",
         "by_agent",
+        "by_provider",
         "by_project",
     ] {
         let sql =

@@ -203,7 +203,7 @@ pub fn assert_safe(html: &str) {
 }
 
 /// Texts that attack the reader of a page.
-fn attacks() -> Vec<Value> {
+pub fn attacks() -> Vec<Value> {
     let mut attacks: Vec<Value> = [
         "<script>alert(1)</script>",
         "</pre></div></article></main><script src=//evil.example></script>",

@@ -11,11 +11,11 @@ mod shutdown;
 use std::collections::BTreeMap;
 
 use self::leg::{Figures, Leg, ModelSums, NewRow};
+use self::shutdown::{EarlierReports, read_charge};
 use crate::Timestamp;
-use crate::activity::commands::command_name;
 use crate::activity::counts::CountReader;
 use crate::activity::driver::{Items, Reader};
-use crate::activity::values::{plain, set, text};
+use crate::activity::values::{command_name, plain, set, text};
 use crate::activity::{Item, Origin, Prompt, SessionFacts};
 use crate::json::{Json, Text};
 
@@ -69,7 +69,6 @@ const OTHER_KINDS: &[&str] = &[
     "session.task_complete",
     "session.tools_updated",
     "session.truncation",
-    "session.usage_checkpoint",
     "session.usage_info",
     "session.warning",
     "session.workspace_file_changed",
@@ -110,6 +109,9 @@ pub(super) struct CopilotReader {
     leg: Leg,
     /// The tokens of earlier legs.
     earlier: ModelSums,
+    reported: EarlierReports,
+    /// What the session was charged by the latest checkpoint of the leg, in 10⁻⁹ AI credits.
+    checkpoint: Option<i64>,
 }
 
 impl Reader for CopilotReader {
@@ -146,6 +148,10 @@ impl Reader for CopilotReader {
             "permission.completed" => self.read_permission(data, items),
             "subagent.started" => self.start_agent(data, object),
             "session.compaction_complete" => self.read_compaction(data, id, items),
+            "session.usage_checkpoint" => {
+                let charged = read_charge(data.field("totalNanoAiu"));
+                self.checkpoint = charged.or(self.checkpoint);
+            }
             "session.shutdown" => {
                 let id = text(id).unwrap_or(Text::plain(""));
                 self.end_leg(Some((data, id)), items);

@@ -35,6 +35,9 @@ const OTHER_KINDS: &[&str] = &[
     "ToolCallRequest",
 ];
 
+/// What a command that calls a skill has before the name of the skill.
+const SKILL: &str = "skill:";
+
 /// A sub-agent can start another one. Events that are nested deeper are unknown.
 const NESTING_MAX: usize = 8;
 
@@ -205,6 +208,7 @@ impl KimiReader {
         let text = joined_text(input);
         let has_part = || input.elements().next().is_some();
         if let Some(name) = command_name(&text) {
+            let name = name.strip_prefix(SKILL).unwrap_or(name);
             items.emit(self.origin(), &Item::Command(Text::plain(name)));
         } else if !text.trim().is_empty() || has_part() {
             items.emit(self.origin(), &Item::Prompt(Prompt { text: &text }));

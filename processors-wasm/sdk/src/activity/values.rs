@@ -56,13 +56,15 @@ pub(super) fn joined_text(content: Json<'_>) -> String {
 }
 
 /// The name of the slash command that a text begins with: `/name`, followed by white space or the
-/// end. A path such as `/tmp/a` is not a command. The name of a skill follows `skill:`.
+/// end. A path such as `/tmp/a` is not a command. People name their own commands, in any language,
+/// and the name does not end with a mark.
 pub(super) fn command_name(text: &str) -> Option<&str> {
     let word = text.trim_start().strip_prefix('/')?;
-    let word = word.split(char::is_whitespace).next()?;
-    let name = word.strip_prefix("skill:").unwrap_or(word);
+    let name = word.split(char::is_whitespace).next()?;
     let is_part = |part: char| part.is_alphanumeric() || matches!(part, '-' | '_' | ':' | '.');
-    let is_name = name.starts_with(char::is_alphabetic) && name.chars().all(is_part);
+    let is_name = name.starts_with(char::is_alphabetic)
+        && name.ends_with(char::is_alphanumeric)
+        && name.chars().all(is_part);
     is_name.then_some(name)
 }
 
@@ -138,8 +140,14 @@ mod tests {
         for (text, name) in [
             ("/compact", Some("compact")),
             (" /init now\nplease", Some("init")),
-            ("/skill:pdf", Some("pdf")),
+            ("/skill:pdf", Some("skill:pdf")),
             ("/git:push it", Some("git:push")),
+            (" /team:build-it now", Some("team:build-it")),
+            ("/a\nb", Some("a")),
+            ("/复查", Some("复查")),
+            ("/v1.2 notes", Some("v1.2")),
+            ("/home/ada/shop is empty", None),
+            ("/them. are wrong", None),
             ("/tmp/a", None),
             ("/", None),
             ("/ a", None),

@@ -1,7 +1,6 @@
-//! Counts the words of each message that the user typed.
+//! Counts the words of each message that the user typed, in the sessions of every coding agent.
 
-use session_pipeline_processor::transcript::Entry;
-use session_pipeline_processor::transcript::prompts::{is_prompt, is_typed};
+use session_pipeline_processor::activity::Item;
 use session_pipeline_processor::{
     Manifest, Processor, Session, Settings, Summary, Timestamp, export, rows,
 };
@@ -34,25 +33,20 @@ impl Processor for WordCount {
     fn process(session: &Session<'_>) -> Result<Summary, String> {
         let mut messages = session.table::<Message>();
         let mut count = 0;
-        session.transcript().for_each(|line, entry| {
-            // Most lines of the type `user` are results of tools and notes of the agent.
-            if is_prompt(entry) {
+        // The SDK detects the agent and reads its format. `session.transcript()` has everything that
+        // the lines of Claude Code contain.
+        session.activity().for_each(|origin, item| {
+            if let Item::Prompt(prompt) = item {
                 messages.insert(Message {
-                    line,
-                    said_at: entry.timestamp,
-                    words: words(entry),
+                    line: origin.line,
+                    said_at: origin.time,
+                    words: count_words(prompt.text),
                 });
                 count += 1;
             }
         });
         Ok(Summary::items(count))
     }
-}
-
-/// The words in what the user typed; reminders that the agent put beside it are none.
-fn words(entry: &Entry<'_>) -> u64 {
-    let texts = entry.says().texts().filter(|text| is_typed(*text));
-    texts.map(|text| count_words(&text.decode())).sum()
 }
 
 /// Words are what stands between white space of ASCII: the same in every language that this
@@ -92,6 +86,20 @@ mod tests {
             r#"{"type":"user","message":{"content":[{"type":"text","text":"thank you"},{"type":"image"}]}}"#,
         ]);
         assert_eq!(rows, [(1, 3), (3, 2)]);
+    }
+
+    #[test]
+    fn the_sessions_of_other_agents_have_the_same_rows() {
+        let rows = check(&[
+            r#"{"timestamp":"2026-01-02T03:04:05Z","type":"session_meta","payload":{"id":"a1"}}"#,
+            r#"{"timestamp":"2026-01-02T03:04:06Z","type":"event_msg","payload":{"type":"user_message","message":"fix the parser"}}"#,
+        ]);
+        assert_eq!(rows, [(2, 3)]);
+        let rows = check(&[
+            r#"{"type":"session","id":"a1","timestamp":"2026-01-02T03:04:05Z","cwd":"/w"}"#,
+            r#"{"type":"message","message":{"role":"user","content":"thank you"}}"#,
+        ]);
+        assert_eq!(rows, [(2, 2)]);
     }
 
     #[test]

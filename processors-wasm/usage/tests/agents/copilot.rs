@@ -335,3 +335,101 @@ fn damage_costs_only_its_value_and_unknown_kinds_are_counted() {
     check_file(&file);
     check_damage("ada/a.jsonl", &file.join("\n"));
 }
+
+/// A shutdown of one model with what was charged, in 10⁻⁹ AI credits.
+fn charged(time: &str, id: &str, used: Used, nano: &str) -> String {
+    let shutdown = shutdown(time, id, &[("gpt-5.4", used)]);
+    shutdown.replacen(
+        r#""data":{"#,
+        &format!(r#""data":{{"totalNanoAiu":{nano},"#),
+        1,
+    )
+}
+
+fn checkpoint(time: &str, nano: &str) -> String {
+    let data = format!(r#""totalNanoAiu":{nano},"totalPremiumRequests":0"#);
+    line(time, "e-checkpoint", "session.usage_checkpoint", &data)
+}
+
+fn own_totals(lines: &[String]) -> Vec<String> {
+    let columns = "model input_tokens cache_read_tokens output_tokens cost_usd total_cost_usd \
+                   has_unknown_model_cost";
+    let rows = read(lines);
+    let rows = rows.agent_totals.iter();
+    rows.map(|row| row.show(columns)).collect()
+}
+
+fn gpt(time: &str, id: &str, output: i64) -> String {
+    let more = format!(r#","model":"gpt-5.4","outputTokens":{output}"#);
+    message(time, id, &more)
+}
+
+#[test]
+fn what_the_agent_charged_is_in_its_totals() {
+    let leg = |id: &str, used, nano| {
+        vec![
+            resume("10:00:01"),
+            gpt("10:00:02", &format!("m-{id}"), 10),
+            charged("10:00:03", id, used, nano),
+        ]
+    };
+    // Each shutdown has its own leg.
+    let first = leg("e1", [100, 60, 0, 10, 0], "47500000000");
+    let second = leg("e2", [50, 0, 0, 10, 0], "2500000000");
+    let one = [vec![start("1.0.60")], first.clone()].concat();
+    assert_eq!(own_totals(&one), ["gpt-5.4 40 60 10 0.475 0.475 false"]);
+    let two = [one.clone(), second].concat();
+    assert_eq!(own_totals(&two), ["gpt-5.4 90 60 20 0.5 0.5 false"]);
+    // A shutdown has all legs so far.
+    let running = leg("e2", [150, 60, 0, 20, 0], "50000000000");
+    let running = [one.clone(), running].concat();
+    assert_eq!(own_totals(&running), ["gpt-5.4 90 60 20 0.5 0.5 false"]);
+    check_file(&running);
+    // The charge of a leg without a shutdown is in its latest checkpoint, with that of earlier legs.
+    let open = [
+        one.clone(),
+        vec![
+            resume("10:00:04"),
+            gpt("10:00:05", "m3", 7),
+            checkpoint("10:00:06", "48000000000"),
+            checkpoint("10:00:07", "50000000000"),
+        ],
+    ]
+    .concat();
+    assert_eq!(own_totals(&open), ["gpt-5.4 40 60 17 0.5 0.5 false"]);
+    check_file(&open);
+    // Without a checkpoint, it is unknown.
+    assert_eq!(
+        own_totals(&open[..open.len() - 2]),
+        ["gpt-5.4 40 60 17 0.475 0.475 true"]
+    );
+}
+
+#[test]
+fn a_charge_that_is_absent_or_damaged_is_unknown() {
+    for nano in ["null", "-1", "\"1\"", "1e300", "{}"] {
+        let file = [
+            start("1.0.60"),
+            gpt("10:00:02", "m1", 10),
+            charged("10:00:03", "e1", [100, 60, 0, 10, 0], nano),
+        ];
+        assert_eq!(own_totals(&file), ["gpt-5.4 40 60 10 - 0 true"], "{nano}");
+        let open = [
+            start("1.0.60"),
+            gpt("10:00:02", "m1", 10),
+            checkpoint("10:00:03", nano),
+        ];
+        assert_eq!(own_totals(&open), ["gpt-5.4 0 0 10 - 0 true"], "{nano}");
+    }
+    // A checkpoint does not say which of several models cost what.
+    let file = [
+        start("1.0.72"),
+        gpt("10:00:02", "m1", 10),
+        answer("10:00:03", "m2", 5),
+        checkpoint("10:00:04", "1000"),
+    ];
+    assert_eq!(
+        own_totals(&file),
+        ["claude-opus-4.6 0 0 5 - 0 true", "gpt-5.4 0 0 10 - 0 true"]
+    );
+}

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use session_pipeline_processor::activity::CodingAgent;
+
 use crate::harness::{FileRows, Sums, TOKENS};
 
 fn list(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -39,6 +41,21 @@ fn files() -> Vec<(String, PathBuf)> {
         format!("ada/{}", key.display())
     };
     paths.into_iter().map(|path| (key(&path), path)).collect()
+}
+
+/// The agent of each file, by its first 32 lines.
+#[test]
+#[ignore = "needs a folder of real sessions in SESSION_FOLDER"]
+fn agents_of_a_folder() {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (key, path) in files() {
+        let content = std::fs::read(path).expect("a readable file");
+        let agent = CodingAgent::recognize(&content).map(CodingAgent::name);
+        let agent = agent.unwrap_or("claude by default: no line has a known shape");
+        *counts.entry(agent).or_default() += 1;
+        println!("{key}: {agent}");
+    }
+    println!("{counts:?}");
 }
 
 #[test]

@@ -292,6 +292,7 @@ mod tests {
             "s",
             &Conversation {
                 turns: vec![on("main"), on("fix/a"), on("main"), on("dev")],
+                session_id: None,
                 project: Some("/w/shop".to_owned()),
                 first: Timestamp::parse("2026-02-13T14:32:15Z"),
                 last: None,

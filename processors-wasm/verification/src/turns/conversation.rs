@@ -5,13 +5,15 @@
 
 use std::collections::VecDeque;
 
+use session_pipeline_processor::activity::CodingAgent;
+use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::project::{project_of, without_end};
 use session_pipeline_processor::transcript::{Entry, PromptQueue};
 use session_pipeline_processor::{Session, Timestamp};
 
 use super::pasted;
 use super::repeats::Repeats;
-use super::{Role, Turn};
+use super::{Role, Turn, TurnPlace};
 
 /// A longer turn is reduced to its beginning and its end, in bytes.
 const TURN_BYTES: usize = 64 * 1024;
@@ -30,6 +32,9 @@ pub struct Conversation {
     pub turns: Vec<Turn>,
     /// The project: the directory in which the session began.
     pub project: Option<String>,
+    /// The id of the session, for agents whose files need not be named by it. `None` for Claude
+    /// Code.
+    pub session_id: Option<String>,
     /// The time of the first entry with a time.
     pub first: Option<Timestamp>,
     /// The latest time of an entry.
@@ -42,9 +47,13 @@ impl Conversation {
     /// Reads the transcript of a session.
     pub fn read(session: &Session<'_>) -> Self {
         let mut collector = Collector::default();
-        session
-            .transcript()
-            .for_each(|line, entry| collector.add(line, entry));
+        let activity = session.activity();
+        if activity.agent() == CodingAgent::Claude {
+            let transcript = activity.into_transcript();
+            transcript.for_each(|line, entry| collector.add(line, entry));
+        } else {
+            activity.for_each(|origin, item| collector.add_item(origin, item));
+        }
         collector.finish()
     }
 
@@ -55,16 +64,17 @@ impl Conversation {
 }
 
 #[derive(Default)]
-struct Collector {
+pub(super) struct Collector {
     turns: VecDeque<Turn>,
     bytes: usize,
     dropped: u64,
     /// The latest words of the model since the last turn of the user.
-    last_words: Option<Turn>,
+    pub(super) last_words: Option<Turn>,
     queue: PromptQueue,
-    repeats: Repeats,
+    pub(super) repeats: Repeats,
     directory: Option<String>,
     worktrees: Vec<(String, String)>,
+    pub(super) session_id: Option<String>,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
 }
@@ -73,7 +83,7 @@ impl Collector {
     fn add(&mut self, line: u64, entry: &Entry<'_>) {
         self.note_place(entry);
         if let Some(text) = self.queue.add(entry) {
-            if let Some(turn) = Turn::said(Role::User, &text, line, entry) {
+            if let Some(turn) = Turn::said(Role::User, &text, TurnPlace::of_entry(line, entry)) {
                 self.hear(turn);
             }
             return;
@@ -96,7 +106,7 @@ impl Collector {
     }
 
     /// Adds a turn of the user after the last words of the model.
-    fn hear(&mut self, mut turn: Turn) {
+    pub(super) fn hear(&mut self, mut turn: Turn) {
         turn.typed = pasted::typed(&turn.text, &self.repeats);
         let last_words = self.last_words.take();
         for turn in last_words.into_iter().chain([turn]) {
@@ -111,13 +121,18 @@ impl Collector {
         }
     }
 
-    fn note_place(&mut self, entry: &Entry<'_>) {
-        self.first = self.first.or(entry.timestamp);
-        self.last = self.last.max(entry.timestamp);
+    /// Notes the time and the directory of a line.
+    pub(super) fn note_origin(&mut self, time: Option<Timestamp>, cwd: Option<Text<'_>>) {
+        self.first = self.first.or(time);
+        self.last = self.last.max(time);
         if self.directory.is_none() {
-            let directory = entry.cwd.map(|cwd| cwd.decode().into_owned());
+            let directory = cwd.map(|cwd| cwd.decode().into_owned());
             self.directory = directory.filter(|directory| !directory.is_empty());
         }
+    }
+
+    fn note_place(&mut self, entry: &Entry<'_>) {
+        self.note_origin(entry.timestamp, entry.cwd);
         let worktree = entry
             .metadata
             .as_ref()
@@ -142,6 +157,7 @@ impl Collector {
         Conversation {
             turns: self.turns.into(),
             project,
+            session_id: self.session_id,
             first: self.first,
             last: self.last,
             dropped: self.dropped,

@@ -35,7 +35,7 @@ pub(super) fn plans(
         "SELECT agent, left(plan, 100) AS plan, count(DISTINCT session_id) AS sessions FROM (
             SELECT session_file, session_id, plan, {DIRECTORY} AS directory, {PROJECT} AS project,
                 time_bucket(INTERVAL 15 MINUTES, started_at) AS quarter, coalesce(agent, 'claude') AS agent,
-                CAST(NULL AS VARCHAR) AS model
+                CAST(NULL AS VARCHAR) AS model, CAST(NULL AS VARCHAR) AS provider
             FROM usage.sessions WHERE plan IS NOT NULL
         ) {} WHERE {} AND {is_named}
         GROUP BY ALL ORDER BY sessions DESC, agent, plan LIMIT {PLANS_MAX}",

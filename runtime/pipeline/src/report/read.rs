@@ -69,8 +69,10 @@ pub fn usage(
     report.omitted_rows = row_count.saturating_sub(report.rows.len() as u64);
     runs::add_unrecorded(connection, &mut report, by, &key, &conditions)?;
     // The agent's totals are about whole sessions.
-    let has_whole_sessions =
-        filter.days == DayRange::default() && filter.model.is_none() && split.is_none();
+    let has_whole_sessions = filter.days == DayRange::default()
+        && filter.model.is_none()
+        && filter.provider.is_none()
+        && split.is_none();
     if by == ReportGrouping::Session && has_whole_sessions {
         drift::add_agent_totals(connection, &mut report, &conditions, &filter.scope)?;
     }
@@ -130,14 +132,14 @@ const FIRST_LINE: &str = "coalesce(
 )";
 
 /// The number of prompts that people typed, by the time at which their session began. Forks repeat
-/// the prompts of their original, and begin with the same line. `None` for one model: a prompt has
-/// none.
+/// the prompts of their original, and begin with the same line. `None` for one model or provider: a
+/// prompt has none.
 fn prompts(
     connection: &Connection,
     filter: &ReportFilter,
     conditions: &Conditions,
 ) -> Result<Option<i64>, StoreError> {
-    if filter.model.is_some() {
+    if filter.model.is_some() || filter.provider.is_some() {
         return Ok(None);
     }
     let sql = format!(
@@ -399,6 +401,7 @@ impl Key {
             ReportGrouping::Effort => ("effort".to_owned(), "key", ""),
             ReportGrouping::Entrypoint => ("entrypoint".to_owned(), "key", ""),
             ReportGrouping::Agent => ("agent".to_owned(), "key", ""),
+            ReportGrouping::Provider => ("provider".to_owned(), "key", ""),
         };
         Self {
             column,
@@ -472,6 +475,10 @@ impl Conditions {
         if let Some(agent) = &filter.agent {
             conditions.push("agent = ?".to_owned());
             parameters.push(Value::Text(agent.clone()));
+        }
+        if let Some(provider) = &filter.provider {
+            conditions.push("provider = ?".to_owned());
+            parameters.push(Value::Text(provider.clone()));
         }
         if let Some(session) = &filter.session {
             conditions.push("session_id = ?".to_owned());

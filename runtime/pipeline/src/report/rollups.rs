@@ -38,7 +38,7 @@ CREATE OR REPLACE TABLE usage.rollup_items (item UBIGINT NOT NULL, session_seq B
 CREATE OR REPLACE TABLE usage.message_rollups (
     slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
     git_branch VARCHAR, pull_request VARCHAR, source VARCHAR, agent_id VARCHAR, agent_type VARCHAR, skill VARCHAR,
-    plugin VARCHAR, mcp_server VARCHAR, effort VARCHAR, entrypoint VARCHAR, is_automated BOOLEAN, agent VARCHAR,
+    plugin VARCHAR, mcp_server VARCHAR, effort VARCHAR, entrypoint VARCHAR, is_automated BOOLEAN, agent VARCHAR, provider VARCHAR,
     input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, cache_read_tokens BIGINT NOT NULL,
     cache_creation_5m_tokens BIGINT NOT NULL, cache_creation_1h_tokens BIGINT NOT NULL, web_searches BIGINT NOT NULL,
     cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, open_count BIGINT NOT NULL
@@ -63,7 +63,7 @@ const QUARTER: &str = "time_bucket(INTERVAL 15 MINUTES, occurred_at)";
 /// rollups.
 const CAUSES: &str =
     "git_branch, pull_request, source, agent_id, agent_type, skill, plugin, mcp_server, effort,
-    entrypoint, is_automated, agent";
+    entrypoint, is_automated, agent, provider";
 
 /// The bucket of a duration: eight per doubling, so that its middle is within 5 % of the duration.
 const DURATION_BUCKET: &str = "CAST(round(8 * log2(greatest(duration_ms, 0) + 1)) AS SMALLINT)";

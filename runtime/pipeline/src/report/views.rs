@@ -463,6 +463,7 @@ fn views() -> Vec<String> {
              FROM usage.distinct_calls GROUP BY 1"
         ),
         by("by_agent", "agent", "agent"),
+        by("by_provider", "provider", "provider"),
         by("by_model", "message.model", "model"),
     ]
 }

@@ -81,9 +81,8 @@ impl Pass<'_> {
         stay: &mut SessionGuard<'_>,
     ) -> Outcome {
         let read_at = self.pipeline.now();
-        let line_bytes_max = self.processor.limits().line_bytes_max;
-        let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, line_bytes_max)
-        {
+        let limits = self.processor.limits();
+        let mut snapshot = match Snapshot::open(self.root, &candidate.key, read_at, limits) {
             Ok(snapshot) => snapshot.with_prefix_hash(candidate.known_bytes()),
             // The file was removed after the scan. The next scan will notice.
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -112,7 +111,7 @@ impl Pass<'_> {
         let mut known_hash = None;
         // Deaths count for the content, so a suspect is hashed first.
         if (candidate.check != ContentCheck::Nothing || stay.is_suspect())
-            && snapshot.observed().size <= self.processor.limits().session_bytes_max
+            && snapshot.size() <= limits.session_bytes_max
         {
             let hash = match snapshot
                 .finish()

@@ -8,6 +8,7 @@ use session_pipeline_host::redaction::KnownSecrets;
 use session_pipeline_host::sessions::{SessionsRoot, is_key};
 use session_pipeline_store::{StoreError, check_canceled};
 
+use super::agents::TranscriptFormat;
 use super::entry::{
     CallOutcome, EntryPart, ModelResponse, StartedSubAgent, SubAgentReference, ToolCall,
     TranscriptEntry, TranscriptText, UnreadableReason,
@@ -17,7 +18,7 @@ use super::lines::{LineReader, RawLine, read_at};
 use super::parsed::{ParsedLine, ParsedPart, SourceText};
 use super::{
     LINE_BYTES_MAX, LONG_LINE_BYTES, MarkedLines, PAGE_BYTES_MAX, RESULT_BYTES_MAX,
-    TranscriptMarks, TranscriptPage, TranscriptPart, WHOLE_TEXT_BYTES_MAX, claude, index, shown,
+    TranscriptMarks, TranscriptPage, TranscriptPart, WHOLE_TEXT_BYTES_MAX, index, shown,
 };
 
 /// Why a page cannot be assembled.
@@ -61,8 +62,8 @@ impl PageLine {
         Self { number, raw, text }
     }
 
-    fn parse(&self, key: &str) -> Option<ParsedLine<'_>> {
-        claude::parse(self.text.as_deref()?, key)
+    fn parse(&self, format: TranscriptFormat, key: &str) -> Option<ParsedLine<'_>> {
+        format.parse(self.text.as_deref()?, key)
     }
 }
 
@@ -110,7 +111,7 @@ impl OpenTranscript<'_> {
         let Some(line) = lines.first() else {
             return Ok(None);
         };
-        let parsed = line.parse(self.key);
+        let parsed = line.parse(self.index.format(), self.key);
         let parsed_part = parsed
             .as_ref()
             .and_then(|parsed| parsed.parts.get(usize::try_from(part).ok()?));
@@ -256,7 +257,7 @@ impl OpenTranscript<'_> {
         {
             return Ok(entry);
         }
-        let Some(parsed) = line.parse(self.key) else {
+        let Some(parsed) = line.parse(self.index.format(), self.key) else {
             entry.parts.push(unreadable(line));
             return Ok(entry);
         };
@@ -352,7 +353,7 @@ impl OpenTranscript<'_> {
             } => {
                 // The call shows the text of its first result only.
                 let call_line = call.as_deref().and_then(|id| {
-                    let call_line = self.index.call_before(id, number)?;
+                    let call_line = self.index.call_of(id, number)?;
                     let place = self.index.result_of(id, call_line)?;
                     ((place.line, place.part) == (number, at)).then_some(call_line)
                 });
@@ -414,7 +415,7 @@ impl OpenTranscript<'_> {
                 &read
             }
         };
-        let Some(parsed) = line.parse(self.key) else {
+        let Some(parsed) = line.parse(self.index.format(), self.key) else {
             return Ok(None);
         };
         let part = usize::try_from(place.part)
@@ -438,7 +439,8 @@ impl OpenTranscript<'_> {
 
     /// The key of the transcript of a sub-agent, if it exists.
     fn sub_agent_session(&self, agent_id: &str) -> Option<String> {
-        let keys = claude::sub_agent_keys(self.key, agent_id).into_iter();
+        let format = self.index.format();
+        let keys = format.sub_agent_keys(self.key, agent_id).into_iter();
         keys.into_iter()
             .find(|key| is_key(key) && self.root.stat(key).is_some())
     }

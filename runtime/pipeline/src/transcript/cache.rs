@@ -1,16 +1,15 @@
 //! The cache of indexes: bounded in memory, and checked against the file on every use.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use session_pipeline_host::sessions::{FileStat, SessionsRoot, is_key};
+use session_pipeline_host::sessions::{SessionsRoot, is_key};
 use session_pipeline_store::{StoreError, check_canceled};
 
 use super::assemble::{OpenTranscript, ReadFailure};
+use super::content::{ConvertedContent, FileVersion, TranscriptContent};
 use super::index::LineIndex;
 use super::{TranscriptError, TranscriptMarks, TranscriptPage, TranscriptPart};
 
@@ -18,14 +17,6 @@ use super::{TranscriptError, TranscriptMarks, TranscriptPage, TranscriptPart};
 const INDEXES_MAX: usize = 64;
 /// Maximum memory of all cached indexes, in bytes.
 const WEIGHT_MAX: usize = 64 << 20;
-
-/// The version of a file that an index describes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileVersion {
-    device: u64,
-    inode: u64,
-    stat: FileStat,
-}
 
 struct CachedIndex {
     version: FileVersion,
@@ -50,7 +41,10 @@ struct SlotUse {
 
 /// The cached indexes of transcripts.
 #[derive(Default)]
-pub struct TranscriptIndexes(Mutex<IndexSlots>);
+pub struct TranscriptIndexes {
+    slots: Mutex<IndexSlots>,
+    converted: ConvertedContent,
+}
 
 impl TranscriptIndexes {
     /// Reads at most `limit` lines of a transcript after the line `after`. The page ends early if
@@ -122,14 +116,24 @@ impl TranscriptIndexes {
                 true => unknown(),
                 false => io_error(error),
             })?;
-            let index = self.index(key, &file, stat).map_err(|error| match error {
+            let content = self.converted.of(file, stat);
+            let content = content.map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge => {
+                    TranscriptError::Compressed {
+                        key: key.to_owned(),
+                        reason: error.to_string(),
+                    }
+                }
+                _ => io_error(error),
+            })?;
+            let index = self.index(key, &content).map_err(|error| match error {
                 BuildError::Io(error) => io_error(error),
                 BuildError::Canceled(error) => TranscriptError::Store(error),
             })?;
             let transcript = OpenTranscript {
                 root: &root,
                 key,
-                file: &file,
+                file: &content.file,
                 index: &index,
                 // The second time, the page shows what is there.
                 needs_check: !is_retry,
@@ -147,31 +151,31 @@ impl TranscriptIndexes {
     }
 
     /// The index of the current version of a file, from the cache if possible.
-    fn index(&self, key: &str, file: &File, stat: FileStat) -> Result<Arc<LineIndex>, BuildError> {
-        let metadata = file.metadata()?;
-        let version = FileVersion {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            stat,
-        };
+    fn index(&self, key: &str, content: &TranscriptContent) -> Result<Arc<LineIndex>, BuildError> {
+        let TranscriptContent {
+            ref file,
+            size,
+            format,
+            version,
+        } = *content;
         let slot = self.slot(key);
         let mut cached = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cached) = cached.as_ref()
             && cached.version == version
-            && cached.index.byte_count() == stat.size
+            && cached.index.byte_count() == size
         {
             return Ok(Arc::clone(&cached.index));
         }
-        let mut index = match cached.take() {
-            Some(cached) if cached.version.can_become(&version) => {
-                match cached.index.is_prefix_of(file, stat.size) {
-                    true => Arc::unwrap_or_clone(cached.index),
-                    false => LineIndex::default(),
-                }
-            }
-            _ => LineIndex::default(),
+        let continues = |cached: &CachedIndex| {
+            cached.version.can_become(&version)
+                && cached.index.format() == format
+                && cached.index.is_prefix_of(file, size)
         };
-        let built = index.extend(file, key, stat.size, || {
+        let mut index = match cached.take().filter(continues) {
+            Some(cached) => Arc::unwrap_or_clone(cached.index),
+            None => LineIndex::new(format),
+        };
+        let built = index.extend(file, key, size, || {
             check_canceled().map_err(BuildError::Canceled)
         });
         // Even after an error: the next request continues where this one ended.
@@ -222,21 +226,13 @@ impl TranscriptIndexes {
     }
 
     fn lock(&self) -> MutexGuard<'_, IndexSlots> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for TranscriptIndexes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TranscriptIndexes").finish_non_exhaustive()
-    }
-}
-
-impl FileVersion {
-    /// Whether appending can have turned this version into the other one.
-    fn can_become(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-            && (self.stat == other.stat || self.stat.size < other.stat.size)
     }
 }
 

@@ -1,9 +1,9 @@
-//! The format of Claude Code. This is the only file, with its submodules, that knows it.
+//! The format of Claude Code. This is the only file, with its submodules, that knows it. `agents`
+//! selects it.
 //!
 //! A transcript is JSON lines without a schema. Fields come and go with the versions of the agent,
 //! so everything unknown is shown as it is.
 
-mod input;
 mod prompts;
 
 use std::borrow::Cow;
@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use session_pipeline_host::clock::UtcMicros;
 
 use super::entry::{CallOutcome, ModelResponse, ResponseTokens};
-use super::json;
 use super::parsed::{PARTS_MAX, ParsedLine, ParsedPart, ParsedSubAgent, SourceText, block_text};
+use super::{input, json};
 
 /// Beginnings of the results of tool calls that were rejected.
 const REJECTIONS: [&str; 3] = [

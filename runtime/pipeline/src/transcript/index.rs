@@ -8,10 +8,11 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 
+use super::LINE_BYTES_MAX;
+use super::agents::TranscriptFormat;
 use super::entry::CallOutcome;
 use super::lines::{LineReader, read_at};
 use super::parsed::{ParsedLine, ParsedPart};
-use super::{LINE_BYTES_MAX, claude};
 
 /// Lines between two checkpoints, unless the file has very many lines.
 const STRIDE_LINES: u64 = 64;
@@ -100,6 +101,8 @@ impl LineMarks {
 /// The index of the first bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LineIndex {
+    /// The format of all lines.
+    format: TranscriptFormat,
     /// The number of complete lines.
     lines: u64,
     /// The offset after the last complete line.
@@ -144,7 +147,7 @@ impl LineFacts {
                     }
                 }
                 ParsedPart::ToolResult { call, outcome, .. } => {
-                    let call_line = call.as_deref().and_then(|id| self.call_before(id, line));
+                    let call_line = call.as_deref().and_then(|id| self.call_of(id, line));
                     if matches!(outcome, CallOutcome::Error | CallOutcome::Rejected) {
                         // The page shows the error where the call is.
                         self.marks.add(MarkKind::Error, call_line.unwrap_or(line));
@@ -170,6 +173,11 @@ impl LineFacts {
         let (_, line) = self.calls.range((id, 0)..(id, line)).next_back()?;
         Some(*line)
     }
+
+    /// The line of the call of a result. Some agents write both into one line.
+    fn call_of(&self, id: &str, line: u64) -> Option<u64> {
+        self.call_before(id, line.saturating_add(1))
+    }
 }
 
 fn hash(id: &str) -> u64 {
@@ -181,6 +189,7 @@ fn hash(id: &str) -> u64 {
 impl Default for LineIndex {
     fn default() -> Self {
         Self {
+            format: TranscriptFormat::Claude,
             lines: 0,
             bytes: 0,
             tail_bytes: 0,
@@ -198,6 +207,19 @@ impl Default for LineIndex {
 }
 
 impl LineIndex {
+    /// The empty index of a transcript in this format.
+    pub(super) fn new(format: TranscriptFormat) -> Self {
+        Self {
+            format,
+            ..Self::default()
+        }
+    }
+
+    /// The format of the transcript.
+    pub(super) fn format(&self) -> TranscriptFormat {
+        self.format
+    }
+
     /// Extends the index to `size` bytes of the file of the transcript with this key. If `check`
     /// fails, the index is valid for the part before.
     ///
@@ -228,9 +250,9 @@ impl LineIndex {
                 Err(error) => break Err(error.into()),
             };
             let text;
-            let parsed = if line.is_whole() && claude::is_indexed(&line.bytes) {
+            let parsed = if line.is_whole() && self.format.is_indexed(&line.bytes) {
                 text = String::from_utf8_lossy(&line.bytes);
-                claude::parse(&text, key)
+                self.format.parse(&text, key)
             } else {
                 None
             };
@@ -328,14 +350,19 @@ impl LineIndex {
         self.all_facts().call_before(id, line)
     }
 
+    /// The line of the call with the id of a result in a line.
+    pub(super) fn call_of(&self, id: &str, line: u64) -> Option<u64> {
+        self.all_facts().call_of(id, line)
+    }
+
     /// The result of the call with this id in a line: the first one before the id is used again.
     pub(super) fn result_of(&self, id: &str, call_line: u64) -> Option<ResultPlace> {
         let (facts, id) = (self.all_facts(), hash(id));
         let after = (id, call_line.saturating_add(1));
         let next_call = facts.calls.range(after..=(id, u64::MAX)).next();
-        let end = next_call.map_or(u64::MAX, |(_, line)| *line);
+        let end = next_call.map_or(u64::MAX, |(_, line)| line.saturating_sub(1));
         let (&(_, line), &(offset, part, outcome)) =
-            facts.results.range(after..=(id, end)).next()?;
+            facts.results.range((id, call_line)..=(id, end)).next()?;
         Some(ResultPlace {
             line,
             offset,

@@ -1,4 +1,5 @@
-//! A line as the parser of an agent's format returns it. Nothing in it is redacted or cut yet, and
+//! A line as the parser of an agent's format returns it, in a form that is the same for all agents.
+//! Nothing in it is redacted or cut yet, and
 //! most texts are not decoded yet.
 
 use std::borrow::Cow;
@@ -147,7 +148,7 @@ pub(super) fn block_text(block: &str) -> Cow<'_, str> {
 }
 
 /// Each field on its own line, with texts decoded, so that code in them can be read.
-fn fields_text(object: &str) -> Cow<'_, str> {
+pub(super) fn fields_text(object: &str) -> Cow<'_, str> {
     let Some(fields) = json::all_fields(object, BLOCKS_MAX) else {
         return json::text(object).unwrap_or(Cow::Borrowed(object));
     };

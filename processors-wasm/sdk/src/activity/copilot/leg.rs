@@ -207,6 +207,15 @@ impl ModelSums {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.models.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Figures)> {
+        let models = self.models.iter();
+        models.map(|(model, figures)| (model.as_str(), *figures))
+    }
+
     pub(super) fn get(&self, model: &str) -> Figures {
         self.models.get(model).copied().unwrap_or_default()
     }

@@ -1,9 +1,9 @@
 //! The texts that a person sent.
 
 use crate::Timestamp;
-use crate::activity::commands::command_name;
 use crate::activity::driver::{Items, Reader};
 use crate::activity::gemini::GeminiReader;
+use crate::activity::values::command_name;
 use crate::activity::{Item, Origin, Prompt};
 use crate::json::{Json, Text};
 

@@ -160,14 +160,14 @@ fn unrecorded(
         placed AS (
             SELECT agent_id, missing.session_id, time_bucket(INTERVAL 15 MINUTES, missing.occurred_at) AS quarter,
                 {directory} AS directory, {PROJECT} AS project, agent_type, 'subagent' AS source,
-                CAST(NULL AS VARCHAR) AS model, agent, run_count, total_tokens, 0 AS request_count
+                CAST(NULL AS VARCHAR) AS model, CAST(NULL AS VARCHAR) AS provider, agent, run_count, total_tokens, 0 AS request_count
             FROM (
                 SELECT missing.*, sessions.cwd, sessions.project, coalesce(sessions.agent, 'claude') AS agent
                 FROM missing LEFT JOIN usage.sessions USING (session_seq)
             ) AS missing
             UNION ALL
             SELECT NULL, session_id, time_bucket(INTERVAL 15 MINUTES, started_at), {directory}, {PROJECT}, NULL,
-                CASE WHEN is_sidechain THEN 'subagent' ELSE 'main' END, NULL, agent, 0, 0, request_count
+                CASE WHEN is_sidechain THEN 'subagent' ELSE 'main' END, NULL, NULL, agent, 0, 0, request_count
             FROM ({REQUESTS})
         )
         SELECT CAST({grouping} AS BIGINT), CAST({shown} AS VARCHAR), CAST(coalesce(sum(run_count), 0) AS BIGINT),

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::super::json;
+use super::json;
 
 /// Fields that say most about a call, best first.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 16] = [
     "command",
+    "cmd",
     "file_path",
     "notebook_path",
     "pattern",
@@ -15,6 +16,7 @@ const FIELDS: [&str; 14] = [
     "skill",
     "description",
     "path",
+    "absolute_path",
     "subject",
     "taskId",
     "shell_id",
@@ -27,7 +29,7 @@ const LOOKED_AT_MAX: usize = 16;
 /// The most telling field of an input, or its first text. Empty if there is none.
 pub(super) fn summary(input: &str) -> String {
     let known = json::fields(input, FIELDS).unwrap_or_default();
-    let known = known.into_iter().find_map(json::nonempty);
+    let known = known.into_iter().find_map(words);
     let first = || {
         let fields = json::all_fields(input, LOOKED_AT_MAX).unwrap_or_default();
         let mut texts = fields
@@ -40,8 +42,20 @@ pub(super) fn summary(input: &str) -> String {
 
 /// The type of the sub-agent that a call starts.
 pub(super) fn agent_type(input: &str) -> Option<String> {
-    let [kind] = json::fields(input, ["subagent_type"])?;
-    json::nonempty(kind).map(Cow::into_owned)
+    let names = ["subagent_type", "agent_type", "subagent_name", "agent"];
+    let kinds = json::fields(input, names)?;
+    let kind = kinds.into_iter().find_map(json::nonempty);
+    kind.map(Cow::into_owned)
+}
+
+/// A text, or the words of a command.
+fn words(value: Option<&str>) -> Option<Cow<'_, str>> {
+    let text = json::nonempty(value);
+    text.or_else(|| {
+        let (words, _) = json::elements(value?, LOOKED_AT_MAX);
+        let words: Vec<_> = words.into_iter().filter_map(json::text).collect();
+        (!words.is_empty()).then(|| Cow::Owned(words.join(" ")))
+    })
 }
 
 fn first_line(text: Cow<'_, str>) -> String {
@@ -60,6 +74,8 @@ mod tests {
             (r#"{"content":"x","file_path":"/a.rs"}"#, "/a.rs"),
             (r#"{"count":1,"issue":"ENG-1"}"#, "ENG-1"),
             (r#"{"command":""}"#, ""),
+            (r#"{"command":["bash","-lc","ls -l"]}"#, "bash -lc ls -l"),
+            (r#"{"command":[7],"path":"a"}"#, "a"),
             (r#"{"command":7,"path":"\n a \n"}"#, "a"),
             ("[]", ""),
             ("\"x\"", ""),
