@@ -170,16 +170,10 @@ pub fn with_contract(module: &str) -> Vec<u8> {
     let (package, _) = resolve.push_dir(wit).unwrap();
     let world = resolve.select_world(&[package], Some("processor")).unwrap();
     let mut bytes = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}\n{module}"));
-    wit_component::embed_component_metadata(
-        &mut bytes,
-        &resolve,
-        world,
-        StringEncoding::UTF8,
-        false,
-    )
-    .unwrap();
+    wit_component::embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)
+        .unwrap();
     ComponentEncoder::default()
         .module(&bytes)
-        .and_then(|encoder| encoder.encode())
+        .and_then(|mut encoder| encoder.encode())
         .unwrap_or_else(|error| panic!("{error:#}\n{module}"))
 }
