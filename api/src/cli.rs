@@ -44,6 +44,7 @@ use clap::{Args, Parser, Subcommand};
 use session_pipeline_host::clock::{Clock as _, SystemClock, UtcMicros};
 use session_pipeline_host::fault::{printable, printable_lines};
 use session_pipeline_host::limits::Compiler;
+use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_pipeline::config::{Config, ConfigOverrides, Variables};
 use session_pipeline_pipeline::llm::{self, LlmSecrets, SetupError};
 use session_pipeline_pipeline::registry::Registry;
@@ -411,6 +412,29 @@ impl GlobalArgs {
 
 fn registry() -> Registry {
     Registry::new(SHIPPED)
+}
+
+impl GlobalArgs {
+    /// Checks that the sessions root exists if it was chosen. A folder that someone named and that
+    /// does not exist is a mistake; a new data directory has no sessions yet.
+    ///
+    /// # Errors
+    /// It does not exist.
+    fn check_sessions_root(&self) -> Result<(), CommandFailure> {
+        let config = self.config()?;
+        let default = Config::new(config.data_dir.clone()).sessions_root;
+        let is_chosen = self.sessions.is_some() || config.sessions_root != default;
+        // A server has its own folder.
+        let is_local = self.api.is_none();
+        match is_chosen && is_local && matches!(SessionsRoot::open(&config.sessions_root), Ok(None))
+        {
+            true => Err(CommandFailure::usage_error(format!(
+                "sessions folder `{}` does not exist; create it, or choose another one with --sessions, for example ~/.claude/projects",
+                printable(&config.sessions_root.display().to_string())
+            ))),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The hint for a sessions root that does not exist.

@@ -10,6 +10,7 @@ pub mod http;
 mod percent;
 pub mod problem;
 pub mod shipped;
+mod signals;
 
 /// Returns freed memory to the system. Requests, runs and DuckDB allocate on many threads, and glibc
 /// has an arena for each of them, so a server that received uploads for hours grew without a leak.

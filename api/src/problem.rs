@@ -204,6 +204,7 @@ impl Classify for ListingError {
     fn class(&self) -> ProblemClass {
         match self {
             Self::UnknownSession { .. } => ProblemClass::NotFound,
+            Self::AmbiguousSession { .. } => ProblemClass::InvalidParameter,
             Self::Root { .. } => ProblemClass::Internal,
             Self::Store(error) => error.class(),
         }

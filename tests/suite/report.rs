@@ -7,6 +7,7 @@ mod causes;
 mod command;
 mod outcomes;
 mod prices;
+mod projects;
 mod quality;
 mod rollups;
 mod views;

@@ -127,7 +127,8 @@ impl Walk {
             let is_session = plain.is_some()
                 || name.ends_with(".jsonl")
                 || name.ends_with(".meta.json")
-                // Older versions of Gemini CLI store a session as one document.
+                // Older versions of Gemini CLI store a session as one document. The server accepts
+                // the same files: `is_key` in the crate `host`, which this program does not use.
                 || (name.ends_with(".json") && server.split('/').any(|folder| folder == "chats"));
             if name.starts_with('.') || !(kind.is_dir() || (kind.is_file() && is_session)) {
                 continue;

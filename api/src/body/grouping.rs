@@ -26,8 +26,10 @@ pub enum GroupingParam {
     Model,
     /// Tools, with calls and errors, each call counted once
     Tool,
-    /// Repositories including their worktrees, or folders
+    /// Projects: repositories including their worktrees and clones, or folders, by the last part of the path
     Project,
+    /// Projects by their whole path, such as the clones of a repository
+    ProjectPath,
     /// Git branches
     Branch,
     /// Pull requests; a message belongs to the one that its session linked next
@@ -79,6 +81,7 @@ impl GroupingParam {
             Self::User => ReportGrouping::User,
             Self::Model => ReportGrouping::Model,
             Self::Project => ReportGrouping::Project,
+            Self::ProjectPath => ReportGrouping::ProjectPath,
             Self::Branch => ReportGrouping::Branch,
             Self::PullRequest => ReportGrouping::PullRequest,
             Self::Source => ReportGrouping::Source,
@@ -164,8 +167,10 @@ pub enum WasteGroupingParam {
     Session,
     /// Users
     User,
-    /// Repositories including their worktrees, or folders
+    /// Projects: repositories including their worktrees and clones, or folders, by the last part of the path
     Project,
+    /// Projects by their whole path, such as the clones of a repository
+    ProjectPath,
 }
 
 impl From<WasteGroupingParam> for WasteGrouping {
@@ -175,6 +180,7 @@ impl From<WasteGroupingParam> for WasteGrouping {
             WasteGroupingParam::Session => Self::Session,
             WasteGroupingParam::User => Self::User,
             WasteGroupingParam::Project => Self::Project,
+            WasteGroupingParam::ProjectPath => Self::ProjectPath,
         }
     }
 }

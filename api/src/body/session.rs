@@ -162,6 +162,10 @@ pub struct SessionsBody {
     /// The cursor of the next page. Send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Why there are no sessions: a filter has a value that no session has. With suggestions. Absent
+    /// if there are sessions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 impl From<Vec<SessionBody>> for SessionsBody {
@@ -171,6 +175,7 @@ impl From<Vec<SessionBody>> for SessionsBody {
             states: StateCounts::of(&sessions),
             sessions,
             next: None,
+            notices: Vec::new(),
         }
     }
 }

@@ -43,6 +43,10 @@ pub struct UsageReportBody {
     /// figures stay as they were, without causes.
     #[serde(default)]
     pub outdated_sessions: u64,
+    /// Why the report is empty: a filter has a value that no message has. With suggestions. Absent if
+    /// the report is not empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// A row of the report. A report by tool has rows of type [`UsageToolRow`].
@@ -104,6 +108,10 @@ pub struct UsageTotalsBody {
     /// The output tokens as the agent itself reports them. Only in a report by session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_output_tokens: Option<i64>,
+    /// The number of paths with the name of the project, such as the clones of a repository. Only in a
+    /// report by project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<i64>,
 }
 
 /// The sums of one group. Exactly those of the fields before the sums are present that `by` and
@@ -131,9 +139,12 @@ pub struct UsageMessageRow {
     /// The model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The repository or folder.
+    /// The name of the project: the last part of the path of the repository or folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
+    /// The path of the repository or folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_path: Option<String>,
     /// The Git branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,

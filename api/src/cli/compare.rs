@@ -274,7 +274,7 @@ fn render(comparison: &Comparison) -> String {
             bytes(cost.peak_memory),
         ]);
     }
-    text.push_str(&costs.trim_fmt());
+    text.push_str(&costs.render());
     let sessions = count_of(comparison.sessions, "session", "sessions");
     let differ = comparison.different.len();
     text.push_str(&format!("\n\n{differ} of {sessions} differ"));

@@ -65,6 +65,9 @@ pub(super) fn demo(global: &GlobalArgs, arguments: &DemoArgs) -> Result<Exit, Co
         &options(arguments),
         arguments.seed.is_some() || arguments.session_count.is_some(),
     )?;
+    if !folder.is_kept() {
+        interruption.remove_at_exit(folder.path());
+    }
     let served = serve_folder(global, arguments, &mut folder, &interruption);
     folder.close();
     served
@@ -96,7 +99,9 @@ fn serve_folder(
     interruption.check()?;
     let options = ServeOptions {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port.unwrap_or(PORT))),
+        listen_flag: "--port",
         uses_other_port: arguments.port.is_none(),
+        removed_at_exit: (!folder.is_kept()).then(|| folder.path().to_owned()),
         metrics_listen: None,
         has_scheduler: true,
         secret,

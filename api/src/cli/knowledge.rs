@@ -164,10 +164,8 @@ fn render(body: &KnowledgeBody) -> String {
     }
     let mut table = table(&[
         "item", "status", "domain", "score", "evidence", "users", "sessions", "title",
-    ]);
-    if let Some(titles) = table.column_mut(7) {
-        titles.set_cell_alignment(comfy_table::CellAlignment::Left);
-    }
+    ])
+    .with_texts(&["title"]);
     for item in &body.items {
         table.add_row([
             printable(&item.id),
@@ -184,7 +182,7 @@ fn render(body: &KnowledgeBody) -> String {
             },
         ]);
     }
-    format!("{}\n{count}", table.trim_fmt())
+    format!("{}\n{count}", table.render())
 }
 
 fn none() -> String {

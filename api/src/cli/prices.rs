@@ -1,7 +1,6 @@
 //! `prices`: lists prices of models, and updates them from LiteLLM's table.
 
 use clap::{Args, Subcommand};
-use comfy_table::CellAlignment;
 use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::csv::{self, CsvCell};
@@ -11,7 +10,7 @@ use session_pipeline_pipeline::report::{
 };
 
 use super::client::{OpenMode, RouteCall};
-use super::table::{count_of, number, table};
+use super::table::{count_of, number, plural, table};
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 
 const LIST_PATH: &str = "/api/usage/prices";
@@ -113,13 +112,8 @@ fn people(listed: &PriceList) -> String {
     if listed.models.is_empty() {
         return caption;
     }
-    let mut table = table(&COLUMNS);
-    for (index, name) in COLUMNS.iter().enumerate() {
-        let is_text = ["price of", "long context", "origin", "source"].contains(name);
-        if let Some(column) = table.column_mut(index).filter(|_| is_text) {
-            column.set_cell_alignment(CellAlignment::Left);
-        }
-    }
+    let texts = ["price of", "long context", "origin", "source"];
+    let mut table = table(&COLUMNS).with_texts(&texts);
     for model in &listed.models {
         let mut cells = vec![printable(&model.model)];
         match &model.price {
@@ -140,7 +134,7 @@ fn people(listed: &PriceList) -> String {
         cells.push(source.map_or_else(|| "-".to_owned(), printable));
         table.add_row(cells);
     }
-    format!("{}\n{caption}", table.trim_fmt())
+    format!("{}\n{caption}", table.render())
 }
 
 /// The cells from `price of` to `origin`.
@@ -334,11 +328,13 @@ fn remarks(listed: &PriceList, file: &std::path::Path) {
         return;
     }
     let tokens = unpriced.filter_map(|model| model.tokens);
+    let tokens = tokens.fold(0, i64::saturating_add);
     hint(&format!(
-        "no price on {} for {}, with {} tokens; run `session-pipeline prices update`, or add the prices to `{}` (docs/prices.md)",
+        "no price on {} for {}, with {} {}; run `session-pipeline prices update`, or add the prices to `{}` (docs/prices.md)",
         listed.day,
         named(&models),
-        number(tokens.fold(0, i64::saturating_add)),
+        number(tokens),
+        plural(tokens, "token", "tokens"),
         file.display()
     ));
 }
@@ -389,10 +385,7 @@ fn changes(report: &PriceUpdateReport) -> String {
     if report.changes.is_empty() {
         return count;
     }
-    let mut table = table(&["model", "field", "old", "new"]);
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Left);
-    }
+    let mut table = table(&["model", "field", "old", "new"]).with_texts(&["field"]);
     let amount = |amount: Option<Decimal>| {
         amount.map_or_else(|| "-".to_owned(), |amount| amount.to_string())
     };
@@ -404,5 +397,5 @@ fn changes(report: &PriceUpdateReport) -> String {
             amount(change.new),
         ]);
     }
-    format!("{}\n{count}", table.trim_fmt())
+    format!("{}\n{count}", table.render())
 }

@@ -98,7 +98,8 @@ fn render(processors: &[ListedProcessor]) -> String {
         "available",
         "last run",
         "result",
-    ]);
+    ])
+    .with_shortened(&["runs", "order", "capabilities"]);
     let none = || "-".to_owned();
     for processor in processors {
         let runs = processor
@@ -129,7 +130,7 @@ fn render(processors: &[ListedProcessor]) -> String {
             processor.last_run.clone().unwrap_or_else(none),
         ]);
     }
-    table.trim_fmt()
+    table.render()
 }
 
 fn order(order: Order) -> &'static str {

@@ -97,7 +97,8 @@ fn render(body: &QuarantineBody) -> String {
         "fault",
         "detail",
     ];
-    format!("{}\n{count}", LongTable::new(header).page(&rows))
+    let mut table = LongTable::new(header).with_texts(&["detail"]);
+    format!("{}\n{count}", table.page(&rows))
 }
 
 fn row(session: &QuarantinedSessionBody) -> [String; 6] {

@@ -254,11 +254,11 @@ fn table_text(spec: &TableSpec, rows: &TableRows) -> String {
     let shown_rows = 0..rows.rows.min(ROWS_SHOWN);
     if columns.len() <= TABLE_COLUMNS_MAX {
         let names: Vec<&str> = names().collect();
-        let mut table = table(&names);
+        let mut table = table(&names).with_shortened(&names);
         for row in shown_rows {
             table.add_row(cells(row));
         }
-        text.push_str(&format!("\n{}", table.trim_fmt()));
+        text.push_str(&format!("\n{}", table.render()));
     } else {
         for row in shown_rows {
             let fields: Vec<(&str, Option<String>)> = names().zip(cells(row).map(Some)).collect();

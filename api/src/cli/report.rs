@@ -7,7 +7,8 @@ use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::csv::{self, CsvCell};
 use session_pipeline_pipeline::report::{
-    PlanUse, PriceTable, ReportRow, ToolCalls, ToolGrouping, UnknownKind, UsageReport, UsageTotals,
+    PlanUse, PriceTable, ReportRow, SkillsReport, ToolCalls, ToolGrouping, UnknownKind,
+    UsageReport, UsageTotals, WasteReport,
 };
 use session_pipeline_pipeline::run::Progress;
 
@@ -52,7 +53,7 @@ struct FilterArgs {
     /// Only this user: an email address, or the first folder of session keys
     #[arg(long, value_name = "USER", value_parser = super::non_empty)]
     user: Option<String>,
-    /// Only this project: its path, or the last part of the path
+    /// Only this project: its name, which is the last part of its path; its whole path; or the last parts of its path
     #[arg(long, value_name = "PROJECT", value_parser = super::non_empty)]
     project: Option<String>,
     /// Only this model
@@ -61,6 +62,9 @@ struct FilterArgs {
     /// Only the sessions of this coding agent
     #[arg(long, value_enum, value_name = "AGENT")]
     agent: Option<AgentParam>,
+    /// Only the session with this id, from `--by session`
+    #[arg(long, value_name = "ID", value_parser = super::non_empty)]
+    session: Option<String>,
     /// Only the N rows with the highest cost, or the most calls
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     top: Option<u32>,
@@ -156,6 +160,7 @@ pub(super) fn report(global: &GlobalArgs, command: &ReportCommand) -> Result<Exi
         .optional("model", filter.model.as_deref())
         .optional("agent", filter.agent.map(AgentParam::name))
         .optional("provider", provider)
+        .optional("session", filter.session.as_deref())
         .optional("top", top.as_deref())
         .with_listener(Arc::new(EmptyReportHint));
     let text = global.connect(OpenMode::Existing)?.text(&call)?;
@@ -199,6 +204,24 @@ impl Progress for EmptyReportHint {
     fn advanced(&self, _: u64) {}
 }
 
+/// A report that is not a [`UsageReport`].
+trait Document: serde::Serialize + serde::de::DeserializeOwned {
+    /// Why it is empty.
+    fn notices(&self) -> &[String];
+}
+
+impl Document for SkillsReport {
+    fn notices(&self) -> &[String] {
+        &self.notices
+    }
+}
+
+impl Document for WasteReport {
+    fn notices(&self) -> &[String] {
+        &self.notices
+    }
+}
+
 /// Prints reports in the selected format.
 struct ReportOutput<'a> {
     global: &'a GlobalArgs,
@@ -207,7 +230,7 @@ struct ReportOutput<'a> {
 
 impl ReportOutput<'_> {
     /// Prints a document as JSON or CSV, or returns it if it is to be printed as a table.
-    fn print_document<D: serde::Serialize + serde::de::DeserializeOwned>(
+    fn print_document<D: Document>(
         &self,
         text: &str,
         csv: impl FnOnce(&D) -> String,
@@ -219,7 +242,9 @@ impl ReportOutput<'_> {
             print_json(&document)?;
         } else if self.is_csv {
             super::print_exact(&csv(&document))?;
+            notices(document.notices());
         } else {
+            notices(document.notices());
             return Ok(Some(document));
         }
         Ok(None)
@@ -238,8 +263,10 @@ impl ReportOutput<'_> {
             print_json(&report)?;
         } else if self.is_csv {
             super::print_exact(&comma_separated(&report))?;
+            notices(&report.notices);
         } else {
             print(&render(&report))?;
+            notices(&report.notices);
             hint(&format!(
                 "as of {}: every session committed before that time is included",
                 report.as_of
@@ -247,6 +274,7 @@ impl ReportOutput<'_> {
             omitted(report.omitted_rows);
             lower_bound::explain(&report.totals, &PriceTable::file_of(&self.global.config()?));
             lower_bound::explain_drift(&report.totals);
+            F::explain(&report);
             plans(&report.plans);
             unknown_kinds(&report.unknown_kinds);
             if report.outdated_sessions > 0 {
@@ -285,7 +313,7 @@ fn render<F: RowColumns>(report: &UsageReport<F>) -> String {
     let header: Vec<&str> = std::iter::once(report.key)
         .chain(F::columns(report))
         .collect();
-    let mut table = table(&header);
+    let mut table = table(&header).with_shortened(&["errors by class"]);
     let row = |name: String, cells: Vec<String>| std::iter::once(name).chain(cells);
     for ReportRow { key, totals, .. } in &report.rows {
         let name = key
@@ -296,7 +324,7 @@ fn render<F: RowColumns>(report: &UsageReport<F>) -> String {
     if let Some(total) = F::total(report) {
         table.add_row(row("total".to_owned(), total));
     }
-    table.trim_fmt()
+    table.render()
 }
 
 /// The name of the row of messages without a key: a message can have no cause, but every message
@@ -311,8 +339,14 @@ fn missing_key(key: &str) -> &'static str {
 /// Prints how many rows are not shown.
 fn omitted(rows: u64) {
     if rows > 0 {
-        hint(&format!("{rows} more rows are not shown"));
+        let rows = count_of(rows, "more row is", "more rows are");
+        hint(&format!("{rows} not shown"));
     }
+}
+
+/// Prints why a report is empty.
+fn notices(notices: &[String]) {
+    notices.iter().for_each(|notice| hint(notice));
 }
 
 /// Maximum number of subscription plans in the hint.
@@ -357,10 +391,10 @@ fn unknown_kinds(kinds: &[UnknownKind]) {
                 format!(", up to version {}", printable(version))
             });
         format!(
-            "`{}` ({} lines in {} sessions{version})",
+            "`{}` ({} in {}{version})",
             printable(&kind.kind),
-            kind.lines,
-            kind.sessions
+            count_of(kind.lines.unsigned_abs(), "line", "lines"),
+            count_of(kind.sessions.unsigned_abs(), "session", "sessions")
         )
     });
     let mut shown: Vec<String> = shown.collect();

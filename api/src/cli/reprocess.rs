@@ -11,8 +11,8 @@ use crate::body::admin::ReprocessBody;
 pub(super) struct ReprocessArgs {
     /// Name of the processor, such as `usage`
     processor: String,
-    /// Only mark this session, by its key from `sessions list`
-    #[arg(long, value_name = "KEY", value_parser = super::non_empty)]
+    /// Only mark this session: its key, the end of its key, the name of its file, or its session id
+    #[arg(long, value_name = "SESSION", value_parser = super::non_empty)]
     session: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use session_pipeline_host::fault::printable;
 use session_pipeline_store::RunStats;
 
 use super::client::{Client, OpenMode, RouteCall};
-use super::table::{bytes, number, table};
+use super::table::{bytes, count_of, number, table};
 use super::{CommandFailure, Exit, GlobalArgs, hint, print, print_json};
 use crate::body::admin::ProcessorsBody;
 use crate::body::run::RunBody;
@@ -43,6 +43,7 @@ pub(super) fn run(global: &GlobalArgs, arguments: &RunArgs) -> Result<Exit, Comm
         // Report an unknown name before creating a data directory or printing anything else.
         super::registry().check_before_examination(name, &config)?;
     }
+    global.check_sessions_root()?;
     let client = global.connect(OpenMode::Pipeline)?;
     let names = match &arguments.processor {
         Some(name) => vec![name.clone()],
@@ -157,7 +158,7 @@ fn render(bodies: &[RunBody]) -> String {
             format!("{:.1}", stats.duration_ms as f64 / 1000.0),
         ]);
     }
-    table.trim_fmt()
+    table.render()
 }
 
 /// Prints the paths that the run skipped.
@@ -167,7 +168,8 @@ fn notes(body: &RunBody) {
         hint(&format!("skipped `{path}`: {reason}"));
     }
     if let more @ 1.. = body.notes.len().saturating_sub(NOTES_SHOWN) {
-        hint(&format!("{more} more notes; use --json to list them"));
+        let more = count_of(more as u64, "more note", "more notes");
+        hint(&format!("{more}; use --json to list them"));
     }
 }
 
@@ -179,16 +181,20 @@ fn failures(stats: &RunStats) {
     }
     if stats.errors > ERRORS_SHOWN as u64 {
         hint(&format!(
-            "{} more failures; use --json to list up to 100",
-            stats.errors - ERRORS_SHOWN as u64
+            "{}; use --json to list up to 100",
+            count_of(
+                stats.errors - ERRORS_SHOWN as u64,
+                "more failure",
+                "more failures"
+            )
         ));
     }
     if stats.capped > 0 && stats.capped == stats.scanned {
         hint("no session was processed: the run stopped before the first one");
     } else if stats.capped > 0 {
         hint(&format!(
-            "{} sessions are left for the next run because of the limits of this run",
-            stats.capped
+            "{} left for the next run because of the limits of this run",
+            count_of(stats.capped, "session is", "sessions are")
         ));
     }
 }

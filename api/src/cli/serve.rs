@@ -1,6 +1,7 @@
 //! `serve`: runs the HTTP server until a signal stops it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -55,8 +56,12 @@ struct ScheduleLine {
 pub(super) struct ServeOptions {
     /// The address to listen on.
     pub(super) listen: SocketAddr,
+    /// The flag that sets it.
+    pub(super) listen_flag: &'static str,
     /// Whether to listen on any free port if that of `listen` is in use.
     pub(super) uses_other_port: bool,
+    /// The directory to remove if a second signal ends the process.
+    pub(super) removed_at_exit: Option<PathBuf>,
     /// The address of the listener for metrics, if the flag sets one.
     pub(super) metrics_listen: Option<SocketAddr>,
     /// Whether to run processors on schedule.
@@ -76,7 +81,9 @@ pub(super) fn scheduler_secret(
 pub(super) fn serve(global: &GlobalArgs, arguments: &ServeArgs) -> Result<Exit, CommandFailure> {
     let options = ServeOptions {
         listen: arguments.listen,
+        listen_flag: "--listen",
         uses_other_port: false,
+        removed_at_exit: None,
         metrics_listen: arguments.metrics_listen,
         has_scheduler: !arguments.no_scheduler,
         secret: scheduler_secret(global)?,
@@ -190,8 +197,12 @@ pub(super) fn serve_pipeline(
     if is_new {
         hint("created the first admin token; create one token per person, then revoke this one");
     }
-    let reason = server.wait(signals, || {
+    let removed_at_exit = options.removed_at_exit;
+    let reason = server.wait(signals, move || {
         // A second signal exits immediately. The next start rolls back whatever was not committed.
+        if let Some(folder) = removed_at_exit {
+            let _ = std::fs::remove_dir_all(folder);
+        }
         std::process::exit(Exit::CouldNotRun as i32);
     });
     hint("stopping");
@@ -208,13 +219,21 @@ pub(super) fn serve_pipeline(
 }
 
 /// Starts to listen, on another port if `options` permit it.
-fn start(service: &Arc<ServiceState>, options: &ServeOptions) -> Result<Server, ServeError> {
-    let error = match Server::start(Arc::clone(service), options.listen) {
-        Err(error @ ServeError::Listen { .. }) if options.uses_other_port => error,
-        started => return started,
+fn start(service: &Arc<ServiceState>, options: &ServeOptions) -> Result<Server, CommandFailure> {
+    let (address, source) = match Server::start(Arc::clone(service), options.listen) {
+        Err(ServeError::Listen { address, source }) => (address, source),
+        started => return Ok(started?),
     };
     let free = SocketAddr::new(options.listen.ip(), 0);
-    let server = Server::start(Arc::clone(service), free).map_err(|_| error)?;
+    let other = options
+        .uses_other_port
+        .then(|| Server::start(Arc::clone(service), free));
+    let Some(Ok(server)) = other else {
+        let flag = options.listen_flag;
+        return Err(CommandFailure::could_not_run(format!(
+            "cannot listen on `{address}`: {source}; choose another one with {flag}, or 0 as the port for any free one"
+        )));
+    };
     hint(&format!(
         "port {} is in use; listening on another one",
         options.listen.port()

@@ -5,6 +5,7 @@ mod local;
 mod overview;
 
 use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
 use serde::ser::{Error, SerializeSeq, SerializeStruct};
@@ -49,6 +50,9 @@ pub(super) struct SessionListArgs {
     /// Also list the files of sub-agents; their cost is in the session that started them
     #[arg(long)]
     all: bool,
+    /// Only the first N sessions
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    top: Option<u64>,
     /// Add a column with the keys of the sessions
     #[arg(long)]
     keys: bool,
@@ -59,8 +63,8 @@ pub(super) struct SessionListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// Key of the session, from `sessions list`
-    #[arg(value_name = "KEY", value_parser = super::non_empty)]
+    /// Key of the session; or the end of the key, the name of its file, or its session id, if only one session has it
+    #[arg(value_name = "SESSION", value_parser = super::non_empty)]
     key: String,
 }
 
@@ -68,6 +72,7 @@ pub(super) fn sessions(
     global: &GlobalArgs,
     command: &SessionsCommand,
 ) -> Result<Exit, CommandFailure> {
+    global.check_sessions_root()?;
     match command {
         SessionsCommand::List(arguments) => list(global, arguments),
         SessionsCommand::Show(arguments) => show(global, arguments),
@@ -80,10 +85,12 @@ fn list(global: &GlobalArgs, arguments: &SessionListArgs) -> Result<Exit, Comman
     if let (Some(processor), None) = (&arguments.processor, &global.api) {
         super::registry().check_before_examination(processor, &config)?;
     }
+    let notices = Notices::default();
     match global.connect(OpenMode::Existing)? {
         client @ Client::Local(_) => {
-            let mut pages = LocalPages::start(client, parameters, super::no_sessions_root(&config));
-            write(global, arguments, || pages.next())
+            let no_root = super::no_sessions_root(&config);
+            let mut pages = LocalPages::start(client, parameters, no_root, notices.clone());
+            write(global, arguments, &notices, || pages.next())
         }
         client @ Client::Server(_) => {
             let query: Vec<(&str, &str)> = parameters
@@ -92,12 +99,13 @@ fn list(global: &GlobalArgs, arguments: &SessionListArgs) -> Result<Exit, Comman
                 .collect();
             // Where the next page begins; `None` at the end.
             let mut cursor = Some(None);
-            write(global, arguments, || {
+            write(global, arguments, &notices, || {
                 let Some(from) = cursor.take() else {
                     return Ok(Vec::new());
                 };
                 let page: SessionsBody = page(&client, PATH, &query, from.as_deref())?;
                 cursor = page.next.map(Some);
+                notices.add(page.notices);
                 Ok(page.sessions)
             })
         }
@@ -109,12 +117,14 @@ fn list(global: &GlobalArgs, arguments: &SessionListArgs) -> Result<Exit, Comman
 fn write(
     global: &GlobalArgs,
     arguments: &SessionListArgs,
+    notices: &Notices,
     next: impl FnMut() -> Result<Vec<SessionBody>, CommandFailure>,
 ) -> Result<Exit, CommandFailure> {
     let mut pages = FilteredPages {
         next,
         // Programs can tell sub-agents apart.
         has_subagents: arguments.all || global.json,
+        top: arguments.top.unwrap_or(u64::MAX),
         count: 0,
         hidden: 0,
         states: StateCounts::default(),
@@ -122,6 +132,7 @@ fn write(
     if global.json {
         let document = JsonDocument {
             pages: RefCell::new(pages),
+            notices,
             failure: RefCell::new(None),
         };
         let written = print_json(&document);
@@ -143,6 +154,7 @@ fn write(
     } else {
         write_table(&mut pages, arguments)?;
     }
+    notices.take().iter().for_each(|notice| hint(notice));
     if pages.hidden > 0 {
         hint(&format!(
             "{} hidden; the cost is in the sessions that started them. `--all` lists them",
@@ -188,7 +200,7 @@ fn write_rows<const N: usize, F: FnMut() -> Result<Vec<SessionBody>, CommandFail
     header: [&'static str; N],
     cells: impl Fn(&SessionBody) -> [String; N],
 ) -> Result<(), CommandFailure> {
-    let mut table = LongTable::new(header).with_texts(overview::TEXT_COLUMNS);
+    let mut table = LongTable::new(header).with_texts(&overview::TEXT_COLUMNS);
     while let Some(sessions) = pages.next_page()? {
         let rows: Vec<[String; N]> = sessions.iter().map(&cells).collect();
         if !rows.is_empty() {
@@ -202,46 +214,79 @@ fn write_rows<const N: usize, F: FnMut() -> Result<Vec<SessionBody>, CommandFail
 struct FilteredPages<F> {
     next: F,
     has_subagents: bool,
+    /// Maximum number of sessions.
+    top: u64,
     count: u64,
-    /// Files of sub-agents that are not pages.
+    /// Files of sub-agents that are not in the pages.
     hidden: u64,
     states: StateCounts,
 }
 
 impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> FilteredPages<F> {
     fn next_page(&mut self) -> Result<Option<Vec<SessionBody>>, CommandFailure> {
-        let mut sessions = (self.next)()?;
-        if sessions.is_empty() {
+        if self.count >= self.top {
             return Ok(None);
         }
-        let read = sessions.len();
-        sessions.retain(|session| self.has_subagents || !session.summary.is_subagent);
-        self.hidden += (read - sessions.len()) as u64;
+        let read = (self.next)()?;
+        if read.is_empty() {
+            return Ok(None);
+        }
+        let mut sessions = Vec::with_capacity(read.len());
+        for session in read {
+            if self.count + sessions.len() as u64 == self.top {
+                break;
+            }
+            match self.has_subagents || !session.summary.is_subagent {
+                true => sessions.push(session),
+                false => self.hidden += 1,
+            }
+        }
         self.count += sessions.len() as u64;
         self.states.add(&sessions);
         Ok(Some(sessions))
     }
 }
 
+/// Why the list is empty. Another thread can add notices while the list is read.
+#[derive(Clone, Default)]
+struct Notices(Arc<Mutex<Vec<String>>>);
+
+impl Notices {
+    fn add(&self, notices: Vec<String>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(notices);
+    }
+
+    fn take(&self) -> Vec<String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *all)
+    }
+}
+
 /// The list as one JSON document that is written while it is read.
-struct JsonDocument<F> {
+struct JsonDocument<'a, F> {
     pages: RefCell<FilteredPages<F>>,
+    notices: &'a Notices,
     /// Why it ended early.
     failure: RefCell<Option<CommandFailure>>,
 }
 
-impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonDocument<F> {
+impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for JsonDocument<'_, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut document = serializer.serialize_struct("Sessions", 3)?;
+        let mut document = serializer.serialize_struct("Sessions", 4)?;
         document.serialize_field("sessions", &DocumentRows(self))?;
         let pages = self.pages.borrow();
         document.serialize_field("count", &pages.count)?;
         document.serialize_field("states", &pages.states)?;
+        let notices = self.notices.take();
+        if !notices.is_empty() {
+            document.serialize_field("notices", &notices)?;
+        }
         document.end()
     }
 }
 
-struct DocumentRows<'a, F>(&'a JsonDocument<F>);
+struct DocumentRows<'a, F>(&'a JsonDocument<'a, F>);
 
 impl<F: FnMut() -> Result<Vec<SessionBody>, CommandFailure>> Serialize for DocumentRows<'_, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

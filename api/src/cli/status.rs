@@ -146,5 +146,5 @@ fn table_of(processors: &[ProcessorStatus]) -> String {
             status.last_run.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
-    table.trim_fmt()
+    table.render()
 }

@@ -1,75 +1,145 @@
 //! Formats tables, numbers and times as text.
 
-use comfy_table::{CellAlignment, Table, presets};
+mod layout;
+
 use session_pipeline_host::clock::UtcMicros;
 
-/// A table without borders. The first column is left-aligned, the others are right-aligned.
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
+use layout::{Column, fit, push_row, terminal_width, width_of};
+
+/// A table without borders. The first column is a text, the others are aligned to the right.
+///
+/// On a terminal that is too narrow, texts are shortened.
+pub(super) struct TextTable {
+    header: Vec<String>,
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
 }
 
-/// The maximum padded width of a column, so that one long cell does not widen every row.
-const COLUMN_CHARS_MAX: usize = 64;
+/// Creates a table with these columns.
+pub(super) fn table(header: &[&str]) -> TextTable {
+    let columns = header.iter().map(|name| Column {
+        header_width: width_of(name),
+        width: width_of(name),
+        ..Column::default()
+    });
+    let table = TextTable {
+        header: header.iter().map(|name| (*name).to_owned()).collect(),
+        columns: columns.collect(),
+        rows: Vec::new(),
+    };
+    table.with_texts(&header.iter().take(1).copied().collect::<Vec<_>>())
+}
 
-/// A table that is formatted page by page, for hundreds of thousands of rows. [`table`] needs kilobytes
-/// of memory per row. The first page sets the column widths. A longer cell shifts the rest of its row.
+impl TextTable {
+    /// Aligns columns to the left, and shortens their cells if the terminal is too narrow.
+    pub(super) fn with_texts(self, names: &[&str]) -> Self {
+        self.with(names, |column| {
+            column.is_left = true;
+            column.is_text = true;
+        })
+    }
+
+    /// Shortens the cells of columns if the terminal is too narrow.
+    pub(super) fn with_shortened(self, names: &[&str]) -> Self {
+        self.with(names, |column| column.is_text = true)
+    }
+
+    fn with(mut self, names: &[&str], change: impl Fn(&mut Column)) -> Self {
+        let columns = self.header.iter().zip(&mut self.columns);
+        for (_, column) in columns.filter(|(name, _)| names.contains(&name.as_str())) {
+            change(column);
+        }
+        self
+    }
+
+    /// Adds a row.
+    pub(super) fn add_row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The lines of the table for standard output, without a line break at the end.
+    pub(super) fn render(self) -> String {
+        self.render_to(terminal_width())
+    }
+
+    fn render_to(mut self, available: Option<usize>) -> String {
+        for row in &self.rows {
+            for (cell, column) in row.iter().zip(&mut self.columns) {
+                column.width = column.width.max(width_of(cell));
+            }
+        }
+        if let Some(available) = available {
+            fit(&mut self.columns, available);
+        }
+        let mut text = String::new();
+        for row in std::iter::once(&self.header).chain(&self.rows) {
+            let cells = row.iter().map(String::as_str);
+            push_row(&mut text, &self.columns, cells, available.is_some());
+        }
+        text.truncate(text.trim_end_matches('\n').len());
+        text
+    }
+}
+
+/// The maximum width of a column of a [`LongTable`] that is not on a terminal, so that one long cell
+/// does not widen every row.
+const COLUMN_WIDTH_MAX: usize = 64;
+
+/// A table that is formatted page by page, for hundreds of thousands of rows. The first page sets
+/// the column widths. On a terminal, longer texts are shortened. Otherwise, a longer cell shifts the
+/// rest of its row.
 pub(super) struct LongTable<const N: usize> {
     header: [&'static str; N],
-    widths: Option<[usize; N]>,
-    /// Columns from the left that are aligned to the left.
-    texts: usize,
+    columns: [Column; N],
+    available: Option<usize>,
+    is_first: bool,
 }
 
 impl<const N: usize> LongTable<N> {
     pub(super) fn new(header: [&'static str; N]) -> Self {
         Self {
             header,
-            widths: None,
-            texts: 1,
+            columns: header.map(|name| Column {
+                header_width: width_of(name),
+                width: width_of(name),
+                ..Column::default()
+            }),
+            available: terminal_width(),
+            is_first: true,
         }
+        .with_texts(header.get(..1).unwrap_or_default())
     }
 
-    /// Aligns this many columns to the left.
-    pub(super) fn with_texts(self, texts: usize) -> Self {
-        Self { texts, ..self }
+    /// Aligns columns to the left, and shortens their cells on a terminal.
+    pub(super) fn with_texts(mut self, names: &[&str]) -> Self {
+        for (name, column) in self.header.iter().zip(&mut self.columns) {
+            if names.contains(name) {
+                column.is_left = true;
+                column.is_text = true;
+            }
+        }
+        self
     }
 
     /// The next rows, each with a line break at its end; the first page begins with the header.
     pub(super) fn page(&mut self, rows: &[[String; N]]) -> String {
-        let width_of = |cell: &str| cell.chars().count();
-        let is_first = self.widths.is_none();
-        let widths = *self.widths.get_or_insert_with(|| {
-            let mut widths = self.header.map(width_of);
-            for row in rows {
-                for (width, cell) in widths.iter_mut().zip(row) {
-                    *width = (*width).max(width_of(cell).min(COLUMN_CHARS_MAX));
-                }
-            }
-            widths
-        });
         let mut text = String::new();
-        let header = self.header.map(str::to_owned);
-        for row in std::iter::once(&header).filter(|_| is_first).chain(rows) {
-            for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
-                let padding = " ".repeat(width - width_of(cell).min(width));
-                if index > 0 {
-                    text.push_str("  ");
-                }
-                match index < self.texts {
-                    true => text.extend([cell.as_str(), padding.as_str()]),
-                    false => text.extend([padding.as_str(), cell.as_str()]),
+        if self.is_first {
+            self.is_first = false;
+            let cell_width_max = self.available.map_or(COLUMN_WIDTH_MAX, |_| usize::MAX);
+            for row in rows {
+                for (cell, column) in row.iter().zip(&mut self.columns) {
+                    column.width = column.width.max(width_of(cell).min(cell_width_max));
                 }
             }
-            text.push('\n');
+            if let Some(available) = self.available {
+                fit(&mut self.columns, available);
+            }
+            push_row(&mut text, &self.columns, self.header, false);
+        }
+        for row in rows {
+            let cells = row.iter().map(String::as_str);
+            push_row(&mut text, &self.columns, cells, self.available.is_some());
         }
         text
     }
@@ -118,11 +188,13 @@ pub(super) fn timestamp(at: UtcMicros) -> String {
 
 /// A count with its noun: `1 session`, `2 sessions`.
 pub(super) fn count_of(count: u64, one: &str, many: &str) -> String {
-    let noun = if count == 1 { one } else { many };
-    format!(
-        "{} {noun}",
-        number(i64::try_from(count).unwrap_or(i64::MAX))
-    )
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    format!("{} {}", number(count), plural(count, one, many))
+}
+
+/// The noun for a count.
+pub(super) fn plural<'a>(count: i64, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
 }
 
 /// One line per name and value, with aligned values. Names without a value are omitted.
@@ -136,4 +208,31 @@ pub(super) fn field_list(indent: &str, fields: &[(&str, Option<String>)]) -> Str
         .map(|(name, value)| format!("{indent}{name:width$}  {value}"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_on_a_narrow_terminal_has_short_texts_and_complete_figures() {
+        let report = || {
+            let mut table = table(&["project", "cost", "messages"]);
+            table.add_row([
+                "/home/ada/code/shop".into(),
+                "$1 234.50".into(),
+                "1 000".into(),
+            ]);
+            table.add_row(["total".into(), "$1 234.50".into(), "1 000".into()]);
+            table
+        };
+        assert_eq!(
+            report().render_to(Some(33)),
+            "project            cost  messages\n\
+             /ho…ode/shop  $1 234.50     1 000\n\
+             total         $1 234.50     1 000"
+        );
+        assert!(report().render_to(None).contains("/home/ada/code/shop"));
+        assert!(report().render_to(Some(10)).contains("$1 234.50     1 000"));
+    }
 }

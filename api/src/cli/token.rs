@@ -95,7 +95,8 @@ fn render(tokens: &TokensBody) -> String {
         "expires",
         "revoked",
         "last used",
-    ]);
+    ])
+    .with_shortened(&["user", "label"]);
     // The text comes from a server or a database, so it can contain escape codes.
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
     for token in &tokens.tokens {
@@ -111,7 +112,7 @@ fn render(tokens: &TokensBody) -> String {
             or_none(&token.last_used_at),
         ]);
     }
-    table.trim_fmt()
+    table.render()
 }
 
 fn revoke(global: &GlobalArgs, id: &str) -> Result<Exit, CommandFailure> {

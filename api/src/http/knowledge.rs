@@ -35,7 +35,8 @@ pub(super) struct KnowledgeQuery {
     status: Option<String>,
     /// Only items of this domain, such as `finance`.
     domain: Option<String>,
-    /// Only items that were found first in this project.
+    /// Only items that were found first in this project: its name, its whole path, or the last parts of
+    /// its path.
     project: Option<String>,
     /// Only items with this text in the title or content. Case-insensitive.
     text: Option<String>,
@@ -242,7 +243,8 @@ pub(super) struct ExportQuery {
     #[serde(default)]
     #[param(inline)]
     format: ExportFormat,
-    /// Only items that were found first in this project.
+    /// Only items that were found first in this project: its name, its whole path, or the last parts of
+    /// its path.
     project: Option<String>,
     /// Only items of this domain.
     domain: Option<String>,

@@ -37,6 +37,8 @@ pub(crate) enum LocalReport<'a> {
     RunStarts,
     /// The language model usage of a run.
     ModelUse(LlmUsage),
+    /// Why a list of sessions is empty.
+    Unmatched(Vec<String>),
     /// The next sessions of a list.
     Sessions(Vec<SessionBody>),
     /// The session counts of each processor.

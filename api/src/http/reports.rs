@@ -47,7 +47,8 @@ macro_rules! report_query {
             tz: Option<String>,
             /// Only this user: an email address, or the name of a folder.
             user: Option<String>,
-            /// Only this project: its path, or the last part of the path.
+            /// Only this project: its name, its whole path, or the last parts of its path. The name
+            /// is the last part of the path, and selects the clones of a repository.
             project: Option<String>,
             /// Only this model, by its id.
             model: Option<String>,

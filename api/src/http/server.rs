@@ -19,7 +19,6 @@ use session_pipeline_pipeline::scheduler::timetable::JobResult;
 use session_pipeline_store::{Actor, StoreError, Trigger};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -28,6 +27,7 @@ use super::problem::ApiError;
 use super::runs::run_on_thread;
 use super::stream::ClientStream;
 use super::{HandlerSource, HttpLimits, ServiceState, metrics, monitor, router};
+use crate::signals::StopSignals;
 
 /// Number of threads that serve requests. They wait only for the network.
 const WORKER_THREADS: usize = 2;
@@ -87,19 +87,7 @@ pub struct Server {
 
 /// The signals that stop a service.
 #[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
+pub struct Signals(StopSignals);
 
 /// The result of stopping a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,21 +194,18 @@ impl Server {
         &self.service
     }
 
-    /// Handles SIGTERM and SIGINT, so that they no longer end the process. Pass the result to
+    /// Handles the signals that stop the program, so that they no longer end the process. Pass the result to
     /// [`Server::wait`].
     ///
     /// # Errors
     /// The signal handlers cannot be installed.
     pub fn listen_for_signals(&self) -> Result<Signals, ServeError> {
         let _runtime = self.runtime.enter();
-        let listen = |kind| signal(kind).map_err(ServeError::Threads);
-        Ok(Signals {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
+        let signals = StopSignals::listen().map_err(ServeError::Threads)?;
+        Ok(Signals(signals))
     }
 
-    /// Waits for SIGTERM or SIGINT. Returns a reason if the process must exit before a signal
+    /// Waits for a signal. Returns a reason if the process must exit before a signal
     /// arrives. A further signal calls `exit_now`, which ends the process immediately.
     pub fn wait(
         &self,
@@ -230,14 +215,14 @@ impl Server {
         let mut fatal_error = self.service.fatal_error.subscribe();
         let reason = self.runtime.block_on(async {
             tokio::select! {
-                () = signals.next() => None,
+                () = signals.0.next() => None,
                 reason = fatal_error.wait_for(Option::is_some) => {
                     reason.ok().and_then(|reason| reason.clone())
                 }
             }
         });
         self.runtime.spawn(async move {
-            signals.next().await;
+            signals.0.next().await;
             exit_now();
         });
         reason

@@ -59,7 +59,7 @@ pub(super) async fn list(
                 let now = service.clock().now();
                 let (config, registry) = (service.config(), service.registry());
                 let (store, own) = (service.store(), directories.as_deref());
-                let shown = listing::show_in(config, registry, store, key, own, now)?;
+                let shown = listing::find_in(config, registry, store, key, own, now)?;
                 let (session, background) = overview::describe(source, &shown)?;
                 let body = SessionDetailsBody::from(&shown);
                 SessionsOrDetails::One(Box::new(body.with_background(&session, background)))
@@ -109,8 +109,13 @@ fn page(
         let sessions = listed.iter().map(|(_, session)| SessionBody::from(session));
         (sessions.collect(), next)
     };
+    let notices = match sessions.is_empty() && cursor.is_none() {
+        true => overview::notices(source, &query.filter)?,
+        false => Vec::new(),
+    };
     Ok(SessionsBody {
         next,
+        notices,
         ..SessionsBody::from(sessions)
     })
 }
@@ -128,22 +133,33 @@ fn report_all(
     }
     local.report(LocalReport::Skipped(&pages.walk().notes));
     // An empty page would end the list.
-    let report =
-        |page: Vec<SessionBody>| page.is_empty() || local.report(LocalReport::Sessions(page));
+    let mut is_empty = true;
+    let mut report = |page: Vec<SessionBody>| {
+        is_empty &= page.is_empty();
+        page.is_empty() || local.report(LocalReport::Sessions(page))
+    };
     if query.is_by_key() {
         while let Some(page) = pages.next(listing::READ_AT_ONCE)? {
             if !report(page.iter().map(SessionBody::from).collect()) {
-                return Ok(());
+                break;
             }
         }
-        return Ok(());
-    }
-    let mut sessions = overview::sorted(&mut pages, query, None, None)?.into_values();
-    loop {
-        let page = sessions.by_ref().take(listing::READ_AT_ONCE);
-        let page: Vec<_> = page.map(|session| SessionBody::from(&session)).collect();
-        if page.is_empty() || !report(page) {
-            return Ok(());
+    } else {
+        let mut sessions = overview::sorted(&mut pages, query, None, None)?.into_values();
+        loop {
+            let page = sessions.by_ref().take(listing::READ_AT_ONCE);
+            let page: Vec<_> = page.map(|session| SessionBody::from(&session)).collect();
+            if page.is_empty() || !report(page) {
+                break;
+            }
         }
     }
+    if is_empty {
+        drop(pages);
+        local.report(LocalReport::Unmatched(overview::notices(
+            source,
+            &query.filter,
+        )?));
+    }
+    Ok(())
 }

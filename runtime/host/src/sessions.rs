@@ -161,7 +161,10 @@ impl WalkReport {
         if let more @ 1.. = self.links.unlisted() {
             notes.push(SkippedPath {
                 path: "…".to_owned(),
-                reason: format!("{more} more links that are not followed"),
+                reason: match more {
+                    1 => "1 more link that is not followed".to_owned(),
+                    more => format!("{more} more links that are not followed"),
+                },
             });
         }
         notes
@@ -181,7 +184,10 @@ impl WalkReport {
         if self.unlisted > 0 {
             self.skipped.push(SkippedPath {
                 path: "…".to_owned(),
-                reason: format!("{} more paths were skipped", self.unlisted),
+                reason: match self.unlisted {
+                    1 => "1 more path was skipped".to_owned(),
+                    more => format!("{more} more paths were skipped"),
+                },
             });
         }
     }

@@ -46,6 +46,7 @@ pub mod knowledge;
 pub mod listing;
 pub mod llm;
 pub mod monitoring;
+mod nearest;
 pub mod notify;
 pub mod quarantine;
 pub mod registry;

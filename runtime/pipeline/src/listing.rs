@@ -1,34 +1,29 @@
 //! Lists sessions: joins the sessions on disk with the stored state, for every processor.
 //!
-//! It uses [`scan::judge`], so a listing shows what the next run will do. It reads no session
+//! It uses [`crate::scan::judge`], so a listing shows what the next run will do. It reads no session
 //! content and writes nothing.
 
+mod find;
 pub mod overview;
+mod states;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::sessions::{FileStat, SessionsRoot, SkippedPath, is_key};
-use session_pipeline_store::retry::RetryDecision;
+use session_pipeline_host::sessions::{FileStat, SessionsRoot, SkippedPath};
 use session_pipeline_store::state_rows::FailureRow;
-use session_pipeline_store::{
-    SessionCost, SessionSelection, SessionStateRow, SessionStateRows, Store, StoreError,
-};
+use session_pipeline_store::{SessionCost, SessionSelection, SessionStateRow, Store, StoreError};
 
 use crate::config::Config;
-use crate::identity::name_of;
 use crate::registry::{Refresh, Registry};
-use crate::scan::{self, ContentCheck, ScanContext, SessionStanding};
 
-/// Keys suggested for an unknown one.
-const SUGGESTIONS_MAX: usize = 3;
-/// Maximum number of keys compared with a mistyped one. Enough for a team, and done within a
-/// second.
-const COMPARED_MAX: usize = 50_000;
+pub use find::{find_in, show, show_in};
+use states::StoredStates;
+
 /// Sessions per read from the database.
 pub const READ_AT_ONCE: usize = 10_000;
 
@@ -148,6 +143,20 @@ pub enum ListingError {
         /// Similar keys, escaped for a terminal.
         nearest: Vec<String>,
     },
+    /// Several sessions match.
+    #[error(
+        "`{given}` matches {count} sessions; use one of these keys: `{}`{}",
+        keys.join("`, `"),
+        if *count > keys.len() { ", and others" } else { "" }
+    )]
+    AmbiguousSession {
+        /// The text that names the session, escaped for a terminal.
+        given: String,
+        /// The first of their keys, escaped for a terminal.
+        keys: Vec<String>,
+        /// Number of sessions.
+        count: usize,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -158,20 +167,6 @@ fn suggestion(nearest: &[String]) -> String {
         [] => "; `session-pipeline sessions list` lists all sessions".to_owned(),
         keys => format!("; did you mean `{}`?", keys.join("`, or `")),
     }
-}
-
-/// The data that a processor's sessions are compared with.
-struct ProcessorRule {
-    failures: HashMap<String, FailureRow>,
-    /// The component of the next run. `None`: the processor is no longer installed.
-    component: Option<String>,
-    versions: HashMap<String, u32>,
-}
-
-/// The stored state of a range of sessions.
-struct StoredStates {
-    states: SessionStateRows,
-    rules: BTreeMap<Arc<str>, ProcessorRule>,
 }
 
 /// Lists all sessions that are on disk or stored, with all processors that are installed or have
@@ -350,245 +345,6 @@ impl<'a> SessionPages<'a> {
     }
 }
 
-/// Shows one session in full.
-///
-/// # Errors
-/// If the session does not exist, or the sessions root or the database can't be read.
-pub fn show(
-    config: &Config,
-    registry: &Registry,
-    store: Option<&Store>,
-    key: &str,
-    now: UtcMicros,
-) -> Result<SessionWithDetails, ListingError> {
-    show_in(config, registry, store, key, None, now)
-}
-
-/// Like [`show`], but as if there were only the sessions in these directories below the sessions
-/// root. `None`: all.
-///
-/// # Errors
-/// Same as [`show`].
-pub fn show_in(
-    config: &Config,
-    registry: &Registry,
-    store: Option<&Store>,
-    key: &str,
-    directories: Option<&[String]>,
-    now: UtcMicros,
-) -> Result<SessionWithDetails, ListingError> {
-    if !is_in(directories, key) {
-        return Err(unknown(config, store, key, directories));
-    }
-    let root = open_root(config)?;
-    let file = root
-        .as_ref()
-        .filter(|_| is_key(key))
-        .and_then(|root| root.stat(key));
-    registry.refresh(config, now, Refresh::Notice(store))?;
-    let known = StoredStates::read(registry, store, SessionSelection::One(key))?;
-    let is_known = !known.states.rows.is_empty()
-        || known
-            .rules
-            .values()
-            .any(|rule| rule.failures.contains_key(key));
-    if file.is_none() && !is_known {
-        return Err(unknown(config, store, key, directories));
-    }
-    let own: Vec<&SessionStateRow> = known.states.rows.iter().collect();
-    let listed = known.session(key, file, &own, root.is_some(), now);
-    let mut details = BTreeMap::new();
-    for known_state in &listed.processors {
-        let processor = known_state.processor.as_ref();
-        details.insert(processor.to_owned(), known.details(store, processor, key)?);
-    }
-    Ok(SessionWithDetails { listed, details })
-}
-
-/// Whether a key is in one of some directories. `None`: all.
-fn is_in(directories: Option<&[String]>, key: &str) -> bool {
-    let directory = key.split('/').next().unwrap_or_default();
-    directories.is_none_or(|own| own.iter().any(|own| own == directory))
-}
-
-/// The error for an unknown key, with similar keys.
-fn unknown(
-    config: &Config,
-    store: Option<&Store>,
-    key: &str,
-    directories: Option<&[String]>,
-) -> ListingError {
-    match nearest(config, store, key, directories) {
-        Ok(nearest) => ListingError::UnknownSession {
-            key: session_pipeline_host::fault::printable(key),
-            nearest,
-        },
-        Err(error) => error,
-    }
-}
-
-impl StoredStates {
-    fn read(
-        registry: &Registry,
-        store: Option<&Store>,
-        keys: SessionSelection<'_>,
-    ) -> Result<Self, StoreError> {
-        let mut states = SessionStateRows::default();
-        let mut names = registry.names();
-        if let Some(store) = store {
-            states = store.session_states(keys)?;
-            names.extend(
-                store
-                    .processor_counts()?
-                    .into_iter()
-                    .map(|counts| counts.processor),
-            );
-        }
-        names.sort_unstable();
-        names.dedup();
-        let mut rules = BTreeMap::new();
-        for name in names {
-            let mut rule = ProcessorRule {
-                component: registry.digest(&name),
-                failures: HashMap::new(),
-                versions: HashMap::new(),
-            };
-            if let Some(store) = store {
-                rule.failures = store.failures_of(&name, keys)?;
-                rule.versions = store.component_versions(&name)?;
-            }
-            rules.insert(name.into(), rule);
-        }
-        Ok(Self { states, rules })
-    }
-
-    fn session(
-        &self,
-        key: &str,
-        file: Option<FileStat>,
-        states: &[&SessionStateRow],
-        is_gone_sure: bool,
-        now: UtcMicros,
-    ) -> ListedSession {
-        let mut processors = Vec::new();
-        for (name, rule) in &self.rules {
-            let row = states
-                .iter()
-                .copied()
-                .find(|state| *state.processor == **name);
-            let failure = rule.failures.get(key);
-            // A processor that is not installed appears only for sessions that it has state for.
-            if row.is_none() && failure.is_none() && (rule.component.is_none() || file.is_none()) {
-                continue;
-            }
-            let state = match file {
-                Some(observed) => self.judge(rule, row, failure, observed, now),
-                None if is_gone_sure || row.is_some_and(|row| row.known.is_missing) => {
-                    ProcessingState::Missing
-                }
-                None => match (row, failure) {
-                    (_, Some(failure)) if failure.failures.quarantined_at.is_some() => {
-                        ProcessingState::Quarantined
-                    }
-                    (Some(row), _) if !row.known.is_due => ProcessingState::Processed,
-                    _ => ProcessingState::Due,
-                },
-            };
-            processors.push(ProcessorState {
-                processor: Arc::clone(name),
-                state,
-                items: row.map(|row| row.items),
-                processed_at: row.and_then(|row| row.known.processed_at),
-                missing_since: row.and_then(|row| row.missing_since),
-                failure: failure.cloned().map(Box::new),
-            });
-        }
-        ListedSession {
-            key: key.to_owned(),
-            file,
-            processors,
-        }
-    }
-
-    fn judge(
-        &self,
-        rule: &ProcessorRule,
-        row: Option<&SessionStateRow>,
-        failure: Option<&FailureRow>,
-        observed: FileStat,
-        now: UtcMicros,
-    ) -> ProcessingState {
-        // Without an installed component, failures of the last component still count.
-        let failed_digest = failure.and_then(|failure| failure.digest.clone());
-        let digest = rule.component.clone().or(failed_digest).unwrap_or_default();
-        let digests = self.states.digests.iter();
-        let context = ScanContext {
-            failures: &rule.failures,
-            digest: &digest,
-            // A component that never ran here has no recorded version, so it makes no session due.
-            version: rule.versions.get(&digest).copied().unwrap_or(0),
-            versions: digests
-                .map(|digest| rule.versions.get(digest).copied())
-                .collect(),
-            now,
-            is_started_by_person: false,
-        };
-        match scan::judge(row.map(|row| &row.known), failure, observed, &context) {
-            SessionStanding::Settled => ProcessingState::Processed,
-            SessionStanding::Waiting => ProcessingState::Waiting,
-            SessionStanding::Quarantined => ProcessingState::Quarantined,
-            SessionStanding::Candidate(ContentCheck::FailureHash { verdict, .. }) => {
-                match verdict {
-                    RetryDecision::Quarantined => ProcessingState::Quarantined,
-                    RetryDecision::Waiting => ProcessingState::Waiting,
-                    RetryDecision::Try => ProcessingState::Due,
-                }
-            }
-            SessionStanding::Candidate(_) if row.is_none() && failure.is_none() => {
-                ProcessingState::New
-            }
-            SessionStanding::Candidate(_) => ProcessingState::Due,
-        }
-    }
-
-    fn details(
-        &self,
-        store: Option<&Store>,
-        processor: &str,
-        key: &str,
-    ) -> Result<SessionDetails, StoreError> {
-        let Some(store) = store else {
-            return Ok(SessionDetails::default());
-        };
-        let mut states = self.states.rows.iter();
-        let mut state = states.find(|state| state.processor == processor).cloned();
-        if let Some(state) = &mut state {
-            // The user could have been created after the session was processed.
-            let directory = key.split('/').next().unwrap_or_default();
-            state.username = name_of(&store.users()?, directory);
-        }
-        let component = state
-            .as_ref()
-            .and_then(|state| self.states.digests.get(usize::from(state.known.digest?)))
-            .cloned();
-        let version = component.as_ref().and_then(|digest| {
-            let rule = self.rules.get(processor)?;
-            rule.versions.get(digest).copied()
-        });
-        let rows = match &state {
-            Some(state) => store.session_row_counts(processor, state)?,
-            None => Vec::new(),
-        };
-        Ok(SessionDetails {
-            state,
-            component,
-            version,
-            cost: store.session_cost(processor, key)?,
-            rows,
-        })
-    }
-}
-
 fn open_root(config: &Config) -> Result<Option<SessionsRoot>, ListingError> {
     SessionsRoot::open(&config.sessions_root).map_err(|source| unreadable(config, source))
 }
@@ -597,88 +353,5 @@ fn unreadable(config: &Config, source: io::Error) -> ListingError {
     ListingError::Root {
         path: session_pipeline_host::fault::printable(&config.sessions_root.display().to_string()),
         source,
-    }
-}
-
-/// Suggestions: keys that contain the given one or are contained in it (such as a path given as a
-/// key), else the keys with the most similar spelling. At most [`SUGGESTIONS_MAX`] are held in
-/// memory.
-fn nearest(
-    config: &Config,
-    store: Option<&Store>,
-    given: &str,
-    directories: Option<&[String]>,
-) -> Result<Vec<String>, ListingError> {
-    let mut nearest = Nearest {
-        given,
-        hits: BTreeSet::new(),
-        alike: Vec::new(),
-        compared: 0,
-    };
-    if let Some(root) = open_root(config)? {
-        let consider = |key: &str| {
-            let is_folder = key.ends_with('/');
-            if !is_folder && is_in(directories, key) {
-                nearest.consider(key);
-            }
-            is_folder && is_in(directories, key)
-        };
-        root.walk_filtered(consider, |_, _| {})
-            .map_err(|source| unreadable(config, source))?;
-    }
-    if let Some(store) = store {
-        let mut after: Option<String> = None;
-        loop {
-            let keys = store.session_keys(after.as_deref(), READ_AT_ONCE)?;
-            let own = keys.iter().filter(|key| is_in(directories, key));
-            own.for_each(|key| nearest.consider(key));
-            match keys.into_iter().next_back() {
-                Some(last) => after = Some(last),
-                None => break,
-            }
-        }
-    }
-    Ok(nearest.keys())
-}
-
-struct Nearest<'a> {
-    given: &'a str,
-    hits: BTreeSet<String>,
-    /// With their similarity, highest first.
-    alike: Vec<(f64, String)>,
-    compared: usize,
-}
-
-impl Nearest<'_> {
-    fn consider(&mut self, key: &str) {
-        let given = self.given;
-        if !given.is_empty() && (key.contains(given) || given.ends_with(key)) {
-            self.hits.insert(key.to_owned());
-            if self.hits.len() > SUGGESTIONS_MAX {
-                self.hits.pop_last();
-            }
-        }
-        if self.compared == COMPARED_MAX || !self.hits.is_empty() {
-            return;
-        }
-        self.compared += 1;
-        let likeness = strsim::jaro_winkler(given, key);
-        if likeness > 0.8 && self.alike.iter().all(|(_, known)| known != key) {
-            self.alike.push((likeness, key.to_owned()));
-            self.alike
-                .sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-            self.alike.truncate(SUGGESTIONS_MAX);
-        }
-    }
-
-    fn keys(self) -> Vec<String> {
-        let alike = self.alike.into_iter().map(|(_, key)| key);
-        let keys: Vec<String> = match self.hits.is_empty() {
-            true => alike.collect(),
-            false => self.hits.into_iter().collect(),
-        };
-        keys.iter()
-            .map(|key| session_pipeline_host::fault::printable(key))
-            .collect()
     }
 }

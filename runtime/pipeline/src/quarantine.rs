@@ -60,15 +60,16 @@ pub fn page(
     limit: u32,
     now: UtcMicros,
 ) -> Result<Vec<QuarantinedSession>, QuarantineError> {
-    let held = match store {
-        Some(store) => store.sessions_in_quarantine_after(which, after, limit)?,
-        None => Vec::new(),
+    let read = |which: &QuarantineFilter| match store {
+        Some(store) => store.sessions_in_quarantine_after(which, after, limit),
+        None => Ok(Vec::new()),
     };
-    if held.is_empty() && after.is_none() {
-        // A mistyped name must not look like an empty result.
-        check_names(config, registry, store, which, now)?;
+    let held = read(which)?;
+    if !held.is_empty() || after.is_some() {
+        return Ok(held);
     }
-    Ok(held)
+    // A mistyped name must not look like an empty result.
+    Ok(read(&with_key(config, registry, store, which, now)?)?)
 }
 
 /// Releases the selected sessions, with an audit entry. Returns their number.
@@ -84,32 +85,40 @@ pub fn release(
     actor: Actor,
     now: UtcMicros,
 ) -> Result<u64, QuarantineError> {
-    if page(config, registry, store, which, None, 1, now)?.is_empty() {
-        return match &which.session {
-            Some(session) => Err(QuarantineError::NotQuarantined {
-                session: printable(session),
-            }),
-            None => Ok(0),
-        };
-    }
-    match store {
-        Some(store) => Ok(store.release(which, actor, now)?),
-        None => Ok(0),
+    let held = page(config, registry, store, which, None, 1, now)?;
+    match (held.first(), &which.session, store) {
+        (None, Some(session), _) => Err(QuarantineError::NotQuarantined {
+            session: printable(session),
+        }),
+        (Some(held), given, Some(store)) => {
+            let which = QuarantineFilter {
+                session: given.as_ref().map(|_| held.session.clone()),
+                ..which.clone()
+            };
+            Ok(store.release(&which, actor, now)?)
+        }
+        _ => Ok(0),
     }
 }
 
-fn check_names(
+/// The same filter with the key of its session.
+///
+/// # Errors
+/// If the processor or the session does not exist.
+fn with_key(
     config: &Config,
     registry: &Registry,
     store: Option<&Store>,
     which: &QuarantineFilter,
     now: UtcMicros,
-) -> Result<(), QuarantineError> {
+) -> Result<QuarantineFilter, QuarantineError> {
     if let Some(processor) = &which.processor {
         registry.check_before_examination(processor, config)?;
     }
-    if let Some(session) = &which.session {
-        listing::show(config, registry, store, session, now)?;
+    let mut which = which.clone();
+    if let Some(session) = &mut which.session {
+        let found = listing::find_in(config, registry, store, session, None, now)?;
+        *session = found.listed.key;
     }
-    Ok(())
+    Ok(which)
 }

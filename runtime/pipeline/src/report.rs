@@ -10,6 +10,7 @@ mod call;
 pub mod export;
 mod plans;
 mod prices;
+pub(crate) mod project;
 mod quality;
 mod read;
 mod rollups;
@@ -36,6 +37,7 @@ pub use prices::{
     PriceList, PriceMatch, PriceOrigin, PriceScope, PriceSource, PriceTable, PriceTableError,
     PriceUpdate, PriceUpdateError, PriceUpdateReport, fetch_prices, list_prices, models_in_use,
 };
+pub use project::project_name;
 pub use quality::{
     LineCounts, QualityReport, SessionDrift, UnpricedModel, UnreadLines, UnrecordedReason,
     VersionQuality, quality,
@@ -65,8 +67,10 @@ pub enum ReportGrouping {
     User,
     /// Models, by their names in transcripts.
     Model,
-    /// Repositories, or the working directories of agents.
+    /// Projects: repositories, or the working directories of agents, by the last part of their path.
     Project,
+    /// Projects by their whole path, such as the clones of a repository.
+    ProjectPath,
     /// Git branches.
     Branch,
     /// Pull requests. A message belongs to the one that its session linked next.
@@ -102,6 +106,7 @@ impl ReportGrouping {
         Self::User,
         Self::Model,
         Self::Project,
+        Self::ProjectPath,
         Self::Branch,
         Self::PullRequest,
         Self::Source,
@@ -126,6 +131,7 @@ impl ReportGrouping {
             Self::User => "user",
             Self::Model => "model",
             Self::Project => "project",
+            Self::ProjectPath => "project_path",
             Self::Branch => "branch",
             Self::PullRequest => "pull_request",
             Self::Source => "source",
@@ -195,7 +201,7 @@ pub struct ReportFilter {
     pub zone: TimeZone,
     /// Only this user.
     pub user: Option<String>,
-    /// Only this project.
+    /// Only this project: its name, its whole path, or the last parts of its path.
     pub project: Option<String>,
     /// Only this model.
     pub model: Option<String>,
@@ -320,6 +326,9 @@ pub struct UsageTotals {
     /// In a report by session: the output as the agent itself reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_output_tokens: Option<i64>,
+    /// In a report by project: the number of paths with this name, such as the clones of a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<i64>,
 }
 
 /// A type of lines that this version does not know.
@@ -412,6 +421,8 @@ pub struct UsageReport<Figures = UsageTotals> {
     /// Number of sessions whose files are gone, and which an earlier version of `usage` processed.
     /// Their figures stay as they were, without what later versions extract.
     pub outdated_sessions: u64,
+    /// Why the report is empty: a filter has a value that no message has. With suggestions.
+    pub notices: Vec<String>,
 }
 
 impl<Figures> UsageReport<Figures> {
@@ -435,6 +446,7 @@ impl<Figures> UsageReport<Figures> {
             plans: Vec::new(),
             unknown_kinds: Vec::new(),
             outdated_sessions: 0,
+            notices: Vec::new(),
         }
     }
 }
@@ -461,6 +473,8 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             unknown_kinds: Vec<UnknownKind>,
             #[serde(default)]
             outdated_sessions: u64,
+            #[serde(default)]
+            notices: Vec<String>,
         }
         let raw: Raw = serde_json::from_str(text)?;
         let row = |raw: Box<RawValue>| -> serde_json::Result<ReportRow<Figures>> {
@@ -485,6 +499,7 @@ impl<Figures: DeserializeOwned> UsageReport<Figures> {
             plans: raw.plans,
             unknown_kinds: raw.unknown_kinds,
             outdated_sessions: raw.outdated_sessions,
+            notices: raw.notices,
         })
     }
 }
@@ -508,7 +523,7 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
                 figures: &row.totals,
             })
             .collect();
-        let mut report = serializer.serialize_struct("UsageReport", 10)?;
+        let mut report = serializer.serialize_struct("UsageReport", 11)?;
         report.serialize_field("as_of", &self.as_of.to_string())?;
         report.serialize_field("totals", &self.totals)?;
         report.serialize_field("rows", &rows)?;
@@ -523,6 +538,9 @@ impl<Figures: Serialize> Serialize for UsageReport<Figures> {
         report.serialize_field("plans", &self.plans)?;
         report.serialize_field("unknown_kinds", &self.unknown_kinds)?;
         report.serialize_field("outdated_sessions", &self.outdated_sessions)?;
+        if !self.notices.is_empty() {
+            report.serialize_field("notices", &self.notices)?;
+        }
         report.end()
     }
 }

@@ -32,8 +32,8 @@ pub enum ReprocessError {
     Store(#[from] StoreError),
 }
 
-/// Marks all sessions that the processor has processed, or one of them. Without a database, there
-/// are none.
+/// Marks all sessions that the processor has processed, or one of them, by what
+/// [`listing::find_in`] accepts. Without a database, there are none.
 ///
 /// # Errors
 /// If the processor or the session does not exist, or the database fails.
@@ -47,11 +47,11 @@ pub fn reprocess(
 ) -> Result<ReprocessReport, ReprocessError> {
     registry.refresh(config, audited.now, Refresh::Notice(store))?;
     registry.check(processor)?;
-    if let Some(key) = key {
-        // Only checks that the session exists. A mistyped key must not look like a session without
-        // rows.
-        listing::show(config, registry, store, key, audited.now)?;
-    }
+    // A mistyped key must not look like a session without rows.
+    let found = key
+        .map(|given| listing::find_in(config, registry, store, given, None, audited.now))
+        .transpose()?;
+    let key = found.as_ref().map(|session| session.listed.key.as_str());
     let Some(store) = store else {
         return Ok(ReprocessReport::default());
     };

@@ -126,6 +126,7 @@ impl From<&Result<RunReport, RunError>> for JobResult {
             Ok(report) => match (report.stats.nothing_attempted_error(), report.stats.errors) {
                 (Some(reason), _) => Self::Failed(reason),
                 (None, 0) => Self::Ok,
+                (None, 1) => Self::Failed("1 session failed".to_owned()),
                 (None, errors) => Self::Failed(format!("{errors} sessions failed")),
             },
             Err(error @ (RunError::AlreadyRunning(_) | RunError::Registry(_))) => {

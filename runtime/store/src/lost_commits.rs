@@ -41,8 +41,12 @@ pub(crate) fn recover(
             ))
             .map_err(StoreError::database("mark all sessions for a new check"))?;
     }
+    let missing = match lost {
+        1 => "1 commit is missing".to_owned(),
+        lost => format!("{lost} commits are missing"),
+    };
     tracing::warn!(
-        "{lost} commits are missing: the database log was lost or an older backup was restored; every session is checked again"
+        "{missing}: the database log was lost or an older backup was restored; every session is checked again"
     );
     Ok(())
 }

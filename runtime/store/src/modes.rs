@@ -58,9 +58,12 @@ pub(crate) fn close_below(path: &Path, was_open: bool) {
         true => "; other users may have read the admin token: revoke it",
         false => "",
     };
+    let closed = match closed.len() {
+        1 => "1 file or folder".to_owned(),
+        count => format!("{count} files and folders"),
+    };
     tracing::warn!(
-        "{} files and folders in `{}` were accessible to other users and are private now{advice}",
-        closed.len(),
+        "removed the permissions of other users on {closed} in `{}`{advice}",
         printable(&path.display().to_string())
     );
 }

@@ -79,8 +79,13 @@ impl DemoProcess {
     }
 
     /// Sends SIGINT and waits. Returns the exit code and standard error.
-    fn interrupt(mut self) -> (i32, String) {
-        interrupt(&self.child);
+    fn interrupt(self) -> (i32, String) {
+        self.stop(Signal::INT)
+    }
+
+    /// Sends a signal and waits. Returns the exit code and standard error.
+    fn stop(mut self, with: Signal) -> (i32, String) {
+        send(&self.child, with);
         let text = stderr(&mut self.child);
         (self.child.wait().unwrap().code().unwrap(), text)
     }
@@ -94,9 +99,9 @@ impl Drop for DemoProcess {
     }
 }
 
-fn interrupt(child: &Child) {
+fn send(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::INT).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 fn stderr(child: &mut Child) -> String {
@@ -205,24 +210,37 @@ fn a_demo_does_not_use_other_sessions_or_servers() {
 }
 
 #[test]
-fn ctrl_c_before_the_server_is_ready_removes_the_directory() {
-    let dir = DataDir::new();
-    let mut child = command(&dir, "--port 0 --session-count 100000")
-        .spawn()
-        .unwrap();
-    let folder = temporary(&dir);
-    while is_empty(&folder) {
-        std::thread::yield_now();
+fn a_signal_before_the_server_is_ready_removes_the_directory() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let dir = DataDir::new();
+        let mut child = command(&dir, "--port 0 --session-count 100000")
+            .spawn()
+            .unwrap();
+        let folder = temporary(&dir);
+        while is_empty(&folder) {
+            std::thread::yield_now();
+        }
+        send(&child, signal);
+        let text = stderr(&mut child);
+        let code = child.wait().unwrap().code().unwrap();
+        assert_eq!(code, 3, "{signal:?}: {text}");
+        assert!(
+            text.contains("interrupted before the demo was ready"),
+            "{text}"
+        );
+        assert!(is_empty(&folder), "{signal:?}");
     }
-    interrupt(&child);
-    let text = stderr(&mut child);
-    let code = child.wait().unwrap().code().unwrap();
-    assert_eq!(code, 3, "{text}");
-    assert!(
-        text.contains("interrupted before the demo was ready"),
-        "{text}"
-    );
-    assert!(is_empty(&folder));
+}
+
+#[test]
+fn a_closed_terminal_or_a_stop_removes_the_directory() {
+    for signal in [Signal::TERM, Signal::HUP] {
+        let dir = DataDir::new();
+        let demo = DemoProcess::start(&dir, "--port 0 --session-count 5");
+        let (code, stderr) = demo.stop(signal);
+        assert_eq!(code, 0, "{signal:?}: {stderr}");
+        assert!(is_empty(&temporary(&dir)), "{signal:?}");
+    }
 }
 
 #[test]
@@ -233,6 +251,7 @@ fn another_port_is_used_only_if_none_is_given() {
     let failed = run(&dir, &format!("--port {port} --session-count 5"));
     assert_eq!(failed.code, 3, "{failed:?}");
     assert!(failed.stderr.contains("cannot listen on"), "{failed:?}");
+    assert!(failed.stderr.contains("with --port"), "{failed:?}");
     assert!(is_empty(&temporary(&dir)));
 
     // If this fails, another program has the port, which is as good.

@@ -112,6 +112,34 @@ fn a_missing_sessions_root_prints_a_hint_and_is_not_an_error() {
 }
 
 #[test]
+fn a_sessions_root_that_was_chosen_and_does_not_exist_is_an_error() {
+    let dir = DataDir::new();
+    let missing = ["--sessions", "/nonexistent/sessions"];
+    for command in [
+        &["run", "usage"][..],
+        &["run", "--all"],
+        &["sessions", "list"],
+        &["sessions", "show", "ada/a.jsonl"],
+    ] {
+        let output = run_cli(&dir, &[&missing, command].concat());
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
+        assert_eq!(
+            output.stderr,
+            "error: sessions folder `/nonexistent/sessions` does not exist; create it, or choose another one with --sessions, for example ~/.claude/projects\n"
+        );
+    }
+    assert!(!dir.path().join("state").exists(), "nothing was created");
+    let config = "sessions = \"/nonexistent/configured\"\n";
+    fs::write(dir.path().join("config.toml"), config).unwrap();
+    let output = run_cli(&dir, &["run", "usage"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(
+        output.stderr.contains("`/nonexistent/configured`"),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn a_file_name_that_is_not_utf8_is_skipped_with_a_hint() {
     use std::os::unix::ffi::OsStrExt;
 

@@ -5,7 +5,7 @@ use session_pipeline_harness::{DataDir, Transcript};
 use super::serve::ServerProcess;
 use super::{run_cli, run_cli_on_examples, table_lines};
 use crate::documents::names;
-use crate::summaries::{FLAKY, FORK, HOSTILE, SECRET, SUBAGENT, summaries_dir};
+use crate::summaries::{FLAKY, FORK, HOSTILE, NEW, SECRET, SUBAGENT, UNTITLED, summaries_dir};
 
 #[test]
 fn the_session_list_works_without_a_database_and_creates_none() {
@@ -401,4 +401,187 @@ fn the_session_list_warns_about_a_missing_sessions_root() {
             .stderr
             .starts_with("sessions folder `[data-dir]/user_sessions` does not exist")
     );
+}
+
+#[test]
+fn a_session_is_found_by_what_reports_and_file_managers_show_of_it() {
+    let dir = summaries_dir();
+    let shown = |given: &str| {
+        let ended = run_cli(&dir, &["sessions", "show", given, "--json"]);
+        assert_eq!(ended.code, 0, "{given}: {ended:?}");
+        ended.json()["key"].as_str().unwrap().to_owned()
+    };
+    for (given, key) in [
+        (FLAKY, FLAKY),
+        // The id in reports, which is also in the files of its sub-agent and its fork.
+        ("11111111-1111-4111-8111-111111111111", FLAKY),
+        ("44444444-4444-4444-8444-444444444444.jsonl", FORK),
+        ("444444444444", FORK),
+        ("agent-a1", SUBAGENT),
+        ("subagents/agent-a1.jsonl", SUBAGENT),
+        ("new", NEW),
+        // The id of a session whose file has another name.
+        ("s5", UNTITLED),
+    ] {
+        assert_eq!(shown(given), key, "{given}");
+    }
+    // The end of a word is not the end of a name.
+    for unknown in ["ew", "1111", "5", "s", ".jsonl"] {
+        let ended = run_cli(&dir, &["sessions", "show", unknown]);
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (2, ""),
+            "{unknown}: {ended:?}"
+        );
+        assert!(ended.stderr.contains("unknown session"), "{ended:?}");
+    }
+    dir.write("ada/new.jsonl", "{}\n");
+    let ambiguous = run_cli(&dir, &["sessions", "show", "new"]);
+    assert_eq!(ambiguous.code, 2, "{ambiguous:?}");
+    assert_eq!(
+        ambiguous.stderr,
+        "error: `new` matches 2 sessions; use one of these keys: `ada/new.jsonl`, `carol/new.jsonl`\n"
+    );
+    let due = run_cli(&dir, &["reprocess", "usage", "--session", "plain"]);
+    assert!(due.stdout.starts_with("marked 1 session"), "{due:?}");
+}
+
+#[test]
+fn the_list_can_be_cut_off_and_filtered_by_agent() {
+    let dir = summaries_dir();
+    let keys = |arguments: &[&str]| -> Vec<String> {
+        let ended = run_cli(&dir, &[&["sessions", "list", "--json"], arguments].concat());
+        let document = ended.json();
+        let sessions = document["sessions"].as_array().unwrap();
+        assert_eq!(document["count"], sessions.len());
+        let keys = sessions
+            .iter()
+            .map(|session| session["key"].as_str().unwrap());
+        keys.map(str::to_owned).collect()
+    };
+    let by_cost = keys(&["--sort", "cost"]);
+    assert_eq!(keys(&["--sort", "cost", "--top", "2"]), by_cost[..2]);
+    assert_eq!(
+        keys(&["--sort", "key", "--top", "1000"]).len(),
+        by_cost.len()
+    );
+    assert_eq!(keys(&["--agent", "claude"]).len(), 5);
+    assert_eq!(keys(&["--agent", "codex"]), [""; 0]);
+    let table = run_cli(&dir, &["sessions", "list", "--sort", "key", "--top", "1"]);
+    let lines = table_lines(&table.stdout);
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[2].starts_with("1 session: "), "{lines:?}");
+    let refused = run_cli(&dir, &["sessions", "list", "--top", "0"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+}
+
+#[test]
+fn an_unknown_value_of_a_filter_of_the_list_is_reported() {
+    let dir = summaries_dir();
+    let cases = [
+        (
+            &["--user", "caroll"][..],
+            "no session matches user `caroll`; did you mean `carol`?",
+        ),
+        (
+            &["--project", "tool"],
+            "no session matches project `tool`; did you mean `tools`?",
+        ),
+        (&["--agent", "codex"], "no session matches agent `codex`"),
+        (
+            &["--user", "ada", "--project", "web"],
+            "no session matches all filters, although each name is known",
+        ),
+    ];
+    let check = || {
+        for (filter, notice) in cases {
+            for sort in ["key", "cost"] {
+                let list = [&["sessions", "list", "--sort", sort], filter].concat();
+                let ended = run_cli(&dir, &list);
+                assert_eq!(ended.code, 0, "{ended:?}");
+                assert_eq!(ended.stderr, format!("{notice}\n"), "{list:?}");
+                let document = run_cli(&dir, &[&list[..], &["--json"]].concat()).json();
+                assert_eq!(document["notices"][0], notice);
+            }
+        }
+        let known = run_cli(&dir, &["sessions", "list", "--user", "ada", "--json"]).json();
+        assert_eq!(known.get("notices"), None);
+        let days = ["sessions", "list", "--until", "1990-01-01"];
+        assert_eq!(run_cli(&dir, &days).stderr, "");
+    };
+    check();
+    let serving = ServerProcess::start(&dir, &[]);
+    check();
+    assert_eq!(serving.stop(), 0);
+}
+
+#[test]
+fn tokens_that_the_agent_did_not_record_are_a_lower_bound_in_the_list() {
+    let dir = summaries_dir();
+    let cost = || {
+        let list = ["sessions", "list", "--user", "bob", "--search", "plain"];
+        let lines = table_lines(&run_cli(&dir, &list).stdout);
+        lines[1].clone()
+    };
+    assert!(cost().contains(" $0.00 0 "), "{}", cost());
+    crate::database::execute(
+        &dir,
+        &format!(
+            "UPDATE usage.sessions SET unrecorded_requests = 1 WHERE session_file = '{UNTITLED}'"
+        ),
+    );
+    assert!(cost().contains(" ≥ $0.00 0 "), "{}", cost());
+}
+
+/// Runs a command on a terminal of this width. `None` if `script` (util-linux), which provides the
+/// terminal, is not installed.
+fn on_terminal(dir: &DataDir, columns: u16, arguments: &str) -> Option<String> {
+    let script = ["/usr/bin/script", "/bin/script"].map(std::path::Path::new);
+    let script = script.into_iter().find(|path| path.exists())?;
+    let line = format!(
+        "stty cols {columns} rows 24; exec {} --data-dir {} {arguments} 2>/dev/null",
+        session_pipeline_harness::program::path().display(),
+        dir.path().display()
+    );
+    let output = std::process::Command::new(script)
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .envs(session_pipeline_harness::compiled::environment())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    Some(String::from_utf8(output.stdout).unwrap().replace('\r', ""))
+}
+
+#[test]
+fn tables_fit_into_the_terminal_and_are_complete_elsewhere() {
+    let dir = DataDir::new();
+    let path = "/home/ada/a/very/long/way/to/the/repository";
+    let session = Transcript::new("s1")
+        .cwd(path)
+        .assistant(|message| message.tokens(1_234_567, 0));
+    let key = format!("ada/{}.jsonl", "long-name-".repeat(8));
+    dir.write(&key, session);
+    assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
+    let report = "report usage --by project-path";
+    let Some(narrow) = on_terminal(&dir, 90, report) else {
+        eprintln!("skipped: `script` is not installed");
+        return;
+    };
+    let width = |text: &str| text.lines().map(|line| line.chars().count()).max();
+    assert!(width(&narrow) <= Some(90), "{narrow}");
+    assert!(narrow.contains("…") && !narrow.contains(path), "{narrow}");
+    assert!(
+        narrow.contains(" 1 234 567 ") && narrow.contains("$6.17"),
+        "{narrow}"
+    );
+    let wide = on_terminal(&dir, 200, report).unwrap();
+    assert!(wide.contains(path), "{wide}");
+    let list = on_terminal(&dir, 100, "sessions list --keys").unwrap();
+    assert!(width(&list) <= Some(100), "{list}");
+    let piped = run_cli(&dir, &["sessions", "list", "--keys"]);
+    assert!(piped.stdout.contains(&key), "{piped:?}");
+    let piped = run_cli(&dir, &["report", "usage", "--by", "project-path"]);
+    assert!(piped.stdout.contains(path), "{piped:?}");
 }

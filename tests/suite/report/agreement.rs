@@ -31,12 +31,12 @@ const MODELS: [(&str, Option<[i128; 4]>); 4] = [
 /// output by half more.
 const LONG: [(i128, i128); 4] = [(2, 1), (3, 2), (2, 1), (2, 1)];
 
-/// Folders, and the project that each belongs to.
+/// Folders, and the name of the project that each belongs to.
 const PLACES: [(&str, &str); 4] = [
-    ("/home/dev/shop", "/home/dev/shop"),
-    ("/home/dev/shop/.claude/worktrees/fix-1", "/home/dev/shop"),
-    ("/home/dev/shop-worktrees/fix-2/src", "/home/dev/shop"),
-    ("/home/dev/other", "/home/dev/other"),
+    ("/home/dev/shop", "shop"),
+    ("/home/dev/shop/.claude/worktrees/fix-1", "shop"),
+    ("/home/dev/shop-worktrees/fix-2/src", "shop"),
+    ("/home/dev/other", "other"),
 ];
 
 /// Input, cache read and cache write of a message; every third goes beyond the large window.

@@ -41,6 +41,7 @@ fn every_view_adds_up_to_the_same() {
         "by_agent",
         "by_provider",
         "by_project",
+        "by_project_path",
     ] {
         let sql =
             format!("SELECT sum(input_tokens), sum(cost_usd), sum(messages) FROM usage.{view}");

@@ -11,6 +11,7 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::fault::printable;
 use tempfile::TempDir;
 
+use crate::cli::table::count_of;
 use crate::cli::{CommandFailure, hint};
 
 /// The file that marks a data directory as a demo.
@@ -207,8 +208,9 @@ fn existing(
     let is_same = (marker.seed, marker.session_count) == (options.seed, options.sessions);
     match are_options_given && !is_same {
         true => Err(CommandFailure::usage_error(format!(
-            "`{path}` has a demo with seed {} and {} sessions; omit --seed and --session-count to serve it, or choose another directory",
-            marker.seed, marker.session_count
+            "`{path}` has a demo with seed {} and {}; omit --seed and --session-count to serve it, or choose another directory",
+            marker.seed,
+            count_of(marker.session_count, "session", "sessions")
         ))),
         false => Ok(marker),
     }

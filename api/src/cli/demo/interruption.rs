@@ -1,14 +1,15 @@
 //! Signals that arrive before the server handles them.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use session_pipeline_pipeline::run::Pipeline;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{CommandFailure, Exit, hint};
+use crate::signals::StopSignals;
 
-/// Whether SIGINT or SIGTERM arrived. The first signal lets the current step end, so that the
+/// Whether a signal arrived. The first signal lets the current step end, so that the
 /// temporary directory can be removed. The second one ends the process immediately.
 #[derive(Debug, Default)]
 pub(super) struct Interruption(Arc<InterruptionState>);
@@ -18,6 +19,8 @@ struct InterruptionState {
     is_interrupted: AtomicBool,
     /// Whether the server handles signals.
     has_ended: AtomicBool,
+    /// The directory to remove if a second signal ends the process.
+    folder: OnceLock<PathBuf>,
     /// Its run ends early. Weak, so that it can be dropped before its directory is removed.
     pipeline: OnceLock<Weak<Pipeline>>,
 }
@@ -37,19 +40,13 @@ impl Interruption {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let (mut interrupt, mut terminate) = {
+        let mut signals = {
             let _runtime = runtime.enter();
-            (
-                signal(SignalKind::interrupt()).map_err(failed)?,
-                signal(SignalKind::terminate()).map_err(failed)?,
-            )
+            StopSignals::listen().map_err(failed)?
         };
         let listen = async move {
             loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+                signals.next().await;
                 state.receive();
             }
         };
@@ -65,6 +62,11 @@ impl Interruption {
         if self.is_interrupted() {
             pipeline.stop();
         }
+    }
+
+    /// Also removes a directory if a second signal ends the process.
+    pub(super) fn remove_at_exit(&self, folder: &Path) {
+        let _ = self.0.folder.set(folder.to_owned());
     }
 
     /// Leaves later signals to the server.
@@ -95,6 +97,9 @@ impl InterruptionState {
             return;
         }
         if self.is_interrupted.swap(true, Ordering::SeqCst) {
+            if let Some(folder) = self.folder.get() {
+                let _ = std::fs::remove_dir_all(folder);
+            }
             std::process::exit(Exit::CouldNotRun as i32);
         }
         hint("stopping");

@@ -3,6 +3,7 @@
 use session_pipeline_pipeline::report::{ToolCalls, UsageReport, UsageTotals};
 use session_pipeline_store::money::Usd;
 
+use crate::cli::hint;
 use crate::cli::table::number;
 
 /// The columns of a row after its key.
@@ -17,6 +18,8 @@ pub(super) trait RowColumns: serde::Serialize + serde::de::DeserializeOwned {
     fn fields(&self) -> Vec<String>;
     /// The cells of the total row. `None`: the rows do not add up to a total.
     fn total(report: &UsageReport<Self>) -> Option<Vec<String>>;
+    /// Prints hints on the columns.
+    fn explain(_: &UsageReport<Self>) {}
 }
 
 impl RowColumns for UsageTotals {
@@ -39,6 +42,7 @@ impl RowColumns for UsageTotals {
         "agent_cost_usd",
         "agent_output_tokens",
         "unrecorded_requests",
+        "paths",
     ];
     const TEXTS: &'static [&'static str] = &[
         "cost_is_lower_bound",
@@ -58,6 +62,9 @@ impl RowColumns for UsageTotals {
         ];
         if has_agent_totals(report) {
             columns.extend(["agent's cost", "drift"]);
+        }
+        if has_paths(report) {
+            columns.push("paths");
         }
         columns
     }
@@ -85,6 +92,9 @@ impl RowColumns for UsageTotals {
             };
             cells.extend([agent, drift]);
         }
+        if has_paths(report) {
+            cells.push(self.paths.map(number).unwrap_or_default());
+        }
         cells
     }
 
@@ -110,12 +120,29 @@ impl RowColumns for UsageTotals {
             cost(self.agent_cost_usd),
             agent_output.unwrap_or_default(),
             self.unrecorded_requests.to_string(),
+            self.paths
+                .map(|paths| paths.to_string())
+                .unwrap_or_default(),
         ]
     }
 
     fn total(report: &UsageReport<Self>) -> Option<Vec<String>> {
         Some(report.totals.cells(report))
     }
+
+    fn explain(report: &UsageReport<Self>) {
+        if has_paths(report) {
+            hint(
+                "paths with the same last part are one project, such as clones; `--by project-path` lists them separately",
+            );
+        }
+    }
+}
+
+/// Whether a project has several paths.
+fn has_paths(report: &UsageReport) -> bool {
+    let mut paths = report.rows.iter().filter_map(|row| row.totals.paths);
+    paths.any(|paths| paths > 1)
 }
 
 fn has_agent_totals(report: &UsageReport) -> bool {

@@ -6,7 +6,7 @@ use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::report::UsageTotals;
 
 use crate::cli::hint;
-use crate::cli::table::number;
+use crate::cli::table::{number, plural};
 
 /// Maximum number of models without a price in the hint.
 const UNKNOWN_MODELS_SHOWN: usize = 10;
@@ -21,13 +21,17 @@ pub(super) fn explain(totals: &UsageTotals, prices: &Path) {
     }
     if totals.unrecorded_runs > 0 {
         hint(&format!(
-            "≥ cost: {} no transcript; at least {} more tokens were used, which no count includes",
+            "≥ cost: {} no transcript; at least {} used, which no count includes",
             count(
                 totals.unrecorded_runs,
                 "run of a sub-agent has",
                 "runs of sub-agents have"
             ),
-            number(totals.unrecorded_tokens)
+            count(
+                totals.unrecorded_tokens,
+                "more token was",
+                "more tokens were"
+            )
         ));
     }
     if totals.unrecorded_requests > 0 {
@@ -41,7 +45,7 @@ pub(super) fn explain(totals: &UsageTotals, prices: &Path) {
     }
     if totals.unknown_models.is_empty() {
         hint(&format!(
-            "≥ cost: {} name no model and therefore have no price",
+            "≥ cost: {} without a model, which therefore has no price",
             messages(totals.unpriced_messages)
         ));
         return;
@@ -79,5 +83,5 @@ fn messages(messages: i64) -> String {
 }
 
 fn count(value: i64, one: &str, many: &str) -> String {
-    format!("{} {}", number(value), if value == 1 { one } else { many })
+    format!("{} {}", number(value), plural(value, one, many))
 }

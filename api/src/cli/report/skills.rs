@@ -25,11 +25,12 @@ pub(super) fn print(output: &ReportOutput<'_>, text: &str) -> Result<Exit, Comma
         "users",
         "first used",
         "last used",
-    ]);
+    ])
+    .with_shortened(&["name", "users"]);
     for row in &report.rows {
         table.add_row(cells(row));
     }
-    crate::cli::print(&table.trim_fmt())?;
+    crate::cli::print(&table.render())?;
     hint(&format!(
         "as of {}: every session committed before that time is included",
         report.as_of

@@ -21,11 +21,11 @@ pub(super) fn print(
     };
     let columns = ["sessions", "instances", "tokens", "cost"];
     let header: Vec<&str> = ["waste"].into_iter().chain(key).chain(columns).collect();
-    let mut table = table(&header);
+    let mut table = table(&header).with_shortened(key.as_slice());
     for row in &report.rows {
         table.add_row(cells(row, key));
     }
-    crate::cli::print(&table.trim_fmt())?;
+    crate::cli::print(&table.render())?;
     let mut advised: Vec<&str> = Vec::new();
     for row in &report.rows {
         if !advised.contains(&row.kind.as_str()) {

@@ -8,6 +8,7 @@ use session_pipeline_store::LlmUsage;
 
 use crate::cli::hint;
 use crate::cli::progress::RunBar;
+use crate::cli::table::count_of;
 use crate::http::{Listener, LocalReport};
 
 /// Prints the reports of a run.
@@ -85,11 +86,6 @@ impl Progress for RunProgress {
 
 /// The language model requests of a run and their cost.
 fn model_usage(processor: &str, usage: LlmUsage) -> String {
-    let requests = if usage.calls == 1 {
-        "request"
-    } else {
-        "requests"
-    };
     let cost = match usage.unpriced_calls {
         0 => format!("${}", usage.cost),
         unpriced => format!(
@@ -98,7 +94,9 @@ fn model_usage(processor: &str, usage: LlmUsage) -> String {
         ),
     };
     format!(
-        "`{processor}` sent {} {requests} to the language model: {} tokens in, {} out, {cost}",
-        usage.calls, usage.input_tokens, usage.output_tokens
+        "`{processor}` sent {} to the language model: {} in, {} out, {cost}",
+        count_of(usage.calls, "request", "requests"),
+        count_of(usage.input_tokens, "token", "tokens"),
+        usage.output_tokens
     )
 }

@@ -1,22 +1,28 @@
 //! The arguments that choose and sort the sessions of a list.
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use session_pipeline_host::day::Day;
+use session_pipeline_pipeline::listing::overview::SessionSort;
 
 use super::SessionListArgs;
+use crate::body::grouping::AgentParam;
 use crate::cli::CommandFailure;
 
 #[derive(Debug, Args)]
 pub(super) struct FilterArgs {
     /// Order of the list; reads all sessions first, except for `key`
-    #[arg(long, value_enum, default_value_t = SortArg::Recent)]
-    sort: SortArg,
+    #[arg(long, value_name = "SORT", value_parser = sort_parser(), default_value = SessionSort::Recent.name())]
+    sort: SessionSort,
     /// Reverse the order; sessions without a value stay last
     #[arg(long)]
     reverse: bool,
-    /// Only sessions of this project: the whole path, or its last part
+    /// Only sessions of this project: its name, which is the last part of its path; its whole path; or the last parts of its path
     #[arg(long, value_name = "PROJECT", value_parser = crate::cli::non_empty)]
     project: Option<String>,
+    /// Only sessions of this coding agent
+    #[arg(long, value_enum, value_name = "AGENT")]
+    agent: Option<AgentParam>,
     /// Only sessions that programs began, or only those of people
     #[arg(long, value_enum, value_name = "yes|no", hide_possible_values = true)]
     automated: Option<AutomatedArg>,
@@ -31,18 +37,14 @@ pub(super) struct FilterArgs {
     search: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SortArg {
-    /// Last activity, latest first
-    Recent,
-    /// Cost, highest first
-    Cost,
-    /// Number of messages, highest first
-    Messages,
-    /// Title
-    Title,
-    /// Key
-    Key,
+/// Parses the name of an order.
+fn sort_parser() -> impl TypedValueParser<Value = SessionSort> {
+    let sorts = SessionSort::ALL.iter();
+    let values = sorts.map(|sort| PossibleValue::new(sort.name()).help(sort.description()));
+    PossibleValuesParser::new(values).map(|name| {
+        let mut sorts = SessionSort::ALL.iter().copied();
+        sorts.find(|sort| sort.name() == name).unwrap_or_default()
+    })
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -66,13 +68,6 @@ impl SessionListArgs {
                 "`--until {until}` is before `--since {since}`; swap them"
             )));
         }
-        let sort = match filter.sort {
-            SortArg::Recent => "recent",
-            SortArg::Cost => "cost",
-            SortArg::Messages => "messages",
-            SortArg::Title => "title",
-            SortArg::Key => "key",
-        };
         let automated = filter.automated.map(|automated| match automated {
             AutomatedArg::Yes => "yes".to_owned(),
             AutomatedArg::No => "no".to_owned(),
@@ -80,10 +75,11 @@ impl SessionListArgs {
         let states: Vec<&str> = self.state.iter().map(|state| state.as_str()).collect();
         let day = |day: Option<Day>| day.map(|day| day.to_string());
         let given = [
-            ("sort", Some(sort.to_owned())),
+            ("sort", Some(filter.sort.name().to_owned())),
             ("reverse", filter.reverse.then(|| "true".to_owned())),
             ("user", self.user.clone()),
             ("project", filter.project.clone()),
+            ("agent", filter.agent.map(|agent| agent.name().to_owned())),
             ("processor", self.processor.clone()),
             (
                 "state",

@@ -7,8 +7,8 @@ use std::thread::{JoinHandle, spawn};
 
 use session_pipeline_pipeline::run::Progress;
 
-use super::PATH;
 use super::filter::ListParameters;
+use super::{Notices, PATH};
 use crate::body::session::SessionBody;
 use crate::cli::client::{Client, RouteCall};
 use crate::cli::{CommandFailure, hint};
@@ -28,9 +28,18 @@ pub(super) struct LocalPages {
 
 impl LocalPages {
     /// Calls the router; `no_root` is the hint for a data directory without sessions.
-    pub(super) fn start(client: Client, parameters: ListParameters, no_root: String) -> Self {
+    pub(super) fn start(
+        client: Client,
+        parameters: ListParameters,
+        no_root: String,
+        notices: Notices,
+    ) -> Self {
         let (send, pages) = sync_channel(PAGES_BUFFERED);
-        let listener = Arc::new(ListListener { send, no_root });
+        let listener = Arc::new(ListListener {
+            send,
+            no_root,
+            notices,
+        });
         let call = spawn(move || {
             let query = parameters
                 .iter()
@@ -75,6 +84,7 @@ impl Drop for LocalPages {
 struct ListListener {
     send: SyncSender<Vec<SessionBody>>,
     no_root: String,
+    notices: Notices,
 }
 
 impl Listener for ListListener {
@@ -86,6 +96,7 @@ impl Listener for ListListener {
                     hint(&format!("skipped `{}`: {}", note.path, note.reason));
                 }
             }
+            LocalReport::Unmatched(notices) => self.notices.add(notices),
             LocalReport::UnusablePrices(error) => hint(&format!("no costs: {error}")),
             // It fails when the pages are wanted no more.
             LocalReport::Sessions(page) => return self.send.send(page).is_ok(),

@@ -9,7 +9,7 @@ use session_pipeline_store::money::Usd;
 use super::{none, to_seconds};
 use crate::body::session::{SessionBody, SessionDetailsBody, SubagentRunBody};
 use crate::cli::report::{at_least, dollars};
-use crate::cli::table::{count_of, number};
+use crate::cli::table::{count_of, number, plural};
 
 /// Longer titles are cut off in a table.
 const TITLE_CHARS_MAX: usize = 60;
@@ -21,8 +21,7 @@ const RUNS_SHOWN: usize = 20;
 pub(super) const HEADER: [&str; 8] = [
     "title", "project", "user", "agent", "age", "cost", "messages", "state",
 ];
-/// Title, project, user and agent are texts.
-pub(super) const TEXT_COLUMNS: usize = 4;
+pub(super) const TEXT_COLUMNS: [&str; 5] = ["title", "project", "user", "agent", "key"];
 
 const FIELDS: [&str; 13] = [
     "key",
@@ -278,7 +277,11 @@ fn subagent_run(run: &SubagentRunBody) -> String {
     let name = run.agent_type.as_deref();
     let mut text = format!("  {}", name.map_or_else(|| "unknown".to_owned(), printable));
     if let Some(tokens) = run.total_tokens {
-        text.push_str(&format!("  {} tokens", number(tokens)));
+        text.push_str(&format!(
+            "  {} {}",
+            number(tokens),
+            plural(tokens, "token", "tokens")
+        ));
     }
     if let Some(milliseconds) = run.duration_ms {
         text.push_str(&format!("  {:.1} s", milliseconds as f64 / 1000.0));

@@ -8,43 +8,11 @@ use session_pipeline_pipeline::listing::overview::{SessionFilter, SessionQuery, 
 use session_pipeline_pipeline::report::DayRange;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::body::grouping::AgentParam;
 use crate::body::session::SessionState;
 use crate::http::csv::FormatParam;
 use crate::http::params::zone;
 use crate::http::problem::ApiError;
-
-/// The order of a list.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::http) enum SessionSortParam {
-    /// By last activity, latest first.
-    Recent,
-    /// By cost, highest first.
-    Cost,
-    /// By number of messages, highest first.
-    Messages,
-    /// By title.
-    Title,
-    /// By user.
-    User,
-    /// By project.
-    Project,
-    /// By Git branch.
-    Branch,
-    /// By active time, longest first.
-    Active,
-    /// By number of prompts, highest first.
-    Prompts,
-    /// By number of calls of tools, highest first.
-    Tools,
-    /// By number of failed calls, highest first.
-    Errors,
-    /// By number of tokens, highest first.
-    Tokens,
-    /// By key.
-    #[default]
-    Key,
-}
 
 /// Who began the turns of a session.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
@@ -71,19 +39,25 @@ pub(in crate::http) enum SubagentsParam {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct SessionsQuery {
-    /// Only the session with this key, with all that is known about it.
+    /// Only the session with this key, with all that is known about it. Instead of the key: the end
+    /// of the key, the name of the file without its extension, or the session id, if only one session
+    /// has it.
     pub(in crate::http) key: Option<String>,
     /// The order.
     #[serde(default)]
     #[param(inline)]
-    sort: SessionSortParam,
+    sort: SessionSort,
     /// Whether the order is reversed. Sessions without a value come last in any case.
     #[serde(default)]
     reverse: bool,
     /// Only sessions of this user: the first folder of the key, or the user's e-mail address.
     user: Option<String>,
-    /// Only sessions of this project: the whole path, or its last part.
+    /// Only sessions of this project: its name, its whole path, or the last parts of its path. The name
+    /// is the last part of the path.
     project: Option<String>,
+    /// Only sessions of this coding agent.
+    #[param(inline)]
+    agent: Option<AgentParam>,
     /// Only the states with this processor.
     processor: Option<String>,
     /// Only these states, separated by commas.
@@ -138,6 +112,7 @@ impl SessionsQuery {
                 user: self.user.clone(),
                 directories: None,
                 project: self.project.clone(),
+                agent: self.agent.map(|agent| agent.name().to_owned()),
                 processor: self.processor.clone(),
                 states: states.map(state).collect::<Result<_, _>>()?,
                 is_automated: self
@@ -150,21 +125,7 @@ impl SessionsQuery {
                 zone: self.tz.as_deref().map(zone).transpose()?,
                 search: self.search.clone(),
             },
-            sort: match self.sort {
-                SessionSortParam::Recent => SessionSort::Recent,
-                SessionSortParam::Cost => SessionSort::Cost,
-                SessionSortParam::Messages => SessionSort::Messages,
-                SessionSortParam::Title => SessionSort::Title,
-                SessionSortParam::User => SessionSort::User,
-                SessionSortParam::Project => SessionSort::Project,
-                SessionSortParam::Branch => SessionSort::Branch,
-                SessionSortParam::Active => SessionSort::Active,
-                SessionSortParam::Prompts => SessionSort::Prompts,
-                SessionSortParam::Tools => SessionSort::Tools,
-                SessionSortParam::Errors => SessionSort::Errors,
-                SessionSortParam::Tokens => SessionSort::Tokens,
-                SessionSortParam::Key => SessionSort::Key,
-            },
+            sort: self.sort,
             is_reversed: self.reverse,
         })
     }

@@ -203,7 +203,11 @@ fn database(database: &DatabaseFacts) -> CheckResult {
             .next("session-pipeline run usage"),
         DatabaseFacts::Gone(commits) => plain(CheckStatus::Error)
             .detail(format!(
-                "the database `state/system.duckdb` is missing, although `state/commits` records {commits} commits"
+                "the database `state/system.duckdb` is missing, although `state/commits` records {}",
+                match commits {
+                    1 => "1 commit".to_owned(),
+                    commits => format!("{commits} commits"),
+                }
             ))
             .next("restore the database and its log from a backup as described in docs/operate.md, and leave `state/commits` in place; or remove `state/commits` to start over without users, tokens and audit entries"),
         DatabaseFacts::Open {

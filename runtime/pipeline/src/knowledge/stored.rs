@@ -2,7 +2,8 @@
 //!
 //! The tables belong to the processor. They do not exist before its first run.
 
-use duckdb::{OptionalExt, Row, params};
+use duckdb::types::Value;
+use duckdb::{OptionalExt, Row, params, params_from_iter};
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_store::{
     AuditedAction, Store, StoreError, in_transaction, timestamp, write_audit,
@@ -12,6 +13,7 @@ use super::columns::KnowledgeColumns;
 use crate::knowledge::{
     Evidence, ItemRelation, KnowledgeFilter, KnowledgeItem, KnowledgeRank, SuggestedResolution,
 };
+use crate::report::project::{self, ProjectSelector};
 
 /// SQL for visible items with their figures and their place in the list.
 ///
@@ -67,9 +69,41 @@ fn ranked_items(columns: &KnowledgeColumns) -> String {
     )
 }
 
-/// The condition of a filter, without its score and its place.
-const MATCHES: &str = "(? IS NULL OR status = ?) AND (? IS NULL OR domain = ?) \
-     AND (? IS NULL OR project = ?) AND (? IS NULL OR contains(lower(title || ' ' || content), lower(?)))";
+/// The condition of a filter with its parameters, without its score and its place.
+fn matches(wanted: &KnowledgeFilter) -> (String, Vec<Value>) {
+    let mut conditions = vec!["true"];
+    let mut parameters = Vec::new();
+    let mut require = |condition, values: Vec<Value>| {
+        conditions.push(condition);
+        parameters.extend(values);
+    };
+    let text = |text: &String| vec![Value::Text(text.clone())];
+    if let Some(status) = &wanted.status {
+        require("status = ?", text(status));
+    }
+    if let Some(domain) = &wanted.domain {
+        require("domain = ?", text(domain));
+    }
+    if let Some(project) = &wanted.project {
+        let (condition, values) = ProjectSelector::parse(project).condition();
+        require(condition, values);
+    }
+    if let Some(contained) = &wanted.text {
+        require(
+            "contains(lower(title || ' ' || content), lower(?))",
+            text(contained),
+        );
+    }
+    (conditions.join(" AND "), parameters)
+}
+
+/// Items of [`ranked_items`] with the columns that conditions need.
+fn searchable(ranked: &str) -> String {
+    format!(
+        "SELECT *, {} AS project_name FROM ({ranked})",
+        project::name_of("project")
+    )
+}
 
 /// The items that match, by their rank.
 ///
@@ -84,51 +118,36 @@ pub(super) fn items(
     let Some(columns) = KnowledgeColumns::read(&connection)? else {
         return Ok(Vec::new());
     };
-    let ranked = ranked_items(&columns);
+    let (condition, mut parameters) = matches(wanted);
+    let after = match &wanted.after {
+        None => "true",
+        Some(after) => {
+            parameters.extend([
+                Value::BigInt(i64::from(after.is_decided)),
+                Value::BigInt(-after.score),
+                Value::BigInt(-after.users),
+                Value::BigInt(-after.sessions),
+                Value::BigInt(after.created_at.0),
+                Value::Text(after.leader.clone()),
+                Value::BigInt(i64::from(after.is_follower)),
+                Value::Text(after.id.clone()),
+            ]);
+            "(is_decided, -leader_score, -leader_users, -leader_sessions, leader_created, \
+                leader_id, is_follower, id) > (?, ?, ?, ?, ?, ?, ?, ?)"
+        }
+    };
     let sql = format!(
-        "{ranked} WHERE {MATCHES} AND (is_decided = 1 OR score >= ?) \
-         AND (? IS NULL OR (is_decided, -leader_score, -leader_users, -leader_sessions, leader_created, \
-             leader_id, is_follower, id) > (?, ?, ?, ?, ?, ?, ?, ?)) \
+        "SELECT * EXCLUDE (project_name) FROM ({}) \
+         WHERE {condition} AND (is_decided = 1 OR score >= {}) AND {after} \
          ORDER BY is_decided, leader_score DESC, leader_users DESC, leader_sessions DESC, leader_created, \
              leader_id, is_follower, id LIMIT {}",
+        searchable(&ranked_items(&columns)),
+        wanted.score_min,
         wanted.limit
     );
-    let KnowledgeFilter {
-        status,
-        domain,
-        project,
-        text,
-        score_min,
-        after,
-        limit: _,
-    } = wanted;
-    let after = after.as_ref();
-    let number = |of: fn(&KnowledgeRank) -> i64| after.map(of);
     let mut statement = connection.prepare(&sql).map_err(&refused)?;
     let rows = statement
-        .query_map(
-            params![
-                status,
-                status,
-                domain,
-                domain,
-                project,
-                project,
-                text,
-                text,
-                i64::from(*score_min),
-                after.map(|_| 1),
-                number(|after| i64::from(after.is_decided)),
-                number(|after| -after.score),
-                number(|after| -after.users),
-                number(|after| -after.sessions),
-                number(|after| after.created_at.0),
-                after.map(|after| after.leader.as_str()),
-                number(|after| i64::from(after.is_follower)),
-                after.map(|after| after.id.as_str()),
-            ],
-            item_of,
-        )
+        .query_map(params_from_iter(&parameters), item_of)
         .map_err(&refused)?;
     rows.collect::<Result<_, _>>().map_err(&refused)
 }
@@ -142,33 +161,14 @@ pub(super) fn count_below(store: &Store, wanted: &KnowledgeFilter) -> Result<u64
     let Some(columns) = KnowledgeColumns::read(&connection)? else {
         return Ok(0);
     };
-    let ranked = ranked_items(&columns);
-    let sql =
-        format!("SELECT count(*) FROM ({ranked} WHERE {MATCHES} AND is_decided = 0 AND score < ?)");
-    let KnowledgeFilter {
-        status,
-        domain,
-        project,
-        text,
-        score_min,
-        ..
-    } = wanted;
+    let (condition, parameters) = matches(wanted);
+    let sql = format!(
+        "SELECT count(*) FROM ({}) WHERE {condition} AND is_decided = 0 AND score < {}",
+        searchable(&ranked_items(&columns)),
+        wanted.score_min
+    );
     let count: i64 = connection
-        .query_row(
-            &sql,
-            params![
-                status,
-                status,
-                domain,
-                domain,
-                project,
-                project,
-                text,
-                text,
-                i64::from(*score_min)
-            ],
-            |row| row.get(0),
-        )
+        .query_row(&sql, params_from_iter(&parameters), |row| row.get(0))
         .map_err(StoreError::database("count the knowledge items"))?;
     Ok(u64::try_from(count).unwrap_or(0))
 }

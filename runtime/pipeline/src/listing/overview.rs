@@ -5,6 +5,7 @@
 //! that the caller wants: one page, or the whole list.
 
 mod order;
+mod unmatched;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +23,7 @@ use super::{
 use crate::config::Config;
 use crate::identity::resolve;
 use crate::registry::Registry;
+use crate::report::project::ProjectSelector;
 use crate::report::sessions::{
     SessionBackground, SessionReader, SessionSummary, SummaryParts, WithFigures, is_subagent_file,
     shown,
@@ -29,6 +31,7 @@ use crate::report::sessions::{
 use crate::report::{DayRange, PriceTable};
 
 pub use order::{SessionSort, SortPosition, sorted};
+pub use unmatched::notices;
 
 /// The sessions that a list includes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,8 +40,10 @@ pub struct SessionFilter {
     pub user: Option<String>,
     /// Only sessions in these directories below the sessions root. `None`: all.
     pub directories: Option<Vec<String>>,
-    /// Only sessions of this project: the whole path, or its last part.
+    /// Only sessions of this project: its name, its whole path, or the last parts of its path.
     pub project: Option<String>,
+    /// Only sessions of this coding agent, by its name in `usage`.
+    pub agent: Option<String>,
     /// Only the states with this processor.
     pub processor: Option<String>,
     /// Only these states. Empty: all.
@@ -309,6 +314,7 @@ struct FilterMatcher<'a> {
     since: Option<UtcMicros>,
     before: Option<UtcMicros>,
     search: Option<String>,
+    project: Option<ProjectSelector>,
 }
 
 impl<'a> FilterMatcher<'a> {
@@ -323,6 +329,7 @@ impl<'a> FilterMatcher<'a> {
             since: since.and_then(|day| start(day.date())),
             before: until.and_then(|day| start(day.date().tomorrow().ok()?)),
             search: filter.search.as_deref().map(str::to_lowercase),
+            project: filter.project.as_deref().map(ProjectSelector::parse),
             filter,
         }
     }
@@ -359,10 +366,11 @@ impl<'a> FilterMatcher<'a> {
         let is_of_user = |user: &String| {
             session.directory() == user || session.user_email.as_deref() == Some(user.as_str())
         };
-        let is_of_project = |wanted: &String| {
+        let is_of_project = |wanted: &ProjectSelector| {
             let project = summary.and_then(|summary| summary.project.as_deref());
-            project.is_some_and(|project| project == wanted || last_part(project) == wanted)
+            project.is_some_and(|project| wanted.matches(project))
         };
+        let agent = summary.and_then(|summary| summary.agent.as_ref());
         let is_found = |search: &String| {
             let contains = |text: &str| text.to_lowercase().contains(search.as_str());
             let texts = |summary: &SessionSummary| {
@@ -378,7 +386,8 @@ impl<'a> FilterMatcher<'a> {
         let is_automated = summary.and_then(|summary| summary.is_automated);
         let at = session.last_activity();
         filter.user.as_ref().is_none_or(is_of_user)
-            && filter.project.as_ref().is_none_or(is_of_project)
+            && self.project.as_ref().is_none_or(is_of_project)
+            && (filter.agent.is_none() || filter.agent.as_ref() == agent)
             && (filter.is_automated.is_none() || filter.is_automated == is_automated)
             && filter
                 .is_subagent

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use session_pipeline_store::StoreError;
 
 use crate::report::ReportScope;
+use crate::report::project;
 use crate::report::read::{Conditions, named_condition};
-use crate::report::views::{DIRECTORY, PROJECT};
+use crate::report::views::DIRECTORY;
 
 /// Maximum number of plans in a report. Their names come from transcripts.
 const PLANS_MAX: usize = 50;
@@ -33,7 +34,7 @@ pub(super) fn plans(
     let (is_named, directories) = named_condition("session_file", scope);
     let sql = format!(
         "SELECT agent, left(plan, 100) AS plan, count(DISTINCT session_id) AS sessions FROM (
-            SELECT session_file, session_id, plan, {DIRECTORY} AS directory, {PROJECT} AS project,
+            SELECT session_file, session_id, plan, {DIRECTORY} AS directory, {project},
                 time_bucket(INTERVAL 15 MINUTES, started_at) AS quarter, coalesce(agent, 'claude') AS agent,
                 CAST(NULL AS VARCHAR) AS model, CAST(NULL AS VARCHAR) AS provider
             FROM usage.sessions WHERE plan IS NOT NULL
@@ -41,6 +42,7 @@ pub(super) fn plans(
         GROUP BY ALL ORDER BY sessions DESC, agent, plan LIMIT {PLANS_MAX}",
         conditions.joins([]),
         conditions.sql,
+        project = project::columns(),
     );
     let parameters = conditions.parameters.iter().chain(&directories);
     let rows = || -> duckdb::Result<Vec<PlanUse>> {

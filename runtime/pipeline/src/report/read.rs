@@ -1,37 +1,49 @@
 //! Reads reports from the rollups, each in one transaction, so that its rows add up to its totals.
 
+mod calls;
+mod conditions;
 mod drift;
+mod key;
 mod kinds;
 mod names;
+mod paths;
 mod runs;
+mod session_ids;
 pub mod sessions;
 mod spending;
+mod summary;
+mod unmatched;
 
 use std::sync::Arc;
 
 use duckdb::types::Value;
 use duckdb::{Connection, Row as SqlRow, params_from_iter};
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use session_pipeline_host::clock::{Clock, UtcMicros};
-use session_pipeline_host::day::Day;
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
 use crate::report::plans::plans;
-use crate::report::rollups::{bucket_middle, fingerprint, is_current, update, update_alone};
-use crate::report::views::{DIRECTORY, PROJECT, SESSIONS, register, sums};
+use crate::report::project;
+use crate::report::rollups::{fingerprint, is_current, update, update_alone};
+use crate::report::views::{DIRECTORY, SESSIONS, register, sums};
 use crate::report::zone::local_time;
 use crate::report::{
-    DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ReportScope, ToolCalls,
-    ToolGrouping, UsageGrouping, UsageReport, UsageTotals,
+    DayRange, PriceTable, ReportFilter, ReportGrouping, ReportRow, ReportScope, UsageGrouping,
+    UsageReport, UsageTotals,
 };
 
+use key::{Key, SESSION};
+
+pub use calls::tools;
+pub(super) use conditions::Conditions;
 pub(super) use drift::agent_totals;
+pub(super) use key::USERS;
 pub(super) use kinds::unknown_kinds;
 pub(super) use names::condition as named_condition;
 pub(super) use runs::unrecorded_total;
 pub use spending::{Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot};
+pub(super) use unmatched::empty_notices;
 
 /// Maximum number of updates per report before commits are blocked during the next one.
 const UPDATES_MAX: u32 = 3;
@@ -81,45 +93,12 @@ pub fn usage(
     report.unknown_kinds = unknown_kinds(connection, &filter.scope)?;
     report.outdated_sessions = outdated_sessions(connection, &filter.scope)?;
     names::remove_unpriced_models(&mut report, &filter.scope);
-    Ok(Some(report))
-}
-
-/// The report on calls of tools. Its totals are those of [`usage`]. `None`: `usage` never ran.
-///
-/// # Errors
-/// If the database can't be read.
-pub fn tools(
-    store: &Store,
-    prices: &PriceTable,
-    by: ToolGrouping,
-    filter: impl Into<ReportFilter>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Option<UsageReport<ToolCalls>>, StoreError> {
-    let filter = filter.into();
-    let Some(snapshot) = ReadSnapshot::open(store, prices, clock)? else {
-        return Ok(None);
-    };
-    let connection = &snapshot.connection;
-    let conditions = Conditions::of(&filter);
-    let mut report = UsageReport::empty(by.key(), snapshot.as_of);
-    let source = Key::of(ReportGrouping::Source, "");
-    let of_messages = totals_sql(&source, None, &conditions, Some(0));
-    if let Some((_, row)) = read(connection, &of_messages, &conditions.parameters, totals)?.pop() {
-        report.totals = row.totals;
+    if by == ReportGrouping::Project && split.is_none() {
+        paths::add_paths(connection, &mut report, &conditions)?;
     }
-    let sql = calls_sql(by, &conditions, filter.top);
-    let mut row_count = 0;
-    for (place, row) in read(connection, &sql, &conditions.parameters, calls)? {
-        match place {
-            RowPlace::Total(rows) => {
-                row_count = rows;
-                report.tool_calls = Some(row.totals.calls);
-                report.failed_tool_calls = Some(row.totals.errors);
-            }
-            RowPlace::Group => report.rows.push(row),
-        }
+    if report.rows.is_empty() {
+        report.notices = empty_notices(connection, &filter)?;
     }
-    report.omitted_rows = row_count.saturating_sub(report.rows.len() as u64);
     Ok(Some(report))
 }
 
@@ -145,13 +124,14 @@ fn prompts(
     let sql = format!(
         "SELECT CAST(coalesce(sum(prompts), 0) AS BIGINT) FROM (
             SELECT max(prompts) AS prompts FROM (
-                SELECT session_file, session_id, prompts, {FIRST_LINE} AS first_line, {DIRECTORY} AS directory, {PROJECT} AS project,
+                SELECT session_file, session_id, prompts, {FIRST_LINE} AS first_line, {DIRECTORY} AS directory, {project},
                     time_bucket(INTERVAL 15 MINUTES, started_at) AS quarter, coalesce(agent, 'claude') AS agent
                 FROM usage.sessions WHERE NOT is_sidechain AND NOT coalesce(is_automated, false) AND prompts > 0
             ) {} WHERE {} GROUP BY first_line
         )",
         conditions.joins([]),
-        conditions.sql
+        conditions.sql,
+        project = project::columns(),
     );
     connection
         .query_row(&sql, params_from_iter(&conditions.parameters), |row| {
@@ -221,88 +201,6 @@ fn totals_sql(key: &Key, split: Option<&Key>, conditions: &Conditions, top: Opti
     )
 }
 
-/// SQL for rows that [`calls`] reads: the number of groups in a row of its own, and the groups.
-fn calls_sql(by: ToolGrouping, conditions: &Conditions, top: Option<u32>) -> String {
-    let (column, only) = match by {
-        ToolGrouping::Tool => ("tool_name", ""),
-        ToolGrouping::McpServer => ("mcp_server", "AND mcp_server IS NOT NULL"),
-    };
-    let order = row_order(top, "calls", "key");
-    // Durations and sessions are expensive, so only those of listed rows are counted.
-    let listed_only = match top {
-        Some(_) => "SEMI JOIN (SELECT key FROM listed WHERE is_total = 0) USING (key)",
-        None => "",
-    };
-    let key = Key {
-        column: column.to_owned(),
-        text: "key".to_owned(),
-        join: "",
-    };
-    format!(
-        "WITH chosen AS NOT MATERIALIZED (
-            SELECT {column} AS key, session_id, is_error, error_class, duration_buckets, calls
-            FROM usage.call_rollups {joins}
-            WHERE tool_name IS NOT NULL {only} AND {condition}
-        ),
-        grouped AS MATERIALIZED (
-            SELECT key, is_error, error_class, sum(calls) AS calls FROM chosen GROUP BY ALL
-        ),
-        counted AS (
-            SELECT GROUPING(key) AS is_total, key, CAST(coalesce(sum(calls), 0) AS BIGINT) AS calls,
-                CAST(coalesce(sum(calls) FILTER (is_error), 0) AS BIGINT) AS errors,
-                {classes}
-            FROM grouped GROUP BY GROUPING SETS ((key), ())
-        ),
-        listed AS MATERIALIZED (SELECT *, count(*) OVER () - 1 AS row_count FROM counted ORDER BY {order}),
-        buckets AS (
-            SELECT key, duration_bucket, sum(calls) OVER (PARTITION BY key ORDER BY duration_bucket) AS calls_up_to,
-                sum(calls) OVER (PARTITION BY key) AS all_calls
-            FROM (
-                SELECT key, duration_bucket, count(*) AS calls
-                FROM (SELECT key, unnest(duration_buckets) AS duration_bucket FROM chosen {listed_only}) GROUP BY ALL
-            )
-        ),
-        durations AS (
-            SELECT key, min(duration_bucket) FILTER (calls_up_to >= all_calls * 0.5) AS half,
-                min(duration_bucket) FILTER (calls_up_to >= all_calls * 0.95) AS nearly_all
-            FROM buckets GROUP BY key
-        ),
-        classes AS (
-            SELECT key, list(error_class || '=' || calls ORDER BY error_class) AS classes
-            FROM (
-                SELECT key, coalesce(error_class, 'unknown') AS error_class, sum(calls) AS calls
-                FROM grouped WHERE is_error GROUP BY ALL
-            ) GROUP BY key
-        ),
-        in_sessions AS (
-            SELECT key, count(DISTINCT hash(session_id)) AS sessions FROM chosen {listed_only} GROUP BY key
-        )
-        SELECT CASE WHEN is_total = 1 THEN row_count END, listed.key, NULL, calls, errors,
-            tool_errors, exit_codes, rejected, siblings_failed,
-            coalesce(classes, []), {half}, {nearly_all}, coalesce(sessions, 0)
-        FROM listed
-        LEFT JOIN in_sessions ON in_sessions.key = listed.key AND is_total = 0
-        LEFT JOIN durations ON durations.key = listed.key AND is_total = 0
-        LEFT JOIN classes ON classes.key = listed.key AND is_total = 0
-        ORDER BY {listed_order}",
-        listed_order = row_order(top, "calls", "listed.key"),
-        joins = conditions.joins([&key]),
-        condition = conditions.sql,
-        classes = [
-            ("tool_error", "tool_errors"),
-            ("exit_code", "exit_codes"),
-            ("rejected", "rejected"),
-            ("sibling_failed", "siblings_failed"),
-        ]
-        .map(|(class, name)| format!(
-            "CAST(coalesce(sum(calls) FILTER (error_class = '{class}'), 0) AS BIGINT) AS {name}"
-        ))
-        .join(", "),
-        half = bucket_middle("half"),
-        nearly_all = bucket_middle("nearly_all"),
-    )
-}
-
 /// SQL that orders rows by key, or puts the total and the largest rows first if their number is
 /// limited.
 fn row_order(top: Option<u32>, largest: &str, key: &str) -> String {
@@ -312,197 +210,6 @@ fn row_order(top: Option<u32>, largest: &str, key: &str) -> String {
             u64::from(top) + 1
         ),
         None => format!("is_total, {key} NULLS LAST"),
-    }
-}
-
-/// The key of a report's groups.
-pub(super) struct Key {
-    /// SQL over a rollup.
-    column: String,
-    /// SQL for its text, over the column `key`.
-    text: String,
-    /// SQL for the tables that the column needs.
-    join: &'static str,
-}
-
-/// The session of a row.
-const SESSION: &str = "session_id";
-
-/// The current name of the user of a row.
-const USER: &str = "coalesce(directories.email, directory)";
-
-pub(super) const USERS: &str = "LEFT JOIN usage.directories USING (directory)";
-
-/// The types of sub-agents from the calls that started them. A sub-agent's own file does not
-/// contain its type.
-/// A user's transcripts cannot name the sub-agents of another user.
-const AGENT_TYPES: &str = "LEFT JOIN (
-    SELECT agent_id, split_part(session_file, '/', 1) AS directory, min(agent_type) AS started_type
-    FROM usage.agent_runs WHERE agent_id IS NOT NULL AND agent_type IS NOT NULL GROUP BY ALL
-) USING (agent_id, directory)";
-
-/// The links of sessions to pull requests, ordered by time. A user's transcripts cannot link the
-/// sessions of another user.
-const PULL_REQUESTS: &str = "LEFT JOIN (
-    SELECT session_id, directory,
-        list_sort(list(struct_pack(quarter := quarter, pull_request := pull_request))) AS links
-    FROM (
-        SELECT session_id, directory, quarter, min(pull_request) AS pull_request
-        FROM usage.message_rollups WHERE pull_request IS NOT NULL GROUP BY ALL
-    ) GROUP BY ALL
-) USING (session_id, directory)";
-
-/// The pull request of a message. In files without a link, such as those of sub-agents: the one
-/// that the session linked next, or else the last one, like in a file with links.
-const PULL_REQUEST: &str = "CASE
-    WHEN pull_request IS NOT NULL OR links IS NULL THEN pull_request
-    WHEN len(links) = 1 THEN links[1].pull_request
-    ELSE coalesce(list_filter(links, lambda link: link.quarter >= quarter)[1].pull_request, links[-1].pull_request)
-    END";
-
-impl Key {
-    /// `local` is SQL for the local time of a row.
-    fn of(by: ReportGrouping, local: &str) -> Self {
-        let (column, text, join) = match by {
-            ReportGrouping::Day => (format!("CAST({local} AS DATE)"), "key", ""),
-            ReportGrouping::Week => {
-                let monday = format!("CAST(date_trunc('week', {local}) AS DATE)");
-                (monday, "key", "")
-            }
-            ReportGrouping::Month => {
-                let first = format!("CAST(date_trunc('month', {local}) AS DATE)");
-                (first, "strftime(key, '%Y-%m')", "")
-            }
-            ReportGrouping::Hour => (
-                format!("isodow({local}) * 24 + hour({local})"),
-                "['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'][key // 24] || printf(' %02d:00', key % 24)",
-                "",
-            ),
-            ReportGrouping::Session => (SESSION.to_owned(), "key", ""),
-            ReportGrouping::User => (USER.to_owned(), "key", USERS),
-            ReportGrouping::Model => ("model".to_owned(), "key", ""),
-            ReportGrouping::Project => ("project".to_owned(), "key", ""),
-            ReportGrouping::Branch => ("git_branch".to_owned(), "key", ""),
-            ReportGrouping::PullRequest => (
-                PULL_REQUEST.to_owned(),
-                "key",
-                PULL_REQUESTS,
-            ),
-            ReportGrouping::Source => ("source".to_owned(), "key", ""),
-            ReportGrouping::AgentType => (
-                "coalesce(agent_type, started_type, CASE WHEN source <> 'subagent' THEN '(' || source || ')' END)"
-                    .to_owned(),
-                "key",
-                AGENT_TYPES,
-            ),
-            ReportGrouping::Skill => ("skill".to_owned(), "key", ""),
-            ReportGrouping::Plugin => ("plugin".to_owned(), "key", ""),
-            ReportGrouping::McpServer => ("mcp_server".to_owned(), "key", ""),
-            ReportGrouping::Effort => ("effort".to_owned(), "key", ""),
-            ReportGrouping::Entrypoint => ("entrypoint".to_owned(), "key", ""),
-            ReportGrouping::Agent => ("agent".to_owned(), "key", ""),
-            ReportGrouping::Provider => ("provider".to_owned(), "key", ""),
-        };
-        Self {
-            column,
-            text: text.to_owned(),
-            join,
-        }
-    }
-
-    /// The key without names that the scope excludes. In a report on the team, models without a
-    /// price have no name.
-    fn in_scope(self, by: ReportGrouping, scope: &ReportScope) -> Self {
-        if !matches!(scope, ReportScope::Team(_)) || by != ReportGrouping::Model {
-            return self;
-        }
-        Self {
-            column: names::TEAM_MODEL.to_owned(),
-            ..self
-        }
-    }
-}
-
-/// The conditions of a report, over any rollup.
-pub(super) struct Conditions {
-    pub(super) sql: String,
-    pub(super) parameters: Vec<Value>,
-    needs_users: bool,
-}
-
-impl Conditions {
-    pub(super) fn of(filter: &ReportFilter) -> Self {
-        let mut conditions = vec!["true".to_owned()];
-        let mut parameters = Vec::new();
-        // A constant next to the bare column, so that DuckDB skips row groups by their smallest and
-        // largest time.
-        let mut bound = |comparison: &str, day: Option<Date>| {
-            let Some(day) = day else { return };
-            let start = day.to_zoned_datetime(filter.zone.clone());
-            // The last day begins after the last instant in some zones.
-            let start = start.map_or_else(
-                |_| "TIMESTAMP 'infinity'".to_owned(),
-                |start| format!("make_timestamp({})", start.timestamp().as_microsecond()),
-            );
-            conditions.push(format!("quarter {comparison} {start}"));
-        };
-        let DayRange { since, until } = filter.days;
-        bound(">=", since.map(Day::date));
-        let end = until.map(|day| day.date().tomorrow().unwrap_or(Date::MAX));
-        bound("<", end);
-        if let Some(user) = &filter.user {
-            conditions.push("? IN (coalesce(directories.email, directory), directory)".to_owned());
-            parameters.push(Value::Text(user.clone()));
-        }
-        if let Some(project) = &filter.project {
-            let separators: &[char] = &['/', '\\'];
-            let trimmed = project.trim_end_matches(separators);
-            let project = if trimmed.is_empty() { project } else { trimmed };
-            conditions.push(
-                "(project = ? OR ends_with(project, '/' || ?) OR ends_with(project, '\\' || ?))"
-                    .to_owned(),
-            );
-            parameters.extend([project; 3].map(|text| Value::Text(text.to_owned())));
-        }
-        if let Some(model) = &filter.model {
-            let column = match &filter.scope {
-                ReportScope::Team(_) => names::TEAM_MODEL,
-                ReportScope::Everyone | ReportScope::Own(_) => "model",
-            };
-            conditions.push(format!("{column} = ?"));
-            parameters.push(Value::Text(model.clone()));
-        }
-        if let Some(agent) = &filter.agent {
-            conditions.push("agent = ?".to_owned());
-            parameters.push(Value::Text(agent.clone()));
-        }
-        if let Some(provider) = &filter.provider {
-            conditions.push("provider = ?".to_owned());
-            parameters.push(Value::Text(provider.clone()));
-        }
-        if let Some(session) = &filter.session {
-            conditions.push("session_id = ?".to_owned());
-            parameters.push(Value::Text(session.clone()));
-        }
-        if let ReportScope::Own(directories) = &filter.scope {
-            let (is_own, own) = names::is_one_of("directory", directories);
-            conditions.push(is_own);
-            parameters.extend(own);
-        }
-        Self {
-            sql: conditions.join(" AND "),
-            parameters,
-            needs_users: filter.user.is_some(),
-        }
-    }
-
-    /// The tables that the conditions and the keys need, each once.
-    pub(super) fn joins<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> String {
-        let mut joins: Vec<&str> = keys.into_iter().map(|key| key.join).collect();
-        joins.extend(self.needs_users.then_some(USERS));
-        joins.sort_unstable();
-        joins.dedup();
-        joins.join(" ")
     }
 }
 
@@ -667,26 +374,7 @@ fn totals(row: &SqlRow<'_>) -> duckdb::Result<UsageTotals> {
         unrecorded_requests: 0,
         agent_cost_usd: None,
         agent_output_tokens: None,
-    })
-}
-
-fn calls(row: &SqlRow<'_>) -> duckdb::Result<ToolCalls> {
-    let classes = texts(row.get(9)?);
-    let classes = classes.iter().filter_map(|class| {
-        let (class, calls) = class.rsplit_once('=')?;
-        Some((class.to_owned(), calls.parse().ok()?))
-    });
-    Ok(ToolCalls {
-        calls: row.get(3)?,
-        errors: row.get(4)?,
-        tool_errors: row.get(5)?,
-        exit_codes: row.get(6)?,
-        rejected: row.get(7)?,
-        siblings_failed: row.get(8)?,
-        errors_by_class: classes.collect(),
-        p50_ms: row.get(10)?,
-        p95_ms: row.get(11)?,
-        sessions: row.get(12)?,
+        paths: None,
     })
 }
 

@@ -26,9 +26,10 @@ use session_pipeline_store::{
 };
 
 use crate::report::PriceTable;
+use crate::report::project;
 use crate::report::views::{
-    self, COUNTS, DIRECTORY, EVENT_KEY, MESSAGE_KEY, MOST, PROJECT, distinct_events,
-    distinct_messages, distinct_waste, priced, priced_waste,
+    self, COUNTS, DIRECTORY, EVENT_KEY, MESSAGE_KEY, MOST, distinct_events, distinct_messages,
+    distinct_waste, priced, priced_waste,
 };
 
 const TABLES: &str = "
@@ -41,18 +42,19 @@ CREATE OR REPLACE TABLE usage.message_rollups (
     plugin VARCHAR, mcp_server VARCHAR, effort VARCHAR, entrypoint VARCHAR, is_automated BOOLEAN, agent VARCHAR, provider VARCHAR,
     input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, cache_read_tokens BIGINT NOT NULL,
     cache_creation_5m_tokens BIGINT NOT NULL, cache_creation_1h_tokens BIGINT NOT NULL, web_searches BIGINT NOT NULL,
-    cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, open_count BIGINT NOT NULL
+    cost_usd DECIMAL(38, 12), message_count BIGINT NOT NULL, open_count BIGINT NOT NULL, project_name VARCHAR
 );
 CREATE OR REPLACE TABLE usage.recorded_agents (slot UBIGINT NOT NULL, session_id VARCHAR, agent_id VARCHAR NOT NULL);
 CREATE OR REPLACE TABLE usage.call_rollups (
     slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
     tool_name VARCHAR, command_name VARCHAR, skill_name VARCHAR, agent_type VARCHAR, plugin VARCHAR,
     mcp_server VARCHAR, agent VARCHAR, is_error BOOLEAN NOT NULL, error_class VARCHAR, duration_buckets SMALLINT[],
-    calls BIGINT NOT NULL
+    calls BIGINT NOT NULL, project_name VARCHAR
 );
 CREATE OR REPLACE TABLE usage.waste_rollups (
     slot UBIGINT NOT NULL, quarter TIMESTAMP, session_id VARCHAR, directory VARCHAR, model VARCHAR, project VARCHAR,
-    agent VARCHAR, kind VARCHAR, instances BIGINT NOT NULL, tokens BIGINT NOT NULL, cost_usd DECIMAL(38, 12), has_unpriced BOOLEAN NOT NULL
+    agent VARCHAR, kind VARCHAR, instances BIGINT NOT NULL, tokens BIGINT NOT NULL, cost_usd DECIMAL(38, 12), has_unpriced BOOLEAN NOT NULL,
+    project_name VARCHAR
 );";
 
 /// The quarter of an hour of a row. All time zones in use differ from UTC by whole quarters, so
@@ -624,23 +626,23 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
         .execute_batch(&format!(
             "INSERT INTO usage.rollup_items FROM temp.slice;
              CREATE OR REPLACE TEMP TABLE slice_messages AS {};
-             INSERT INTO usage.message_rollups
-                SELECT slot, quarter, session_id, directory, model, {PROJECT}, {CAUSES}, {}, cost_usd,
+             INSERT INTO usage.message_rollups SELECT *, {project_name} FROM (
+                SELECT slot, quarter, session_id, directory, model, {project} AS project, {CAUSES}, {}, cost_usd,
                     message_count, open_count
-                FROM ({});
+                FROM ({}));
              INSERT INTO usage.recorded_agents SELECT DISTINCT slot, session_id, agent_id FROM {} WHERE agent_id IS NOT NULL;
              DROP TABLE temp.slice_messages;
              CREATE OR REPLACE TEMP TABLE slice_events AS {};
-             INSERT INTO usage.call_rollups
-                SELECT slot, {QUARTER}, session_id, {}, model, {PROJECT}, tool_name, command_name, skill_name, subagent_type,
+             INSERT INTO usage.call_rollups SELECT *, {project_name} FROM (
+                SELECT slot, {QUARTER}, session_id, {}, model, {project} AS project, tool_name, command_name, skill_name, subagent_type,
                     plugin, mcp_server, agent, is_error, error_class,
                     list({DURATION_BUCKET}) FILTER (duration_ms IS NOT NULL), count(*)
-                FROM {} GROUP BY ALL;
+                FROM {} GROUP BY ALL);
              DROP TABLE temp.slice_events;
              CREATE OR REPLACE TEMP TABLE slice_waste AS {};
-             INSERT INTO usage.waste_rollups
-                SELECT slot, {QUARTER}, session_id, {}, model, {PROJECT}, agent, kind, {WASTE_SUMS}
-                FROM ({}) GROUP BY ALL;
+             INSERT INTO usage.waste_rollups SELECT *, {project_name} FROM (
+                SELECT slot, {QUARTER}, session_id, {}, model, {project} AS project, agent, kind, {WASTE_SUMS}
+                FROM ({}) GROUP BY ALL);
              DROP TABLE temp.slice_waste;
              UPDATE usage.rollup_sessions SET is_complete = true WHERE session_seq IN (FROM temp.complete);
              DROP TABLE temp.slice; DROP TABLE temp.complete;",
@@ -666,6 +668,8 @@ fn make(connection: &Connection, batch: &RollupBatch) -> Result<(), StoreError> 
                 ) USING (session_seq)",
                 with_slot(&distinct_waste("temp.slice_waste"), WASTE_ID)
             )),
+            project = project::PATH,
+            project_name = project::name_of("project"),
         ))
         .map_err(refused)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::{Store, StoreError};
 
-use crate::report::read::{Conditions, ReadSnapshot, USERS, texts, time};
+use crate::report::read::{Conditions, ReadSnapshot, USERS, empty_notices, texts, time};
 use crate::report::{PriceTable, ReportFilter};
 
 /// Maximum number of users that a row names.
@@ -66,6 +66,9 @@ pub struct SkillsReport {
     pub rows: Vec<SkillUse>,
     /// Number of rows beyond the limit.
     pub omitted_rows: u64,
+    /// Why the report is empty: a filter has a value that no message has. With suggestions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 impl SkillsReport {
@@ -75,6 +78,7 @@ impl SkillsReport {
             as_of: as_of.to_string(),
             rows: Vec::new(),
             omitted_rows: 0,
+            notices: Vec::new(),
         }
     }
 }
@@ -116,10 +120,15 @@ pub fn skills(
         condition = conditions.sql,
     );
     let (rows, omitted_rows) = snapshot.limited_rows(&sql, &conditions, skill_use)?;
+    let notices = match rows.is_empty() {
+        true => empty_notices(&snapshot.connection, filter)?,
+        false => Vec::new(),
+    };
     Ok(Some(SkillsReport {
         as_of: snapshot.as_of.to_string(),
         rows,
         omitted_rows,
+        notices,
     }))
 }
 

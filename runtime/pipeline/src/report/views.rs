@@ -11,6 +11,7 @@ use session_pipeline_store::{Store, StoreError};
 
 use crate::report::UNKNOWN_MODELS_MAX;
 use crate::report::prices::{PriceRate, PriceTable};
+use crate::report::project;
 
 /// The key of a response across files: its id if that is unique by itself, else the key that
 /// `usage` computed. Rows of earlier versions of `usage` have no such key. There the id is combined
@@ -393,20 +394,6 @@ const CALLS: &str = "count(*) AS calls,
     count(*) FILTER (error_class = 'rejected') AS rejected,
     count(*) FILTER (error_class = 'sibling_failed') AS siblings_failed";
 
-/// The repository that a folder belongs to, derived from its path. Folders of worktrees
-/// (`.claude/worktrees`, `.git/worktrees`, `.worktrees`, and next to the repository
-/// `<repository>.worktrees` and `<repository>-worktrees`) belong to the repository. Drive letters
-/// are case-insensitive.
-///
-/// Rows of current versions of `usage` contain the project.
-pub(super) const PROJECT: &str = r"coalesce(project, regexp_replace(
-    regexp_replace(
-        CASE WHEN regexp_matches(cwd, '^[a-z]:') THEN upper(left(cwd, 1)) || substr(cwd, 2) ELSE cwd END,
-        '(.)[/\\]+$', '\1'
-    ),
-    '^(.+?)(?:[/\\]\.claude[/\\]worktrees|[/\\]\.git[/\\]worktrees|[/\\]\.worktrees|\.worktrees|-worktrees)[/\\].*$', '\1'
-))";
-
 /// The first folder of a session's key, which determines its user.
 pub(super) const DIRECTORY: &str = "split_part(session_file, '/', 1)";
 
@@ -455,7 +442,8 @@ fn views() -> Vec<String> {
         by("daily", "CAST(occurred_at AS DATE)", "day"),
         by("monthly", "strftime(occurred_at, '%Y-%m')", "month"),
         by("by_user", "username", "username"),
-        by("by_project", PROJECT, "project"),
+        by("by_project", &project::name_of(project::PATH), "project"),
+        by("by_project_path", project::PATH, "project_path"),
         by_session(),
         format!(
             "CREATE OR REPLACE VIEW usage.by_tool AS

@@ -11,7 +11,7 @@ use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
-use crate::report::read::{Conditions, ReadSnapshot, USERS, usd};
+use crate::report::read::{Conditions, ReadSnapshot, USERS, empty_notices, usd};
 use crate::report::{PriceTable, ReportFilter};
 
 /// What a row stands for, in addition to a kind of waste.
@@ -24,8 +24,10 @@ pub enum WasteGrouping {
     Session,
     /// Users.
     User,
-    /// Projects.
+    /// Projects, by name.
     Project,
+    /// Projects, by path.
+    ProjectPath,
 }
 
 /// The waste of one kind.
@@ -85,6 +87,9 @@ pub struct WasteReport {
     pub rows: Vec<WasteRow>,
     /// Number of rows beyond the limit.
     pub omitted_rows: u64,
+    /// Why the report is empty: a filter has a value that no message has. With suggestions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 impl WasteReport {
@@ -94,6 +99,7 @@ impl WasteReport {
             as_of: as_of.to_string(),
             rows: Vec::new(),
             omitted_rows: 0,
+            notices: Vec::new(),
         }
     }
 }
@@ -115,10 +121,15 @@ pub fn waste(
     let conditions = Conditions::of(filter);
     let sql = sql(by, &conditions, filter.top);
     let (rows, omitted_rows) = snapshot.limited_rows(&sql, &conditions, waste_row)?;
+    let notices = match rows.is_empty() {
+        true => empty_notices(&snapshot.connection, filter)?,
+        false => Vec::new(),
+    };
     Ok(Some(WasteReport {
         as_of: snapshot.as_of.to_string(),
         rows,
         omitted_rows,
+        notices,
     }))
 }
 
@@ -127,7 +138,8 @@ fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u32>) -> String {
         WasteGrouping::Kind => "CAST(NULL AS VARCHAR)",
         WasteGrouping::Session => "session_id",
         WasteGrouping::User => "coalesce(directories.email, directory)",
-        WasteGrouping::Project => "project",
+        WasteGrouping::Project => "project_name",
+        WasteGrouping::ProjectPath => "project",
     };
     let limit = top.map_or_else(String::new, |top| format!("LIMIT {top}"));
     format!(

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use session_pipeline_host::fault::printable;
+use session_pipeline_host::sessions::is_key;
 
 use super::{UploadError, is_name};
 
@@ -12,11 +13,6 @@ const COMPONENTS_MAX: usize = 8;
 const SESSION_SUFFIX: &str = ".jsonl";
 /// The end of the name of a file with which an agent describes a sub-agent.
 const META_SUFFIX: &str = ".meta.json";
-
-/// The end of the name of a session that is one document. Other such files are anything.
-const DOCUMENT_SUFFIX: &str = ".json";
-/// The folder in which Gemini CLI stores its sessions.
-const CHATS: &str = "chats";
 
 /// The path of a session, or of a file that describes one, such as
 /// `claude/-home-dev-app/s1/subagents/agent-1.meta.json`. No component can leave the folder of the
@@ -31,10 +27,8 @@ impl UploadPath {
     /// A component is not a valid name, there are more than 8, or the file is not of a kind that
     /// can be uploaded.
     pub fn parse(text: &str) -> Result<Self, UploadError> {
-        let mut folders = text.rsplit('/').skip(1);
-        let is_wanted = text.ends_with(SESSION_SUFFIX)
-            || text.ends_with(META_SUFFIX)
-            || (text.ends_with(DOCUMENT_SUFFIX) && folders.any(|folder| folder == CHATS));
+        // A run finds what is a key below the folder of a user.
+        let is_wanted = text.ends_with(META_SUFFIX) || is_key(&format!("user/{text}"));
         let is_path = text.split('/').count() <= COMPONENTS_MAX && text.split('/').all(is_name);
         match is_wanted && is_path {
             true => Ok(Self(text.to_owned())),

@@ -11,6 +11,7 @@ use session_pipeline_store::SessionSelection;
 
 use super::{OverviewPages, SessionOverview, SessionQuery};
 use crate::listing::{ListingError, READ_AT_ONCE};
+use crate::report::project_name;
 use crate::report::sessions::{SessionSummary, SummaryParts, WithFigures, shown};
 
 /// Maximum number of sessions that are read by their keys.
@@ -18,36 +19,56 @@ const KEYS_MAX: usize = 1000;
 /// Sessions per read that only decides their order. A session takes about a kilobyte.
 const OUTLINED_AT_ONCE: usize = 50_000;
 
-/// The order of a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SessionSort {
-    /// By key.
-    #[default]
-    Key,
-    /// By last activity, latest first.
-    Recent,
-    /// By cost, highest first.
-    Cost,
-    /// By number of messages, highest first.
-    Messages,
-    /// By title.
-    Title,
-    /// By user.
-    User,
-    /// By project.
-    Project,
-    /// By Git branch.
-    Branch,
-    /// By active time, longest first.
-    Active,
-    /// By number of prompts, highest first.
-    Prompts,
-    /// By number of calls of tools, highest first.
-    Tools,
-    /// By number of failed calls, highest first.
-    Errors,
-    /// By number of tokens, highest first.
-    Tokens,
+/// Defines the orders of a list, each with its name and its description.
+macro_rules! session_sorts {
+    ($($(#[$attribute:meta])* $sort:ident, $name:tt, $description:tt;)*) => {
+        /// The order of a list.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        pub enum SessionSort {
+            $(
+                #[doc = $description]
+                #[serde(rename = $name)]
+                $(#[$attribute])*
+                $sort,
+            )*
+        }
+
+        impl SessionSort {
+            /// All orders.
+            pub const ALL: &'static [Self] = &[$(Self::$sort),*];
+
+            /// The name in queries and on the command line.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$sort => $name,)*
+                }
+            }
+
+            /// What comes first.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$sort => $description,)*
+                }
+            }
+        }
+    };
+}
+
+session_sorts! {
+    Recent, "recent", "Last activity, latest first";
+    Cost, "cost", "Cost, highest first";
+    Messages, "messages", "Number of messages, highest first";
+    Title, "title", "Title";
+    User, "user", "User";
+    Project, "project", "Name of the project";
+    Branch, "branch", "Git branch";
+    Active, "active", "Active time, longest first";
+    Prompts, "prompts", "Number of prompts, highest first";
+    Tools, "tools", "Number of calls of tools, highest first";
+    Errors, "errors", "Number of failed calls, highest first";
+    Tokens, "tokens", "Number of tokens, highest first";
+    #[default] Key, "key", "Key";
 }
 
 /// The place of a session in a sorted list.
@@ -108,7 +129,9 @@ impl SortPosition {
                 let user = session.user_email.as_deref().unwrap_or(session.directory());
                 Some(text(user.to_lowercase()))
             }
-            SessionSort::Project => words(|summary| summary.project.as_ref()),
+            SessionSort::Project => summary
+                .and_then(|summary| summary.project.as_deref())
+                .map(|path| text(shown(project_name(path)).to_lowercase())),
             SessionSort::Branch => words(|summary| summary.branch.as_ref()),
             SessionSort::Active => count(|summary| summary.active_seconds),
             SessionSort::Prompts => count(|summary| summary.prompts),

@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use duckdb::{Connection, params_from_iter};
 use session_pipeline_store::StoreError;
 
-use super::{Conditions, Key};
-use crate::report::views::{DIRECTORY, ORIGINAL_FIRST, PROJECT, with_copies};
+use super::Conditions;
+use super::key::Key;
+use crate::report::project;
+use crate::report::views::{DIRECTORY, ORIGINAL_FIRST, with_copies};
 use crate::report::{ReportGrouping, ReportRow, UsageReport, UsageTotals};
 
 /// Adds the runs and requests to the totals, and to the rows if they have the key of the rows.
@@ -140,6 +142,7 @@ fn unrecorded(
             | ReportGrouping::Session
             | ReportGrouping::User
             | ReportGrouping::Project
+            | ReportGrouping::ProjectPath
             | ReportGrouping::Source
             | ReportGrouping::AgentType
             | ReportGrouping::Agent
@@ -159,14 +162,14 @@ fn unrecorded(
         "WITH missing AS ({missing}),
         placed AS (
             SELECT agent_id, missing.session_id, time_bucket(INTERVAL 15 MINUTES, missing.occurred_at) AS quarter,
-                {directory} AS directory, {PROJECT} AS project, agent_type, 'subagent' AS source,
+                {directory} AS directory, {project}, agent_type, 'subagent' AS source,
                 CAST(NULL AS VARCHAR) AS model, CAST(NULL AS VARCHAR) AS provider, agent, run_count, total_tokens, 0 AS request_count
             FROM (
                 SELECT missing.*, sessions.cwd, sessions.project, coalesce(sessions.agent, 'claude') AS agent
                 FROM missing LEFT JOIN usage.sessions USING (session_seq)
             ) AS missing
             UNION ALL
-            SELECT NULL, session_id, time_bucket(INTERVAL 15 MINUTES, started_at), {directory}, {PROJECT}, NULL,
+            SELECT NULL, session_id, time_bucket(INTERVAL 15 MINUTES, started_at), {directory}, {project}, NULL,
                 CASE WHEN is_sidechain THEN 'subagent' ELSE 'main' END, NULL, NULL, agent, 0, 0, request_count
             FROM ({REQUESTS})
         )
@@ -176,6 +179,7 @@ fn unrecorded(
         {group}",
         missing = unrecorded_runs(),
         directory = DIRECTORY,
+        project = project::columns(),
         joins = conditions.joins([key]),
         condition = conditions.sql,
     );

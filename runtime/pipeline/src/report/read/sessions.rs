@@ -17,155 +17,16 @@ use session_pipeline_store::{SessionSelection, Store, StoreError};
 use super::runs::unrecorded_runs;
 use super::{ReadSnapshot, usd};
 use crate::report::PriceTable;
-use crate::report::views::{BILLING, COUNTS, DIRECTORY, PROJECT, SESSIONS, sums};
+use crate::report::project;
+use crate::report::views::{BILLING, COUNTS, DIRECTORY, SESSIONS, sums};
+
+pub use super::session_ids::files_of;
+pub use super::summary::{SessionBackground, SessionFigures, SessionSummary, SubagentRun};
 
 /// Longer texts of transcripts are cut off.
 const TEXT_CHARS_MAX: usize = 1000;
 /// Maximum number of entries in a list about one session.
 const ENTRIES_MAX: usize = 100;
-
-/// What `usage` extracted from a session file.
-///
-/// Columns that an earlier version of `usage` did not write are `None`. Texts come from transcripts
-/// and contain no secrets, but possibly control characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionSummary {
-    /// The session's id.
-    pub session_id: String,
-    /// The title by the user or the agent.
-    pub title: Option<String>,
-    /// The repository or directory in which the session began.
-    pub project: Option<String>,
-    /// The first Git branch.
-    pub branch: Option<String>,
-    /// How the agent was started.
-    pub entrypoint: Option<String>,
-    /// The time of the first line.
-    pub started_at: Option<UtcMicros>,
-    /// The time of the last line.
-    pub ended_at: Option<UtcMicros>,
-    /// Whether programs began all turns.
-    pub is_automated: Option<bool>,
-    /// Number of messages in the file, copies included.
-    pub held_messages: Option<i64>,
-    /// Seconds in which something happened in the file.
-    pub active_seconds: Option<i64>,
-    /// Prompts in the file.
-    pub prompts: Option<i64>,
-    /// Calls of tools in the file.
-    pub tool_calls: Option<i64>,
-    /// Failed calls in the file.
-    pub tool_errors: Option<i64>,
-    /// The coding agent that wrote the file.
-    pub agent: Option<String>,
-    /// Whether the file is a sub-agent's. Its cost is in the session that started it.
-    pub is_subagent: bool,
-    /// Sums over the messages that first appeared in this session, with those of its sub-agents.
-    /// `None`: the file is a sub-agent's, or the reports can't be read.
-    pub figures: Option<SessionFigures>,
-}
-
-impl SessionFigures {
-    /// Tokens of all classes.
-    pub fn tokens(&self) -> i64 {
-        self.input_tokens
-            .saturating_add(self.output_tokens)
-            .saturating_add(self.cache_read_tokens)
-            .saturating_add(self.cache_creation_tokens)
-    }
-}
-
-impl SessionSummary {
-    /// Removes what looks like a secret from all texts, and cuts off long ones.
-    pub fn remove_secrets(&mut self) {
-        let texts = [
-            Some(&mut self.session_id),
-            self.title.as_mut(),
-            self.project.as_mut(),
-            self.branch.as_mut(),
-            self.entrypoint.as_mut(),
-            self.agent.as_mut(),
-        ];
-        for text in texts.into_iter().flatten() {
-            *text = shown(text);
-        }
-    }
-
-    /// Number of messages, each counted once.
-    pub fn messages(&self) -> Option<i64> {
-        let figures = self.figures.as_ref();
-        figures
-            .map(|figures| figures.messages)
-            .or(self.held_messages)
-    }
-}
-
-/// Sums over the messages of a session. Each message counts once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionFigures {
-    /// Cost of all tokens with a price. `None` if none has one.
-    pub cost_usd: Option<Usd>,
-    /// Whether the cost is incomplete.
-    pub cost_is_lower_bound: bool,
-    /// Number of messages.
-    pub messages: i64,
-    /// Input tokens, without those read from or written to the cache.
-    pub input_tokens: i64,
-    /// Output tokens.
-    pub output_tokens: i64,
-    /// Whether the final output count of a message is missing.
-    pub output_is_lower_bound: bool,
-    /// Input tokens read from the cache.
-    pub cache_read_tokens: i64,
-    /// Input tokens written to the cache.
-    pub cache_creation_tokens: i64,
-    /// Runs of sub-agents without a transcript. Their tokens are in no other count.
-    pub unrecorded_runs: i64,
-}
-
-/// What else `usage` extracted from one session file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionBackground {
-    /// The pull requests that the session was linked to.
-    pub pull_requests: Vec<String>,
-    /// Lines that tools added.
-    pub lines_added: Option<i64>,
-    /// Lines that tools removed.
-    pub lines_removed: Option<i64>,
-    /// Compactions of the conversation.
-    pub compactions: Option<i64>,
-    /// Requests to the API that failed.
-    pub api_errors: Option<i64>,
-    /// The failed requests by class.
-    pub api_errors_by_class: BTreeMap<String, i64>,
-    /// Prompts that were queued while the agent was working.
-    pub queued_prompts: Option<i64>,
-    /// The version of the agent.
-    pub agent_version: Option<String>,
-    /// The subscription plan, if the agent recorded it.
-    pub plan: Option<String>,
-    /// Why the agent did not record all tokens, with the number of occurrences.
-    pub unrecorded_reasons: BTreeMap<String, i64>,
-    /// The session that this one continues, or whose sub-agent it is.
-    pub parent_session: Option<String>,
-    /// The keys of other sessions that begin with the same line or continue this one.
-    pub forks: Vec<String>,
-    /// The runs of sub-agents that it started.
-    pub agent_runs: Vec<SubagentRun>,
-    /// Number of runs beyond those in the list.
-    pub omitted_agent_runs: u64,
-}
-
-/// A run of a sub-agent, as its result reports it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SubagentRun {
-    /// The type of the sub-agent.
-    pub agent_type: Option<String>,
-    /// The tokens of its last response.
-    pub total_tokens: Option<i64>,
-    /// Its duration in milliseconds.
-    pub duration_ms: Option<i64>,
-}
 
 /// What is read of sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,6 +187,22 @@ impl SessionReader {
                     .to_owned()
             }
         };
+        let has_requests = has_figures && self.columns.has("sessions", "unrecorded_requests");
+        let requests = match has_requests {
+            true => format!(
+                "SELECT session_id, directory, CAST(sum(unrecorded_requests) AS BIGINT) AS requests FROM (
+                    SELECT session_id, {DIRECTORY} AS directory, unrecorded_requests
+                    FROM usage.sessions WHERE unrecorded_requests > 0
+                    QUALIFY row_number() OVER (
+                        PARTITION BY session_id, {DIRECTORY}, started_at, unrecorded_requests ORDER BY session_file
+                    ) = 1
+                ) GROUP BY ALL"
+            ),
+            false => {
+                "SELECT session_id, directory, CAST(0 AS BIGINT) AS requests FROM named WHERE false"
+                    .to_owned()
+            }
+        };
         format!(
             "WITH all_files AS ({files}),
             chosen AS MATERIALIZED (SELECT * FROM all_files WHERE {condition}),
@@ -347,16 +224,20 @@ impl SessionReader {
                 LEFT JOIN originals ON originals.recorded_id = chosen.recorded_id
                     AND originals.directory = chosen.directory
             ),
-            unrecorded AS ({unrecorded})
+            unrecorded AS ({unrecorded}),
+            unrecorded_requests AS ({requests})
             SELECT session_file, named.session_id, title, project, git_branch, entrypoint, started_at, ended_at,
                 is_automated, named.held_messages, is_subagent, cost_usd, cost_is_lower_bound, figures.messages,
                 input_tokens, output_tokens, output_is_lower_bound, cache_read_tokens, cache_creation_tokens,
-                coalesce(runs, 0), active_seconds, prompts, tool_calls, tool_errors, agent
+                coalesce(runs, 0), active_seconds, prompts, tool_calls, tool_errors, agent,
+                coalesce(requests, 0)
             FROM named
             LEFT JOIN figures ON figures.key =
                 struct_pack(session_id := named.session_id, directory := named.directory)
             LEFT JOIN unrecorded ON unrecorded.session_id = named.session_id
-                AND unrecorded.directory = named.directory",
+                AND unrecorded.directory = named.directory
+            LEFT JOIN unrecorded_requests ON unrecorded_requests.session_id = named.session_id
+                AND unrecorded_requests.directory = named.directory",
             files = self.files_sql(parts),
         )
     }
@@ -394,13 +275,14 @@ impl SessionReader {
                 CASE WHEN ends_with(name, '.jsonl') THEN left(name, -6)
                     WHEN ends_with(name, '.json') THEN left(name, -5) ELSE '' END AS own_id,
                 starts_with(name, 'agent-') AND ends_with(name, '.jsonl')
-                    OR (coalesce(agent, 'claude') <> 'claude' AND coalesce(is_sidechain, false)) AS is_subagent, title, {PROJECT} AS project,
+                    OR (coalesce(agent, 'claude') <> 'claude' AND coalesce(is_sidechain, false)) AS is_subagent, title, {path} AS project,
                 git_branch, entrypoint, epoch_us(started_at) AS started_at, epoch_us(ended_at) AS ended_at,
                 is_automated, messages AS held_messages, parent_session, first_uuid,
                 active_seconds, prompts, tool_calls, tool_errors, coalesce(agent, 'claude') AS agent
             FROM (
                 SELECT session_file, split_part(session_file, '/', -1) AS name, session_id, {columns} FROM usage.sessions
-            )"
+            )",
+            path = project::PATH,
         )
     }
 
@@ -596,12 +478,14 @@ fn summary(row: &SqlRow<'_>, has_figures: bool) -> duckdb::Result<SessionSummary
     let is_subagent: bool = row.get(10)?;
     let has_figures = has_figures && !is_subagent;
     let figures = || -> duckdb::Result<SessionFigures> {
-        let runs: i64 = row.get(19)?;
+        let (runs, requests): (i64, i64) = (row.get(19)?, row.get(25)?);
+        let is_incomplete = runs > 0 || requests > 0;
         let zero = SessionFigures {
             cost_usd: Some(Usd::default()),
-            cost_is_lower_bound: runs > 0,
-            output_is_lower_bound: runs > 0,
+            cost_is_lower_bound: is_incomplete,
+            output_is_lower_bound: is_incomplete,
             unrecorded_runs: runs,
+            unrecorded_requests: requests,
             ..SessionFigures::default()
         };
         let Some(messages) = row.get(13)? else {
@@ -609,14 +493,15 @@ fn summary(row: &SqlRow<'_>, has_figures: bool) -> duckdb::Result<SessionSummary
         };
         Ok(SessionFigures {
             cost_usd: usd(row, 11)?,
-            cost_is_lower_bound: row.get::<_, bool>(12)? || runs > 0,
+            cost_is_lower_bound: row.get::<_, bool>(12)? || is_incomplete,
             messages,
             input_tokens: row.get(14)?,
             output_tokens: row.get(15)?,
-            output_is_lower_bound: row.get::<_, bool>(16)? || runs > 0,
+            output_is_lower_bound: row.get::<_, bool>(16)? || is_incomplete,
             cache_read_tokens: row.get(17)?,
             cache_creation_tokens: row.get(18)?,
             unrecorded_runs: runs,
+            unrecorded_requests: requests,
         })
     };
     Ok(SessionSummary {

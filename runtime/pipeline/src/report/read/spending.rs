@@ -10,7 +10,8 @@ use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
-use super::{Key, ReadSnapshot, UPDATES_MAX, USERS, usd};
+use super::key::{Key, USERS};
+use super::{ReadSnapshot, UPDATES_MAX, usd};
 use crate::config::BudgetScope;
 use crate::report::rollups::{fingerprint, update};
 use crate::report::views::register;
@@ -94,10 +95,12 @@ impl SpendingSnapshot {
                 Err(connection) => connection,
             },
         };
+        // The tables of an earlier version have fewer columns.
         let begun = || -> duckdb::Result<bool> {
             connection.execute_batch("BEGIN TRANSACTION READ ONLY")?;
             connection.query_row(
-                "SELECT (SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'usage' AND table_name = 'message_rollups')
+                "SELECT (SELECT count(*) FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = 'usage'
+                        AND table_name = 'message_rollups' AND column_name = 'project_name')
                     + (SELECT count(*) FROM duckdb_views() WHERE schema_name = 'usage' AND view_name = 'directories') = 2",
                 [],
                 |row| row.get(0),
