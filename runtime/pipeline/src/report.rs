@@ -41,7 +41,8 @@ pub use quality::{
     VersionQuality, quality,
 };
 pub use read::{
-    Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot, sessions, tools, usage,
+    Freshness, ModelUsage, NameLimits, SessionCauses, Spending, SpendingSnapshot, sessions, tools,
+    usage,
 };
 pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
 pub use starts::session_starts;

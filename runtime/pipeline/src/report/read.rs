@@ -1,5 +1,6 @@
 //! Reads reports from the rollups, each in one transaction, so that its rows add up to its totals.
 
+mod causes;
 mod drift;
 mod kinds;
 mod names;
@@ -27,8 +28,9 @@ use crate::report::{
     ToolGrouping, UsageGrouping, UsageReport, UsageTotals,
 };
 
+pub use causes::SessionCauses;
 pub(super) use drift::agent_totals;
-pub(super) use kinds::unknown_kinds;
+pub(super) use kinds::{unknown_kinds, unknown_kinds_where};
 pub(super) use names::condition as named_condition;
 pub(super) use runs::unrecorded_total;
 pub use spending::{Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot};
