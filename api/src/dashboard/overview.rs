@@ -9,8 +9,9 @@ use maud::{Markup, html};
 use super::filters::Filters;
 use super::format::{cost, count, counted, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
-use super::parts::{Ranked, data_links, ranked, reasons};
+use super::parts::{Ranked, data_links, more, ranked, reasons};
 use super::sessions::last_part;
+use super::visit::data_address;
 use crate::body::session::SessionsBody;
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
 use timeline::Timeline;
@@ -27,11 +28,16 @@ pub(super) struct Overview {
     pub(super) users: Option<UsageReportBody>,
     pub(super) users_before: Option<UsageReportBody>,
     pub(super) projects: UsageReportBody,
-    pub(super) sessions: Option<SessionsBody>,
+    pub(super) sessions: SessionsBody,
     pub(super) hours: UsageReportBody,
     pub(super) tools: UsageReportBody,
     pub(super) tools_before: Option<UsageReportBody>,
+    /// By model over all time, the most expensive first. A model keeps its color by its place there.
+    pub(super) models: UsageReportBody,
 }
+
+/// The request for [`Overview::models`].
+pub(super) const MODELS_OF_ALL_TIME: &str = "/api/usage/summary?by=model&top=50";
 
 /// The groups of a report on messages.
 pub(super) fn message_rows(report: &UsageReportBody) -> impl Iterator<Item = &UsageMessageRow> {
@@ -43,7 +49,7 @@ pub(super) fn message_rows(report: &UsageReportBody) -> impl Iterator<Item = &Us
 
 pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Markup {
     let totals = &data.days.totals;
-    let timeline = Timeline::of(&data.days, filters);
+    let timeline = Timeline::of(&data.days, &data.models, filters);
     html! {
         h1 .visually-hidden { "Overview" }
         @if totals.messages == 0 {
@@ -61,18 +67,18 @@ pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Marku
                     section .panel aria-labelledby="top-users" {
                         h2 #top-users { "Top users" }
                         (top(users, "User", |row| row.user.as_deref(), |name| filters.link("/", &[("user", name)])))
+                        (more(users.omitted_rows, &filters.link("/causes/user", &[])))
                     }
                 }
                 section .panel aria-labelledby="top-projects" {
                     h2 #top-projects { "Top projects" }
                     (top(&data.projects, "Project", |row| row.project.as_deref(), |name| filters.link("/", &[("project", name)])))
+                    (more(data.projects.omitted_rows, &filters.link("/causes/project", &[])))
                 }
-                @if let Some(list) = &data.sessions {
-                    section .panel aria-labelledby="top-sessions" {
-                        div .head { h2 #top-sessions { "Most expensive sessions" }
-                            p .links { a href=(filters.link("/sessions", &[("sort", "cost")])) { "All" } } }
-                        (sessions(list, totals))
-                    }
+                section .panel aria-labelledby="top-sessions" {
+                    div .head { h2 #top-sessions { "Most expensive sessions" }
+                        p .links { a href=(filters.link("/sessions", &[("sort", "cost")])) { "All" } } }
+                    (sessions(&data.sessions, totals))
                 }
             }
             section .panel aria-labelledby="hours" {
@@ -81,13 +87,6 @@ pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Marku
             }
         }
     }
-}
-
-/// The address of a route with the filters of a page.
-pub(super) fn data_address(path: &str, filters: &Filters, own: &[(&'static str, &str)]) -> String {
-    let mut parameters = filters.report();
-    parameters.extend(own.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    super::filters::address(path, &parameters)
 }
 
 fn nothing(reader: &Reader) -> Markup {
@@ -281,10 +280,7 @@ fn top(
             is_lower_bound: row.totals.cost_is_lower_bound,
         })
         .collect();
-    html! {
-        (ranked(head, &rows, total))
-        @if report.omitted_rows > 0 { p .links { (count(report.omitted_rows as i64)) " more" } }
-    }
+    ranked(head, &rows, total)
 }
 
 fn sessions(sessions: &SessionsBody, totals: &UsageTotalsBody) -> Markup {
@@ -293,7 +289,7 @@ fn sessions(sessions: &SessionsBody, totals: &UsageTotalsBody) -> Markup {
         .sessions
         .iter()
         .map(|session| Ranked {
-            name: html! { a href=(super::sessions::link(&session.key)) { (super::sessions::title(session)) } },
+            name: html! { a href=(super::transcript::session_href(&session.key)) { (super::sessions::title(session)) } },
             note: Some(session.summary.user_email.clone().unwrap_or_else(|| session.user.clone())),
             cost: session.cost_usd.map(|cost| cost.dollars()),
             is_lower_bound: session.summary.cost_is_lower_bound.unwrap_or(false),
@@ -346,6 +342,14 @@ fn hours(report: &UsageReportBody) -> Markup {
                     }
                 } } }
             }
+        }
+        p .heat-scale {
+            span { "Less" }
+            @for (index, class) in ["", "l1", "l2", "l3", "l4", "l5"].into_iter().enumerate() {
+                @let up_to = dollars(largest * index as f64 / 5.0);
+                span class={ "swatch " (class) } title=(if index == 0 { "No cost".to_owned() } else { format!("Up to {up_to} per hour") }) {}
+            }
+            span { "More: up to " (dollars(largest)) " in one hour of the week" }
         }
     }
 }
