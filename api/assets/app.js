@@ -40,24 +40,24 @@ function localizeTimes(root) {
 // Charts. Each is drawn from the table behind it.
 const charts = [];
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const palette = () => Array.from({ length: 8 }, (_, index) => style(`--series-${index + 1}`));
+// A series has the same color in every period.
+const colorOf = (head) => style(`--series-${head.dataset.color || "other"}`);
 
 function drawChart(figure) {
   const canvas = figure.querySelector("canvas");
   const table = figure.querySelector("table");
   if (!canvas || !table || typeof Chart === "undefined") return;
-  const heads = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent);
+  const heads = [...table.tHead.rows[0].cells].slice(1);
   const rows = [...table.tBodies[0].rows];
   const labels = rows.map((row) => row.cells[0].textContent);
-  const colors = palette();
   const unit = figure.dataset.unit || "";
   const value = (number) => unit === "$"
     ? number.toLocaleString(undefined, { style: "currency", currency: "USD" })
     : number.toLocaleString();
-  const datasets = heads.map((label, index) => ({
-    label,
+  const datasets = heads.map((head, index) => ({
+    label: head.textContent,
     data: rows.map((row) => Number(row.cells[index + 1].dataset.value || 0)),
-    backgroundColor: colors[index % colors.length],
+    backgroundColor: colorOf(heads[index]),
     borderWidth: 0,
     maxBarThickness: 40,
   }));
@@ -105,7 +105,7 @@ function current(list) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.closest("input, select, textarea, [contenteditable]")) return;
+  if (event.target.closest("input:not([type=checkbox]), select, textarea, [contenteditable]")) return;
   const list = document.querySelector("[data-keys]");
   if (list) {
     const { items, index } = current(list);
@@ -131,6 +131,22 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
   }
 });
+
+// Items with a checkbox are decided together.
+document.addEventListener("change", (event) => {
+  const form = event.target.form;
+  if (!form || !form.matches("form[data-selection]")) return;
+  const boxes = [...form.elements].filter((field) => field.name === "id");
+  if (event.target.matches("[data-all]")) for (const box of boxes) box.checked = event.target.checked;
+  showSelection(form);
+});
+function showSelection(form) {
+  const boxes = [...form.elements].filter((field) => field.name === "id");
+  const chosen = boxes.filter((box) => box.checked).length;
+  form.querySelector("[data-chosen]").textContent = `${chosen} selected`;
+  form.querySelector("[data-all]").checked = chosen > 0 && chosen === boxes.length;
+  for (const button of form.querySelectorAll("button")) button.disabled = chosen === 0;
+}
 
 // After an item is decided, the next one gets the focus. Evidence is loaded into a part of an item.
 document.addEventListener("htmx:beforeSwap", (event) => {
@@ -164,23 +180,42 @@ addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form[data-filters] :disabled")) field.disabled = false;
 });
 
-// Links to the prompts, errors and compactions of a transcript go to the next one below.
-document.addEventListener("click", (event) => {
-  const jump = event.target.closest("a.jump[data-lines]");
-  if (!jump) return;
-  const lines = jump.dataset.lines.split(" ").map(Number);
+// Where the reader is in a transcript, as a line. A line that was read in part is before it, and one
+// that is still below is after it. After a jump, it is the line of the jump.
+function currentLine() {
+  const jumped = document.getElementById(location.hash.slice(1));
+  if (/^#L\d+$/.test(location.hash) && jumped) {
+    const { top } = jumped.getBoundingClientRect();
+    if (top > -80 && top < innerHeight / 2) return Number(location.hash.slice(2));
+  }
   const shown = [...document.querySelectorAll(".transcript > [id^=L]")];
-  const top = shown.find((entry) => entry.getBoundingClientRect().top > 80);
-  const here = top ? Number(top.id.slice(1)) : 0;
-  const line = lines.find((line) => line > here) ?? lines[0];
-  const target = document.getElementById(`L${line}`);
+  const first = shown.find((entry) => entry.getBoundingClientRect().bottom > 100);
+  if (!first) return shown.length ? Infinity : 0;
+  const isBegun = first.getBoundingClientRect().top < 100;
+  return Number(first.id.slice(1)) + (isBegun ? 0.5 : -0.5);
+}
+
+// Links to the prompts, errors, compactions and sub-agents of a transcript go to the next or the
+// previous one from here, and load another page of the transcript if necessary.
+document.addEventListener("click", (event) => {
+  const jump = event.target.closest("a[data-jump]");
+  if (!jump || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const lines = jump.closest("[data-lines]").dataset.lines.split(" ").map(Number);
+  const here = currentLine();
+  const line = jump.dataset.jump === "next"
+    ? lines.find((line) => line > here) ?? lines[0]
+    : lines.findLast((line) => line < here) ?? lines[lines.length - 1];
   event.preventDefault();
-  if (target) {
+  if (document.getElementById(`L${line}`)) {
     history.replaceState(null, "", `#L${line}`);
     openTarget();
-  } else {
-    location.assign(`${location.pathname}?after=${line - 1}#L${line}`);
+    announce(`Line ${line}`);
+    return;
   }
+  const url = new URL(location.href);
+  url.searchParams.set("after", line - 1);
+  url.hash = `L${line}`;
+  location.assign(url);
 });
 
 // A menu of the page opens the details of an address like `#L120`.
@@ -197,6 +232,7 @@ function openTarget() {
 addEventListener("hashchange", openTarget);
 
 function enhance(root) {
+  for (const form of document.querySelectorAll("form[data-selection]")) showSelection(form);
   localizeTimes(root);
   drawCharts(root);
 }

@@ -21,10 +21,12 @@ mod page;
 mod pages;
 mod parts;
 mod quality;
+mod responses;
 mod session;
 mod sessions;
 mod sign_in;
 pub mod transcript;
+mod visit;
 mod visitor;
 
 use std::sync::Arc;
@@ -74,6 +76,7 @@ impl Frontend for Dashboard {
             .route("/causes", get(pages::causes))
             .route("/causes/{part}", get(pages::cause))
             .route("/knowledge", get(pages::knowledge))
+            .route("/knowledge/decisions", post(actions::decide_several))
             .route("/knowledge/{id}", get(pages::evidence))
             .route("/knowledge/{id}/{decision}", post(actions::decide))
             .route("/quality", get(pages::quality))
@@ -105,7 +108,7 @@ impl Frontend for Dashboard {
         pages.merge(open).route_layer(audit).with_state(state)
     }
 
-    fn wrap(&self, routes: Router) -> Router {
-        routes.layer(middleware::from_fn(page::finish))
+    fn wrap(&self, routes: Router, service: Arc<ServiceState>) -> Router {
+        routes.layer(middleware::from_fn_with_state(service, responses::finish))
     }
 }

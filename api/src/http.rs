@@ -79,7 +79,7 @@ pub trait Frontend: Send + Sync {
     fn routes(&self, service: Arc<ServiceState>, api: Router) -> Router;
 
     /// Wraps all routes of the server, including those of the API.
-    fn wrap(&self, routes: Router) -> Router;
+    fn wrap(&self, routes: Router, service: Arc<ServiceState>) -> Router;
 }
 
 /// The state that all handlers share.
@@ -252,7 +252,7 @@ fn router(service: Arc<ServiceState>) -> Router {
     let api = guard::for_calls_in_process(routes.clone(), Arc::clone(&service));
     let pages = frontend.routes(Arc::clone(&service), api);
     let all = guard::with_checks(routes.merge(pages), Arc::clone(&service));
-    frontend.wrap(all)
+    frontend.wrap(all, Arc::clone(&service))
 }
 
 /// The routes and their OpenAPI document, both generated from the handlers.

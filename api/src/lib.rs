@@ -6,6 +6,7 @@ pub mod body;
 pub mod build;
 pub mod cli;
 pub mod dashboard;
+mod duration;
 pub mod http;
 mod percent;
 pub mod problem;

@@ -238,7 +238,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         report::usage(store, &prices, grouping, filter.clone(), clock)?;
         split.add(started.elapsed().as_secs_f64());
         let started = Instant::now();
-        report::quality(store, &prices, clock)?;
+        report::quality(store, &prices, ReportFilter::default(), clock)?;
         quality.add(started.elapsed().as_secs_f64());
     }
     println!("by day, model   {split} s");

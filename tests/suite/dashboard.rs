@@ -2,8 +2,10 @@
 //!
 //! This file has a browser without scripts.
 
+mod analyst;
 mod assets;
 mod attacks;
+mod causes;
 mod csrf;
 mod pages;
 mod proxy;

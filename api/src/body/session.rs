@@ -374,6 +374,18 @@ impl From<&SessionWithDetails> for SessionDetailsBody {
     }
 }
 
+/// The log of a failure, for a caller who cannot read texts of the session.
+const HIDDEN_LOG: &str = "the log of a session of another user requires the role `admin`";
+
+impl ProcessorStateBody {
+    /// Replaces the log of the last failure. A processor can write words of the transcript into it.
+    pub fn remove_log(&mut self) {
+        if let Some(failure) = &mut self.failure {
+            HIDDEN_LOG.clone_into(&mut failure.detail);
+        }
+    }
+}
+
 fn modified_at(file: &FileStat) -> UtcMicros {
     UtcMicros(file.mtime_ns.div_euclid(1000))
 }

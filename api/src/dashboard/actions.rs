@@ -8,10 +8,13 @@ use serde::Deserialize;
 
 use super::filters::{FilterQuery, address};
 use super::format::counted;
-use super::pages::{Visit, operations_page};
-use super::{knowledge, sessions};
+use super::transcript::session_href;
+use super::visit::Visit;
+use super::{knowledge, operations};
 use crate::body::admin::ReprocessBody;
-use crate::body::knowledge::KnowledgeDetailsBody;
+use crate::body::knowledge::{
+    DecidedItemsBody, KnowledgeDecisionBody, KnowledgeDetailsBody, KnowledgeVerdict,
+};
 use crate::body::quarantine::ReleaseBody;
 use crate::body::run::RunBody;
 use crate::body::token::{CreatedTokenBody, TokenBody};
@@ -34,7 +37,7 @@ pub(super) async fn reprocess(
     let query = [("processor", &form.processor), ("session", &form.session)];
     let path = address("/api/admin/reprocess", &query);
     let _: ReprocessBody = visit.post(&path).await?;
-    Ok(Redirect::to(&sessions::link(&form.session)).into_response())
+    Ok(Redirect::to(&session_href(&form.session)).into_response())
 }
 
 /// Releases a session from quarantine.
@@ -85,7 +88,7 @@ pub(super) async fn run(visit: Visit, Form(form): Form<RunForm>) -> Result<Respo
         )),
     };
     let view = visit.view(&FilterQuery::default());
-    Ok(operations_page(&visit, &view, None, Some(message))
+    Ok(operations::load(&visit, &view, None, Some(message))
         .await?
         .into_response())
 }
@@ -114,7 +117,7 @@ pub(super) async fn create_token(
         Err(error) => (None, Some(Err(error.detail))),
     };
     let view = visit.view(&FilterQuery::default());
-    Ok(operations_page(&visit, &view, created, message)
+    Ok(operations::load(&visit, &view, created, message)
         .await?
         .into_response())
 }
@@ -152,4 +155,31 @@ pub(super) async fn decide(
     let view = visit.view(&FilterQuery::default());
     let item: Markup = knowledge::item(&details.item, &view.reader);
     Ok(item.into_response())
+}
+
+/// Approves or rejects the items that the form names with `id`, and returns to the list.
+pub(super) async fn decide_several(
+    visit: Visit,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Result<Response, ApiError> {
+    let values = |name: &str| {
+        let named = fields.iter().filter(|(field, _)| field == name);
+        named.map(|(_, value)| value.clone()).collect::<Vec<_>>()
+    };
+    let decision = match values("decision").first().map(String::as_str) {
+        Some("approve") => KnowledgeVerdict::Approve,
+        Some("reject") => KnowledgeVerdict::Reject,
+        _ => return Err(ApiError::new(ProblemClass::NotFound, "unknown decision")),
+    };
+    let ids = values("id");
+    if !ids.is_empty() {
+        let body = KnowledgeDecisionBody {
+            decision,
+            ids,
+            reason: None,
+        };
+        let _: DecidedItemsBody = visit.post_json("/api/knowledge/decisions", &body).await?;
+    }
+    let list = knowledge::KnowledgeListQuery::of_form(&fields);
+    Ok(Redirect::to(&list.address()).into_response())
 }

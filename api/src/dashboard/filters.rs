@@ -1,11 +1,13 @@
 //! The filters of a page. All of them are in its address, so that a link shows the same figures.
 
+use clap::ValueEnum as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
 use session_pipeline_host::clock::UtcMicros;
 
+use crate::body::grouping::AgentParam;
 use crate::percent::encode;
 
 /// The query of a page. Unknown parameters are ignored, so that old links work.
@@ -19,6 +21,7 @@ pub(super) struct FilterQuery {
     user: Option<String>,
     project: Option<String>,
     model: Option<String>,
+    agent: Option<String>,
 }
 
 /// A period that is relative to today.
@@ -68,6 +71,8 @@ pub(super) struct Filters {
     pub(super) user: Option<String>,
     pub(super) project: Option<String>,
     pub(super) model: Option<String>,
+    /// A coding agent, by its name in the API.
+    pub(super) agent: Option<String>,
     /// What is wrong with the address. The parameter is ignored.
     pub(super) errors: Vec<String>,
 }
@@ -103,6 +108,15 @@ impl Filters {
         {
             (since, until) = (until, since);
         }
+        let agent = text(query.agent.as_deref());
+        let known = agent
+            .as_deref()
+            .and_then(|agent| AgentParam::from_str(agent, false).ok());
+        if known.is_none() && agent.is_some() {
+            errors.push(
+                "“agent” in the address is not a known coding agent, so it is ignored.".to_owned(),
+            );
+        }
         let range = match query.range.as_deref() {
             Some(name) => Range::ALL
                 .iter()
@@ -130,6 +144,7 @@ impl Filters {
             user: text(query.user.as_deref()),
             project: text(query.project.as_deref()),
             model: text(query.model.as_deref()),
+            agent: known.map(|agent| agent.name().to_owned()),
             errors,
         }
     }
@@ -165,18 +180,20 @@ impl Filters {
             .collect()
     }
 
-    /// The parameters of a list of sessions of the API.
-    pub(super) fn sessions(&self) -> Vec<(&'static str, String)> {
+    /// The parameters of a report on files, which have no model.
+    pub(super) fn files(&self) -> Vec<(&'static str, String)> {
         let mut parameters = self.report();
         parameters.retain(|(name, _)| *name != "model");
         parameters
     }
 
-    fn named(&self) -> Vec<(&'static str, String)> {
+    /// The filters that name something, with its value.
+    pub(super) fn named(&self) -> Vec<(&'static str, String)> {
         [
             ("user", &self.user),
             ("project", &self.project),
             ("model", &self.model),
+            ("agent", &self.agent),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.clone()?)))
@@ -260,6 +277,22 @@ mod tests {
             found.link("/", &[("user", "a&b")]),
             "/?range=7d&tz=Europe%2FBerlin&user=a%26b"
         );
+    }
+
+    #[test]
+    fn an_agent_is_one_that_the_api_knows() {
+        let of = |agent: &str| {
+            filters(FilterQuery {
+                agent: Some(agent.to_owned()),
+                ..FilterQuery::default()
+            })
+        };
+        let codex = of("codex");
+        assert_eq!(codex.link("/", &[]), "/?agent=codex");
+        assert!(codex.errors.is_empty());
+        let other = of("<b>");
+        assert_eq!((other.agent.as_deref(), other.errors.len()), (None, 1));
+        assert!(of("").errors.is_empty());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use maud::{Markup, html};
 use session_pipeline_host::fault::is_unsafe_for_terminal;
 
+pub(super) use crate::duration::duration;
+
 /// A count with thousands separators.
 pub(super) fn count(value: i64) -> String {
     let digits = separated(value.unsigned_abs());
@@ -74,32 +76,24 @@ pub(super) fn cost(value: Option<f64>, is_lower_bound: bool) -> Markup {
     }
 }
 
+/// An e-mail address or another name of a user, which a narrow column breaks only before the `@`.
+pub(super) fn email(text: &str) -> Markup {
+    let text = plain(text);
+    html! {
+        span .email {
+            @match text.split_once('@') {
+                Some((name, host)) => { (name) wbr; span .host { "@" (host) } },
+                None => (text),
+            }
+        }
+    }
+}
+
 /// A share in percent.
 pub(super) fn percent(part: i64, whole: i64) -> String {
     match whole {
         0 => "–".to_owned(),
         whole => format!("{:.1} %", part as f64 * 100.0 / whole as f64),
-    }
-}
-
-/// A duration in its two largest units.
-pub(super) fn duration(milliseconds: f64) -> String {
-    if !milliseconds.is_finite() || milliseconds < 0.0 {
-        return "–".to_owned();
-    }
-    let seconds = milliseconds / 1000.0;
-    match seconds {
-        s if s < 1.0 => format!("{milliseconds:.0} ms"),
-        s if s < 60.0 => format!("{s:.1} s"),
-        s if s < 3600.0 => format!("{:.0} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
-        s if s < 48.0 * 3600.0 => {
-            format!(
-                "{:.0} h {:.0} min",
-                (s / 3600.0).floor(),
-                (s % 3600.0 / 60.0).floor()
-            )
-        }
-        s => format!("{:.0} d", (s / 86400.0).floor()),
     }
 }
 
@@ -158,7 +152,7 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, count, counted, dollars, duration, percent, plain, short_count};
+    use super::{bytes, count, counted, dollars, email, percent, plain, short_count};
 
     #[test]
     fn numbers_have_separators_and_units() {
@@ -174,8 +168,20 @@ mod tests {
         assert_eq!(dollars(f64::NAN), "more than $1,000,000,000,000,000");
         assert_eq!(percent(1, 0), "–");
         assert_eq!(percent(1, 8), "12.5 %");
-        assert_eq!(duration(90_000.0), "1 min 30 s");
         assert_eq!(bytes(1_500_000), "1.5 MB");
+    }
+
+    #[test]
+    fn an_address_breaks_before_its_host_and_has_no_markup() {
+        let shown = email("a<b@c").into_string();
+        assert_eq!(
+            shown,
+            "<span class=\"email\">a&lt;b<wbr><span class=\"host\">@c</span></span>"
+        );
+        assert_eq!(
+            email("ada").into_string(),
+            "<span class=\"email\">ada</span>"
+        );
     }
 
     #[test]

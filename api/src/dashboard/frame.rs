@@ -1,10 +1,12 @@
 //! The frame of every page: head, navigation, filters and footer.
 
+use clap::ValueEnum as _;
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{APP_SCRIPT, APP_STYLE, CHART, HTMX, ICON, TRANSCRIPT_STYLE};
 use super::filters::{Filters, Range};
 use super::format::plain;
+use crate::body::grouping::AgentParam;
 
 /// A part of the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,17 @@ pub(super) struct ShownFilters {
     model: bool,
 }
 
+/// What a page adds to the filters of every page.
+#[derive(Default)]
+pub(super) struct OwnFilters<'a> {
+    /// The fields of the form.
+    pub(super) fields: Markup,
+    /// The parameters of the page's own, which links keep.
+    pub(super) parameters: Vec<(&'static str, &'a str)>,
+    /// The parameters that are shown as filters to remove, with their labels.
+    pub(super) labels: &'static [(&'static str, &'static str)],
+}
+
 impl ShownFilters {
     pub(super) fn without_model(self) -> Self {
         Self {
@@ -89,19 +102,13 @@ impl Reader {
             model: true,
         }
     }
-
-    /// Whether the role can list sessions. Analysts see figures, and no sessions.
-    pub(super) fn can_list_sessions(&self) -> bool {
-        self.sections.contains(&Section::Sessions)
-    }
 }
 
 impl Section {
     /// The pages of a role.
     pub(super) fn of_role(role: &str) -> Vec<Self> {
         let can_open = |section: &Self| match section {
-            Self::Overview | Self::Causes => true,
-            Self::Sessions => role != "analyst",
+            Self::Overview | Self::Sessions | Self::Causes => true,
             Self::Knowledge | Self::Quality => role != "member",
             Self::Operations => role == "admin",
         };
@@ -190,7 +197,7 @@ pub(super) fn filter_form(
     path: &str,
     filters: &Filters,
     shown: ShownFilters,
-    own: &Markup,
+    own: &OwnFilters<'_>,
 ) -> Markup {
     let text = |name: &str, label: &str, value: &Option<String>, hint: &str| {
         html! {
@@ -213,34 +220,84 @@ pub(super) fn filter_form(
             @if shown.user { (text("user", "User", &filters.user, "E-mail or folder")) }
             (text("project", "Project", &filters.project, "Folder or its last part"))
             @if shown.model { (text("model", "Model", &filters.model, "Exact id")) }
-            (own)
+            label { "Agent"
+                select name="agent" {
+                    option value="" { "Any" }
+                    @for agent in AgentParam::value_variants() {
+                        option value=(agent.name()) selected[filters.agent.as_deref() == Some(agent.name())] { (agent_name(agent.name())) }
+                    }
+                }
+            }
+            (own.fields)
             @if filters.is_zoned { input type="hidden" name="tz" value=(filters.zone); }
             button .primary { "Apply" }
         }
         @for error in &filters.errors { p .notice .warning { (error) } }
-        (active(path, filters))
+        (active(path, filters, shown, own))
     }
 }
 
-fn active(path: &str, filters: &Filters) -> Markup {
-    let set: Vec<_> = [
-        ("user", "User", &filters.user),
-        ("project", "Project", &filters.project),
-        ("model", "Model", &filters.model),
-    ]
-    .into_iter()
-    .filter_map(|(name, label, value)| Some((name, label, value.as_ref()?)))
-    .collect();
+/// The labels of the filters of every page.
+const LABELS: [(&str, &str); 4] = [
+    ("user", "User"),
+    ("project", "Project"),
+    ("model", "Model"),
+    ("agent", "Agent"),
+];
+
+/// The name of a filter for people.
+pub(super) fn label_of(name: &str, own: &[(&'static str, &'static str)]) -> &'static str {
+    let mut labels = LABELS.iter().chain(own);
+    labels
+        .find(|(known, _)| *known == name)
+        .map_or("Filter", |(_, label)| label)
+}
+
+/// The filters that name something, each with a link that removes it.
+fn active(path: &str, filters: &Filters, shown: ShownFilters, own: &OwnFilters<'_>) -> Markup {
+    let named = filters.named();
+    let named = named
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .filter(|(name, _)| shown.model || *name != "model");
+    let has_label = |name: &str| own.labels.iter().any(|(known, _)| *known == name);
+    let owned = own.parameters.iter().copied();
+    let set: Vec<_> = named
+        .chain(owned.filter(|(name, _)| has_label(name)))
+        .map(|(name, value)| (name, label_of(name, own.labels), value))
+        .collect();
+    // An empty value removes a filter.
+    let without = |name: &'static str| {
+        let mut changes = own.parameters.clone();
+        changes.retain(|(known, _)| *known != name);
+        changes.push((name, ""));
+        filters.link(path, &changes)
+    };
     html! {
         @if !set.is_empty() {
             ul .active-filters aria-label="Active filters" {
                 @for (name, label, value) in set {
-                    li { a href=(filters.link(path, &[(name, "")])) title="Remove this filter" {
-                        (label) ": " (plain(value)) " " span aria-hidden="true" { "×" } span .visually-hidden { "(remove)" }
+                    li { a href=(without(name)) title="Remove this filter" {
+                        (label) ": " (if name == "agent" { agent_name(value).to_owned() } else { plain(value) }) " " span aria-hidden="true" { "×" } span .visually-hidden { "(remove)" }
                     } }
                 }
             }
         }
+    }
+}
+
+/// The name of a coding agent for people.
+pub(super) fn agent_name(agent: &str) -> &str {
+    match agent {
+        "claude" => "Claude Code",
+        "codex" => "Codex CLI",
+        "copilot" => "GitHub Copilot CLI",
+        "gemini" => "Gemini CLI",
+        "kimi" => "Kimi CLI",
+        "pi" => "pi",
+        "qwen" => "Qwen Code",
+        "unknown" => "Another program",
+        other => other,
     }
 }
 

@@ -9,7 +9,7 @@ use super::format::{counted, plain, time};
 use super::frame::{Reader, empty};
 use super::parts::pager;
 use super::session::multiline;
-use super::sessions::link;
+use super::transcript::session_href;
 use crate::body::knowledge::{KnowledgeBody, KnowledgeDetailsBody, KnowledgeItemBody};
 
 /// What the address of the list contains.
@@ -33,6 +33,28 @@ const STATUSES: [(&str, &str); 4] = [
 ];
 
 impl KnowledgeListQuery {
+    /// The query in the fields of a form. The other fields are ignored.
+    pub(super) fn of_form(fields: &[(String, String)]) -> Self {
+        let value = |name: &str| {
+            let found = fields.iter().find(|(field, _)| field == name);
+            found.map(|(_, value)| value.clone())
+        };
+        Self {
+            status: value("status"),
+            domain: value("domain"),
+            text: value("text"),
+            project: value("project"),
+            score_min: value("score_min"),
+            cursor: None,
+            tz: value("tz"),
+        }
+    }
+
+    /// The address of the first page of the list.
+    pub(super) fn address(&self) -> String {
+        self.link(&[])
+    }
+
     fn status(&self) -> &str {
         self.status
             .as_deref()
@@ -86,7 +108,7 @@ pub(super) fn page(list: &KnowledgeBody, query: &KnowledgeListQuery, reader: &Re
     html! {
         h1 { "Knowledge" }
         p .lead { "What users corrected, confirmed and defined, with the words that show it. The items with the highest score come first, and similar items follow each other. "
-            @if can_decide { "Keys: " kbd { "j" } " next, " kbd { "k" } " previous, " kbd { "a" } " approve, " kbd { "r" } " reject, " kbd { "e" } " evidence." }
+            @if can_decide { "Keys: " kbd { "j" } " next, " kbd { "k" } " previous, " kbd { "a" } " approve, " kbd { "r" } " reject, " kbd { "e" } " evidence, " kbd { "x" } " select." }
         }
         form .filters method="get" action="/knowledge" data-filters role="search" aria-label="Filters" {
             label { "Status" select name="status" { @for (value, name) in STATUSES {
@@ -105,6 +127,7 @@ pub(super) fn page(list: &KnowledgeBody, query: &KnowledgeListQuery, reader: &Re
                 _ => "No item matches. Choose another status, or remove a filter.",
             })) }
         } @else {
+            @if can_decide { (selection(query, reader)) }
             ol .items data-keys="yes" aria-label="Items" { @for entry in &list.items { (item(entry, reader)) } }
             (pager(first.as_deref(), next.as_deref()))
         }
@@ -116,13 +139,37 @@ pub(super) fn page(list: &KnowledgeBody, query: &KnowledgeListQuery, reader: &Re
     }
 }
 
+/// The form that the checkboxes of the items belong to.
+const SELECTION: &str = "selection";
+
+/// Decides about all selected items.
+fn selection(query: &KnowledgeListQuery, reader: &Reader) -> Markup {
+    html! {
+        form .selection #(SELECTION) method="post" action="/knowledge/decisions" data-selection="yes" aria-label="Selected items" {
+            (super::csrf::field(&reader.csrf))
+            input type="hidden" name="status" value=(query.status());
+            @for (name, value) in query.own() { input type="hidden" name=(name) value=(value); }
+            label { input type="checkbox" data-all="yes"; " All on this page" }
+            span data-chosen="yes" role="status" { "Select items to decide several at once." }
+            button name="decision" value="approve" { "Approve selected" }
+            button name="decision" value="reject" { "Reject selected" }
+        }
+    }
+}
+
 /// One item of the list.
 pub(super) fn item(item: &KnowledgeItemBody, reader: &Reader) -> Markup {
     let path = format!("/knowledge/{}", crate::percent::encode(&item.id));
     html! {
         li .item data-item="yes" tabindex="0" aria-label=(plain(&item.title)) {
             div .head {
-                h2 { (plain(&item.title)) }
+                h2 {
+                    @if reader.role == "admin" {
+                        input type="checkbox" form=(SELECTION) name="id" value=(item.id) data-key="x" aria-label=(format!("Select: {}", plain(&item.title)));
+                        " "
+                    }
+                    (plain(&item.title))
+                }
                 p .links {
                     span class=(status_class(&item.status)) { (plain(&item.status)) }
                     @if let Some(domain) = &item.domain { span .tag { (plain(domain)) } }
@@ -139,8 +186,8 @@ pub(super) fn item(item: &KnowledgeItemBody, reader: &Reader) -> Markup {
                 @if let Some(project) = &item.project { span { (plain(project)) } }
                 @if let Some(reason) = &item.reason { span { "Reason: " (plain(reason)) } }
             }
-            div .actions {
-                @if reader.role == "admin" {
+            @if reader.role == "admin" {
+                div .actions {
                     @for (decision, label, key, status) in [("approve", "Approve", "a", "approved"), ("reject", "Reject", "r", "rejected")] {
                         @if item.status != status {
                             button hx-post=(format!("{path}/{decision}")) hx-target="closest li" hx-swap="outerHTML" data-key=(key)
@@ -148,10 +195,11 @@ pub(super) fn item(item: &KnowledgeItemBody, reader: &Reader) -> Markup {
                         }
                     }
                 }
-                details .evidence {
-                    summary data-key="e" hx-get=(path) hx-trigger="click once" hx-target="next .quotes" hx-swap="innerHTML" { "Evidence" }
-                    div .quotes { p .empty { "Loading…" } }
-                }
+            }
+            // Below the buttons, which stay where they are when it is unfolded and when it has loaded.
+            details .evidence {
+                summary data-key="e" hx-get=(path) hx-trigger="click once" hx-target="next .quotes" hx-swap="innerHTML" { "Evidence" }
+                div .quotes { p .empty { "Loading…" } }
             }
         }
     }
@@ -195,7 +243,7 @@ pub(super) fn evidence(details: &KnowledgeDetailsBody, reader: &Reader) -> Marku
                     @if let Some(branch) = &evidence.branch { span { "Branch " (plain(branch)) } }
                     span { (plain(&evidence.detection_type)) " (" (plain(&evidence.detector)) ")" }
                     @if reader.role == "admin" {
-                        a href=(format!("{}?after={}#L{}", link(&evidence.session), evidence.line.saturating_sub(1).max(0), evidence.line)) { "Open the transcript at line " (evidence.line) }
+                        a href=(format!("{}?after={}#L{}", session_href(&evidence.session), evidence.line.saturating_sub(1).max(0), evidence.line)) { "Open the transcript at line " (evidence.line) }
                     }
                 }
             }

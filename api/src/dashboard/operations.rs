@@ -5,14 +5,16 @@ use maud::{Markup, html};
 
 use super::filters::Filters;
 use super::format::{bytes, count, counted, duration, plain, time};
-use super::frame::{Reader, empty};
+use super::frame::{Reader, Section, empty};
 use super::session::{action, multiline};
-use super::sessions::link;
+use super::transcript::session_href;
+use super::visit::{View, Visit};
 use crate::body::admin::{AuditBody, ProcessorsBody};
-use crate::body::health::{DetailedHealth, HealthCheckBody, SchedulerBody};
+use crate::body::health::{DetailedHealth, HealthCheckBody, ScheduledJob, SchedulerBody};
 use crate::body::quarantine::QuarantineBody;
 use crate::body::run::{RunSummary, RunsBody};
 use crate::body::token::{CreatedTokenBody, TokensBody};
+use crate::http::ApiError;
 
 /// The data of the page.
 pub(super) struct Operations {
@@ -29,6 +31,40 @@ pub(super) struct Operations {
     pub(super) message: Option<Result<String, String>>,
 }
 
+/// The page of operations, after a change with what came of it.
+///
+/// # Errors
+/// The API fails.
+pub(super) async fn load(
+    visit: &Visit,
+    view: &View,
+    created: Option<CreatedTokenBody>,
+    message: Option<Result<String, String>>,
+) -> Result<Markup, ApiError> {
+    let (health, scheduler, processors, runs, quarantine, tokens, audit) = tokio::try_join!(
+        visit.get::<DetailedHealth>("/api/health/detailed"),
+        visit.get("/api/admin/scheduler"),
+        visit.get("/api/admin/processors"),
+        visit.get("/api/admin/runs?limit=20"),
+        visit.get("/api/admin/quarantine?limit=50"),
+        visit.get("/api/admin/tokens?limit=50"),
+        visit.get("/api/admin/audit?limit=25"),
+    )?;
+    let data = Operations {
+        health,
+        scheduler,
+        processors,
+        runs,
+        quarantine,
+        tokens,
+        audit,
+        created,
+        message,
+    };
+    let main = page(&data, &view.filters, &view.reader);
+    Ok(view.page("Operations", Section::Operations, false, &main))
+}
+
 /// What the page says after a change that it was redirected from.
 pub(super) fn done_text(done: &str) -> Option<String> {
     Some(match done {
@@ -39,7 +75,7 @@ pub(super) fn done_text(done: &str) -> Option<String> {
     })
 }
 
-pub(super) fn page(data: &Operations, filters: &Filters, reader: &Reader) -> Markup {
+fn page(data: &Operations, filters: &Filters, reader: &Reader) -> Markup {
     html! {
         h1 { "Operations" }
         @match &data.message {
@@ -140,7 +176,7 @@ fn processors(processors: &ProcessorsBody, scheduler: &SchedulerBody, reader: &R
                             @if let Some(reason) = &processor.unavailable { span .sub .error-text { (plain(reason)) } }
                         }
                         td .number data-label="Version" { (processor.version.map_or_else(|| "–".to_owned(), |version| version.to_string())) }
-                        td data-label="Schedule" { (plain(processor.schedule.as_deref().unwrap_or("–"))) }
+                        td data-label="Schedule" { (schedule(job, processor.schedule.as_deref())) }
                         td data-label="Last run" {
                             @match job.and_then(|job| job.running_since.as_deref()) {
                                 Some(since) => { span .tag { "running" } " since " (time(Some(since))) },
@@ -170,6 +206,19 @@ fn processors(processors: &ProcessorsBody, scheduler: &SchedulerBody, reader: &R
     }
 }
 
+/// When a processor runs.
+///
+/// `job`: its job of the scheduler. `configured`: the schedule that it has when the scheduler is on.
+fn schedule(job: Option<&ScheduledJob>, configured: Option<&str>) -> Markup {
+    html! {
+        @match (job, configured) {
+            (Some(job), _) => (plain(&job.schedule)),
+            (None, Some(configured)) => { "by hand" span .sub { "with a scheduler: " (plain(configured)) } },
+            (None, None) => "by hand",
+        }
+    }
+}
+
 /// The latest runs. While one is in progress, the table reloads itself.
 pub(super) fn runs(runs: &RunsBody, filters: &Filters) -> Markup {
     let is_running = |run: &RunSummary| run.finished_at.is_none();
@@ -192,7 +241,7 @@ pub(super) fn runs(runs: &RunsBody, filters: &Filters) -> Markup {
                                 td .wide data-label="Result" { span class=(class(&result)) { (result) }
                                     @if let Some(error) = &run.error { span .sub { (plain(error)) } }
                                     @if let Some(stats) = &run.stats { @for failure in stats.errors_detail.iter().take(3) {
-                                        span .sub { a href=(link(&failure.session)) { (plain(&failure.session)) } ": " (plain(&failure.fault)) }
+                                        span .sub { a href=(session_href(&failure.session)) { (plain(&failure.session)) } ": " (plain(&failure.fault)) }
                                     } }
                                 }
                                 @if let Some(stats) = &run.stats {
@@ -222,7 +271,7 @@ fn quarantine(quarantine: &QuarantineBody, reader: &Reader) -> Markup {
             p { "These sessions failed too often and are not tried again until their file changes or you release them. Read the fault, fix its cause, and release them." }
             @for session in &quarantine.sessions {
                 article aria-label=(plain(&session.session)) {
-                    h3 { a href=(link(&session.session)) { (plain(&session.session)) } }
+                    h3 { a href=(session_href(&session.session)) { (plain(&session.session)) } }
                     p .links {
                         span { (plain(&session.processor)) }
                         span .tag .error { (plain(&session.fault)) }

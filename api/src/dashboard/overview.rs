@@ -9,8 +9,9 @@ use maud::{Markup, html};
 use super::filters::Filters;
 use super::format::{cost, count, counted, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
-use super::parts::{Ranked, data_links, lazy, ranked, reasons};
+use super::parts::{Ranked, data_links, lazy, more, ranked, reasons};
 use super::sessions::last_part;
+use super::visit::data_address;
 use crate::body::session::SessionsBody;
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
 use timeline::Timeline;
@@ -28,7 +29,12 @@ pub(super) struct Overview {
     pub(super) users_before: Option<UsageReportBody>,
     pub(super) tools: UsageReportBody,
     pub(super) tools_before: Option<UsageReportBody>,
+    /// By model over all time, the most expensive first. A model keeps its color by its place there.
+    pub(super) models: UsageReportBody,
 }
+
+/// The request for [`Overview::models`].
+pub(super) const MODELS_OF_ALL_TIME: &str = "/api/usage/summary?by=model&top=50";
 
 /// The groups of a report on messages.
 pub(super) fn message_rows(report: &UsageReportBody) -> impl Iterator<Item = &UsageMessageRow> {
@@ -40,7 +46,7 @@ pub(super) fn message_rows(report: &UsageReportBody) -> impl Iterator<Item = &Us
 
 pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Markup {
     let totals = &data.days.totals;
-    let timeline = Timeline::of(&data.days, filters);
+    let timeline = Timeline::of(&data.days, &data.models, filters);
     html! {
         h1 .visually-hidden { "Overview" }
         @if totals.messages == 0 {
@@ -56,7 +62,7 @@ pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Marku
             div .columns {
                 @if data.users.is_some() { (part("users", "Top users", filters)) }
                 (part("projects", "Top projects", filters))
-                @if reader.can_list_sessions() { (part("sessions", "Most expensive sessions", filters)) }
+                (part("sessions", "Most expensive sessions", filters))
             }
             (part("hours", "Cost by weekday and hour", filters))
         }
@@ -76,20 +82,19 @@ fn part(name: &str, title: &str, filters: &Filters) -> Markup {
 /// The users with the highest cost.
 pub(super) fn users(report: &UsageReportBody, filters: &Filters) -> Markup {
     let link = |name: &str| filters.link("/", &[("user", name)]);
-    top(report, "User", |row| row.user.as_deref(), link)
+    html! {
+        (top(report, "User", |row| row.user.as_deref(), link))
+        (more(report.omitted_rows, &filters.link("/causes/user", &[])))
+    }
 }
 
 /// The projects with the highest cost.
 pub(super) fn projects(report: &UsageReportBody, filters: &Filters) -> Markup {
     let link = |name: &str| filters.link("/", &[("project", name)]);
-    top(report, "Project", |row| row.project.as_deref(), link)
-}
-
-/// The address of a route with the filters of a page.
-pub(super) fn data_address(path: &str, filters: &Filters, own: &[(&'static str, &str)]) -> String {
-    let mut parameters = filters.report();
-    parameters.extend(own.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    super::filters::address(path, &parameters)
+    html! {
+        (top(report, "Project", |row| row.project.as_deref(), link))
+        (more(report.omitted_rows, &filters.link("/causes/project", &[])))
+    }
 }
 
 fn nothing(reader: &Reader) -> Markup {
@@ -283,10 +288,7 @@ fn top(
             is_lower_bound: row.totals.cost_is_lower_bound,
         })
         .collect();
-    html! {
-        (ranked(head, &rows, total))
-        @if report.omitted_rows > 0 { p .links { (count(report.omitted_rows as i64)) " more" } }
-    }
+    ranked(head, &rows, total)
 }
 
 /// The sessions with the highest cost. `total` is the cost of all.
@@ -296,7 +298,7 @@ pub(super) fn sessions(sessions: &SessionsBody, total: Option<f64>, filters: &Fi
         .sessions
         .iter()
         .map(|session| Ranked {
-            name: html! { a href=(super::sessions::link(&session.key)) { (super::sessions::title(session)) } },
+            name: html! { a href=(super::transcript::session_href(&session.key)) { (super::sessions::title(session)) } },
             note: Some(session.summary.user_email.clone().unwrap_or_else(|| session.user.clone())),
             cost: session.cost_usd.map(|cost| cost.dollars()),
             is_lower_bound: session.summary.cost_is_lower_bound.unwrap_or(false),
@@ -350,6 +352,14 @@ pub(super) fn hours(report: &UsageReportBody) -> Markup {
                     }
                 } } }
             }
+        }
+        p .heat-scale {
+            span { "Less" }
+            @for (index, class) in ["", "l1", "l2", "l3", "l4", "l5"].into_iter().enumerate() {
+                @let up_to = dollars(largest * index as f64 / 5.0);
+                span class={ "swatch " (class) } title=(if index == 0 { "No cost".to_owned() } else { format!("Up to {up_to} per hour") }) {}
+            }
+            span { "More: up to " (dollars(largest)) " in one hour of the week" }
         }
     }
 }

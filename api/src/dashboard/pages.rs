@@ -1,26 +1,18 @@
 //! The pages: what each one requests from the API, and how it is shown.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use axum::Extension;
-use axum::extract::rejection::ExtensionRejection;
-use axum::extract::{FromRequestParts, Path, Query};
-use axum::http::request::Parts;
+use axum::extract::{Path, Query};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use session_pipeline_pipeline::report::QualityReport;
+use serde::Deserialize;
+use session_pipeline_pipeline::report::{QualityReport, WasteReport};
 
-use super::filters::{FilterQuery, Filters, address};
-use super::frame::{Frame, Reader, Section};
-use super::overview::data_address;
-use super::visitor::Visitor;
-use super::{
-    DashboardState, call, causes, knowledge, operations, overview, quality, session, sessions,
-    transcript,
-};
-use crate::body::health::DetailedHealth;
+use super::filters::{FilterQuery, address};
+use super::frame::{OwnFilters, Section, filter_form};
+use super::visit::{Visit, data_address, maybe, unknown_value};
+use super::{causes, knowledge, operations, overview, quality, session, sessions, transcript};
 use crate::body::knowledge::{KnowledgeBody, KnowledgeDetailsBody};
 use crate::body::session::{SessionDetailsBody, SessionsBody};
 use crate::body::transcript::{TranscriptBody, TranscriptMarksBody, TranscriptPartBody};
@@ -28,135 +20,6 @@ use crate::body::usage::UsageReportBody;
 use crate::http::ApiError;
 use crate::percent::encode;
 use crate::problem::ProblemClass;
-
-/// A request of a visitor: the visitor's requests to the API, and the frame of pages.
-#[derive(Clone)]
-pub(super) struct Visit {
-    state: Arc<DashboardState>,
-    visitor: Visitor,
-}
-
-impl FromRequestParts<Arc<DashboardState>> for Visit {
-    type Rejection = ExtensionRejection;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
-        state: &Arc<DashboardState>,
-    ) -> Result<Self, ExtensionRejection> {
-        let Extension(visitor) = Extension::from_request_parts(parts, state).await?;
-        Ok(Self {
-            state: Arc::clone(state),
-            visitor,
-        })
-    }
-}
-
-impl Visit {
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        call::get(&self.state.api, &self.visitor, path).await
-    }
-
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        call::post(&self.state.api, &self.visitor, path, None::<&()>).await
-    }
-
-    pub(super) async fn post_json<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<T, ApiError> {
-        call::post(&self.state.api, &self.visitor, path, Some(body)).await
-    }
-
-    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        call::delete(&self.state.api, &self.visitor, path).await
-    }
-
-    pub(super) fn view(&self, query: &FilterQuery) -> View {
-        let caller = &self.visitor.caller;
-        let role = caller.role.as_str();
-        View {
-            reader: Reader {
-                name: caller.email.clone().unwrap_or_else(|| caller.audit_id()),
-                role,
-                csrf: self.visitor.csrf.clone(),
-                sections: Section::of_role(role),
-                can_sign_out: self.visitor.can_sign_out,
-            },
-            filters: Filters::of(query, self.state.service.clock().now()),
-        }
-    }
-
-    async fn report(
-        &self,
-        filters: &Filters,
-        own: &[(&'static str, &str)],
-    ) -> Result<UsageReportBody, ApiError> {
-        self.get(&data_address("/api/usage/summary", filters, own))
-            .await
-    }
-
-    /// The transcript from a line on, or why it cannot be shown.
-    async fn transcript(&self, key: &str, after: u64) -> Result<Markup, String> {
-        let (page, marks) = (
-            entries_path(key, after),
-            address("/api/admin/transcript/marks", &[("session", key)]),
-        );
-        let (page, marks) = tokio::try_join!(
-            self.get::<TranscriptBody>(&page),
-            self.get::<TranscriptMarksBody>(&marks),
-        )
-        .map_err(|error| error.detail)?;
-        Ok(html! {
-            (transcript::marks(&marks))
-            @if after > 0 {
-                p .links { a href=(sessions::link(key)) { "From the beginning" } }
-            }
-            div .transcript { (transcript::entries(&page, false)) }
-        })
-    }
-
-    /// The number of calls of tools. The report has no rows of interest.
-    async fn tool_calls(&self, filters: &Filters) -> Result<UsageReportBody, ApiError> {
-        self.get(&data_address("/api/usage/tools", filters, &[("top", "1")]))
-            .await
-    }
-}
-
-/// Waits for a request that some pages do not make.
-async fn maybe<T>(
-    request: Option<impl Future<Output = Result<T, ApiError>>>,
-) -> Result<Option<T>, ApiError> {
-    match request {
-        Some(request) => request.await.map(Some),
-        None => Ok(None),
-    }
-}
-
-/// What a page knows about its visitor and its address.
-pub(super) struct View {
-    pub(super) reader: Reader,
-    pub(super) filters: Filters,
-}
-
-impl View {
-    pub(super) fn page(
-        &self,
-        title: &str,
-        section: Section,
-        has_charts: bool,
-        main: &Markup,
-    ) -> Markup {
-        let frame = Frame {
-            title,
-            section: Some(section),
-            reader: Some(&self.reader),
-            filters: Some(&self.filters),
-            has_charts,
-        };
-        frame.render(main)
-    }
-}
 
 /// `/`
 pub(super) async fn overview(
@@ -175,7 +38,7 @@ pub(super) async fn overview(
         before.as_ref().map(|before| visit.report(before, own))
     };
     let by_user = of_before(&[("by", "user"), ("top", "1")]).filter(|_| sees_users);
-    let (days, previous, team, users, users_before, tools, tools_before) = tokio::try_join!(
+    let (days, previous, team, users, users_before, tools, tools_before, models) = tokio::try_join!(
         visit.report(filters, &[("by", "day"), ("split", "model")]),
         maybe(of_before(&[("by", "source"), ("top", "1")])),
         maybe(shows_team.then(|| visit.report(filters, &team))),
@@ -183,7 +46,12 @@ pub(super) async fn overview(
         maybe(by_user),
         visit.tool_calls(filters),
         maybe(before.as_ref().map(|before| visit.tool_calls(before))),
+        visit.get::<UsageReportBody>(overview::MODELS_OF_ALL_TIME),
     )?;
+    let unknown = match days.totals.messages {
+        0 => visit.unknown_values(filters).await?,
+        _ => Vec::new(),
+    };
     let data = overview::Overview {
         days,
         previous,
@@ -192,9 +60,11 @@ pub(super) async fn overview(
         users_before,
         tools,
         tools_before,
+        models,
     };
     let main = html! {
-        (super::frame::filter_form("/", filters, view.reader.filters(), &html! {}))
+        (filter_form("/", filters, view.reader.filters(), &OwnFilters::default()))
+        @for text in &unknown { p .notice .warning { (text) } }
         (overview::page(&data, filters, &view.reader))
     };
     Ok(view.page("Overview", Section::Overview, true, &main))
@@ -215,9 +85,9 @@ pub(super) async fn overview_part(
         }
         "projects" => overview::projects(&visit.report(filters, &top("project")).await?, filters),
         "hours" => overview::hours(&visit.report(filters, &[("by", "hour")]).await?),
-        "sessions" if view.reader.can_list_sessions() => {
+        "sessions" => {
             let own = [("sort", "cost"), ("limit", "10"), ("subagents", "no")];
-            let mut parameters = filters.sessions();
+            let mut parameters = filters.report();
             parameters.extend(own.map(|(name, value)| (name, value.to_owned())));
             let path = address("/api/admin/sessions", &parameters);
             let totals = [("by", "source"), ("top", "1")];
@@ -238,10 +108,22 @@ pub(super) async fn sessions(
     visit: Visit,
     Query(query): Query<FilterQuery>,
     Query(list): Query<sessions::ListQuery>,
+    Query(parameters): Query<BTreeMap<String, String>>,
 ) -> Result<Markup, ApiError> {
     let view = visit.view(&query);
+    let list = list.with_causes(sessions::CauseFilters::of(&parameters));
     let found: SessionsBody = visit.get(&list.request(&view.filters)).await?;
-    let main = sessions::page(&found, &list, &view.filters, &view.reader);
+    let mut unknown = Vec::new();
+    if found.sessions.is_empty() {
+        unknown = visit.unknown_values(&view.filters).await?;
+        for (label, value, request) in list.requests_by_cause() {
+            let of_all_time: SessionsBody = visit.get(&request).await?;
+            if of_all_time.sessions.is_empty() {
+                unknown.push(unknown_value(label, value));
+            }
+        }
+    }
+    let main = sessions::page(&found, &list, &view.filters, &view.reader, &unknown);
     Ok(view.page("Sessions", Section::Sessions, false, &main))
 }
 
@@ -256,35 +138,63 @@ pub(super) async fn session(
     let found: SessionDetailsBody = visit
         .get(&address("/api/admin/sessions", &[("key", &key)]))
         .await?;
-    let id = found
-        .summary
+    let summary = &found.summary;
+    // The figures of a sub-agent's file are those of the session that started it.
+    let id = summary
         .session_id
-        .clone()
-        .filter(|_| !found.summary.is_subagent);
-    let of = |by: &str| {
-        let parameters = [
-            ("by", by),
-            ("session", id.as_deref().unwrap_or_default()),
-            ("user", found.user.as_str()),
-        ];
-        let path = address("/api/usage/summary", &parameters);
-        let visit = &visit;
-        async move { visit.get::<UsageReportBody>(&path).await }
+        .as_deref()
+        .filter(|_| !summary.is_subagent);
+    let of = |path: &str, own: &[(&str, &str)]| {
+        let mut parameters = own.to_vec();
+        parameters.push(("session", id.unwrap_or_default()));
+        parameters.push(("user", found.user.as_str()));
+        address(path, &parameters)
     };
-    let (models, agents) = tokio::try_join!(
-        maybe(id.as_ref().map(|_| of("model"))),
-        maybe(id.as_ref().map(|_| of("agent-type"))),
+    let (models, agents) = (
+        of("/api/usage/summary", &[("by", "model")]),
+        of("/api/usage/summary", &[("by", "agent-type")]),
+    );
+    let (tools, waste) = (
+        of("/api/usage/tools", &[("top", "50")]),
+        of("/api/usage/waste", &[]),
+    );
+    let (models, agents, tools, waste) = tokio::try_join!(
+        maybe(id.map(|_| visit.get::<UsageReportBody>(&models))),
+        maybe(id.map(|_| visit.get::<UsageReportBody>(&agents))),
+        maybe(id.map(|_| visit.get::<UsageReportBody>(&tools))),
+        maybe(id.map(|_| visit.get::<WasteReport>(&waste))),
     )?;
-    let title = found.summary.title.clone().unwrap_or_else(|| key.clone());
-    let transcript = visit.transcript(&key, place.after).await;
+    let title = summary.title.clone().unwrap_or_else(|| key.clone());
+    let transcript = transcript_of(&visit, &key, place.after).await;
     let data = session::SessionPage {
         session: found,
         models,
         agents,
+        tools,
+        waste,
         transcript,
     };
     let main = session::page(&data, &view.filters, &view.reader);
     Ok(view.page(&title, Section::Sessions, false, &main))
+}
+
+/// The transcript from a line on, or why it cannot be shown.
+async fn transcript_of(visit: &Visit, key: &str, after: u64) -> Result<Markup, ApiError> {
+    let (page, marks) = (
+        entries_path(key, after),
+        address("/api/admin/transcript/marks", &[("session", key)]),
+    );
+    let (page, marks) = tokio::try_join!(
+        visit.get::<TranscriptBody>(&page),
+        visit.get::<TranscriptMarksBody>(&marks),
+    )?;
+    Ok(html! {
+        (transcript::marks(&marks, after))
+        @if after > 0 {
+            p .links { a href=(transcript::session_href(key)) { "From the beginning" } }
+        }
+        div .transcript { (transcript::entries(&page, false)) }
+    })
 }
 
 /// From which line on a transcript is shown.
@@ -346,46 +256,52 @@ pub(super) async fn part(visit: Visit, Query(query): Query<PartQuery>) -> Result
 }
 
 /// `/causes`
-pub(super) async fn causes(visit: Visit, Query(query): Query<FilterQuery>) -> Markup {
+pub(super) async fn causes(
+    visit: Visit,
+    Query(query): Query<FilterQuery>,
+) -> Result<Markup, ApiError> {
     let view = visit.view(&query);
-    view.page(
-        "Causes",
-        Section::Causes,
-        false,
-        &causes::page(&view.filters, &view.reader),
-    )
+    let unknown = visit.unknown_values(&view.filters).await?;
+    let main = causes::page(&view.filters, &view.reader, &unknown);
+    Ok(view.page("Causes", Section::Causes, false, &main))
 }
 
-/// `/causes/<part>`: one part of the page, which is loaded on its own.
+/// `/causes/<part>`: one part of the page for its script, or a page of its own with all rows.
 pub(super) async fn cause(
     visit: Visit,
     Path(part): Path<String>,
     Query(query): Query<FilterQuery>,
+    headers: HeaderMap,
 ) -> Result<Markup, ApiError> {
     let view = visit.view(&query);
     let filters = &view.filters;
+    let is_part = headers.contains_key("hx-request");
+    let rows = |of_part| if is_part { of_part } else { causes::ALL_ROWS };
     let found = causes::CAUSES.iter().find(|cause| cause.by == part);
-    Ok(match (part.as_str(), found) {
+    let table = causes::TABLES.iter().find(|(name, _)| *name == part);
+    let title = found
+        .map(|cause| cause.head)
+        .or(table.map(|(_, title)| *title));
+    let path = |report: &str| {
+        let top = [("top", rows(causes::TABLE_ROWS))];
+        data_address(&format!("/api/usage/{report}"), filters, &top)
+    };
+    let content = match (part.as_str(), found) {
         (_, Some(cause)) => {
-            let report = visit
-                .report(filters, &[("by", cause.by), ("top", "10")])
-                .await?;
-            causes::cause(cause, &report, filters)
+            let own = [("by", cause.by), ("top", rows(causes::ROWS))];
+            causes::cause(cause, &visit.report(filters, &own).await?, filters)
         }
-        ("tools", _) => {
-            let path = data_address("/api/usage/tools", filters, &[("top", "50")]);
-            causes::tools(&visit.get(&path).await?, filters)
-        }
-        ("waste", _) => {
-            let path = data_address("/api/usage/waste", filters, &[]);
-            causes::waste(&visit.get(&path).await?, filters)
-        }
-        ("skills", _) => {
-            let path = data_address("/api/usage/skills", filters, &[("top", "50")]);
-            causes::skills(&visit.get(&path).await?, filters)
-        }
+        ("tools", _) => causes::tools(&visit.get(&path("tools")).await?, filters),
+        ("waste", _) => causes::waste(&visit.get(&path("waste")).await?, filters),
+        ("skills", _) => causes::skills(&visit.get(&path("skills")).await?, filters),
         _ => return Err(unknown_part()),
-    })
+    };
+    if is_part {
+        return Ok(content);
+    }
+    let title = title.unwrap_or("Causes");
+    let main = causes::part_page(&part, title, &content, filters, &view.reader);
+    Ok(view.page(title, Section::Causes, false, &main))
 }
 
 /// `/knowledge`
@@ -415,8 +331,9 @@ pub(super) async fn quality(
     Query(query): Query<FilterQuery>,
 ) -> Result<Markup, ApiError> {
     let view = visit.view(&query);
-    let report: QualityReport = visit.get("/api/usage/quality").await?;
-    let main = quality::page(&report, &view.filters);
+    let request = address("/api/usage/quality", &view.filters.files());
+    let report: QualityReport = visit.get(&request).await?;
+    let main = quality::page(&report, &request, &view.filters, &view.reader);
     Ok(view.page("Data quality", Section::Quality, false, &main))
 }
 
@@ -439,40 +356,9 @@ pub(super) async fn operations(
         .and_then(operations::done_text)
         .map(Ok);
     let view = visit.view(&query);
-    Ok(operations_page(&visit, &view, None, message)
+    Ok(operations::load(&visit, &view, None, message)
         .await?
         .into_response())
-}
-
-/// The page of operations, after a change with what came of it.
-pub(super) async fn operations_page(
-    visit: &Visit,
-    view: &View,
-    created: Option<crate::body::token::CreatedTokenBody>,
-    message: Option<Result<String, String>>,
-) -> Result<Markup, ApiError> {
-    let (health, scheduler, processors, runs, quarantine, tokens, audit) = tokio::try_join!(
-        visit.get::<DetailedHealth>("/api/health/detailed"),
-        visit.get("/api/admin/scheduler"),
-        visit.get("/api/admin/processors"),
-        visit.get("/api/admin/runs?limit=20"),
-        visit.get("/api/admin/quarantine?limit=50"),
-        visit.get("/api/admin/tokens?limit=50"),
-        visit.get("/api/admin/audit?limit=25"),
-    )?;
-    let data = operations::Operations {
-        health,
-        scheduler,
-        processors,
-        runs,
-        quarantine,
-        tokens,
-        audit,
-        created,
-        message,
-    };
-    let main = operations::page(&data, &view.filters, &view.reader);
-    Ok(view.page("Operations", Section::Operations, false, &main))
 }
 
 /// `/operations/runs`: the table of runs, which reloads itself while one is in progress.

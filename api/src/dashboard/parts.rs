@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::format::{cost, counted, dollars, plain};
+use super::format::{cost, count, counted, dollars, plain};
 use crate::body::usage::UsageTotalsBody;
 
 /// The values of a chart, row by row.
@@ -13,8 +13,23 @@ pub(super) struct ChartRow {
     pub(super) values: Vec<f64>,
 }
 
+/// A series of a chart.
+pub(super) struct ChartSeries {
+    pub(super) name: String,
+    /// The number of its color, which repeat after [`COLORS`]. `None`: gray.
+    pub(super) color: Option<usize>,
+}
+
+/// The number of colors of series.
+const COLORS: usize = 12;
+
 /// A chart of stacked bars. The page's script draws it from the table, which everybody can read.
-pub(super) fn bar_chart(title: &str, first: &str, series: &[String], rows: &[ChartRow]) -> Markup {
+pub(super) fn bar_chart(
+    title: &str,
+    first: &str,
+    series: &[ChartSeries],
+    rows: &[ChartRow],
+) -> Markup {
     html! {
         figure data-chart="bars" data-unit="$" {
             div .canvas { canvas role="img" aria-label=(format!("{title}. The table below has the same figures.")) {} }
@@ -25,7 +40,9 @@ pub(super) fn bar_chart(title: &str, first: &str, series: &[String], rows: &[Cha
                         caption { (title) }
                         thead { tr {
                             th scope="col" { (first) }
-                            @for name in series { th scope="col" .number { (plain(name)) } }
+                            @for one in series {
+                                th scope="col" .number data-color=[one.color.map(|color| color % COLORS + 1)] { (plain(&one.name)) }
+                            }
                         } }
                         tbody { @for row in rows { tr {
                             th scope="row" {
@@ -139,6 +156,15 @@ pub(super) fn reasons(totals: &UsageTotalsBody) -> Vec<String> {
 /// Links to the data of a part as JSON.
 pub(super) fn data_links(json: &str) -> Markup {
     html! { p .links { a href=(json) { "JSON" } a href=(format!("{json}{}format=csv", if json.contains('?') { "&" } else { "?" })) { "CSV" } } }
+}
+
+/// A link to the rows that a part omits.
+pub(super) fn more(omitted: u64, href: &str) -> Markup {
+    html! {
+        @if omitted > 0 {
+            p .links { a href=(href) { (count(i64::try_from(omitted).unwrap_or(i64::MAX))) " more" } }
+        }
+    }
 }
 
 /// The next page of a list.

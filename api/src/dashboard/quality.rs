@@ -5,11 +5,17 @@ use maud::{Markup, html};
 use session_pipeline_pipeline::report::QualityReport;
 
 use super::filters::Filters;
-use super::format::{count, dollars, percent, plain, short_count, time};
-use super::frame::empty;
-use super::sessions::link;
+use super::format::{count, counted, dollars, percent, plain, short_count, time};
+use super::frame::{OwnFilters, Reader, agent_name, empty, filter_form};
+use super::transcript::session_href;
 
-pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
+/// `request`: the request to the API that returned the report.
+pub(super) fn page(
+    report: &QualityReport,
+    request: &str,
+    filters: &Filters,
+    reader: &Reader,
+) -> Markup {
     let versions = &report.versions;
     let messages: i64 = versions.iter().map(|version| version.messages).sum();
     let open: i64 = versions.iter().map(|version| version.open_messages).sum();
@@ -20,16 +26,17 @@ pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
     html! {
         div {
             h1 { "Data quality" }
-            p .lead { "How exact the figures are, over all time. A total is a lower bound if anything below is missing from it." }
+            p .lead { "How exact the figures of the period are. A total is a lower bound if anything below is missing from it. Messages count on their own day, and files on the day of their last line." }
         }
+        (filter_form("/quality", filters, reader.filters().without_model(), &OwnFilters::default()))
         dl .cards aria-label="Summary" {
-            (card("Without a final count", &percent(open, messages), &format!("{} of {} messages", count(open), count(messages))))
-            (card("Without a price", &percent(unpriced, messages), &format!("{} messages, {} models", count(unpriced), report.unpriced_models.len())))
+            (card("Without a final count", &percent(open, messages), &format!("{} of {}", count(open), counted(messages, "message", "messages"))))
+            (card("Without a price", &percent(unpriced, messages), &format!("{}, {}", counted(unpriced, "message", "messages"), counted(report.unpriced_models.len() as i64, "model", "models"))))
             (card("Runs without a transcript", &count(report.unrecorded_runs), &format!("{} tokens in no figure", short_count(report.unrecorded_tokens))))
-            (card("Unreadable lines", &count(report.lines.bad_lines + report.lines.skipped_lines), &format!("of {} lines", short_count(report.lines.lines))))
-            (card("Unknown lines", &count(report.lines.unknown_lines), &format!("of {} types", report.unknown_kinds.len())))
+            (card("Unreadable lines", &count(report.lines.bad_lines + report.lines.skipped_lines), &format!("of {} lines in {}", short_count(report.lines.lines), counted(report.lines.files, "file", "files"))))
+            (card("Unknown lines", &count(report.lines.unknown_lines), &format!("of {}", counted(report.unknown_kinds.len() as i64, "type", "types"))))
         }
-        p .links { a href="/data/api/usage/quality" { "JSON" } }
+        p .links { a href=(format!("/data{request}")) { "JSON" } }
         section .panel aria-labelledby="prices" {
             h2 #prices { "Models without a price" }
             @if report.unpriced_models.is_empty() { (empty("Every message has a price.")) } @else {
@@ -44,11 +51,11 @@ pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
         }
         section .panel aria-labelledby="versions" {
             h2 #versions { "By version of the agent" }
-            @if versions.is_empty() { (empty("No messages yet.")) } @else {
+            @if versions.is_empty() { (empty("No messages in this period.")) } @else {
                 p { "Some versions of an agent do not write the final output count of a response, so its output and cost are lower bounds. Versions without a problem are not listed." }
                 (table("Messages by version of the agent", &["Agent", "Version"], &["Messages", "Without final count", "Without price", "Sessions"], &[],
                     versions.iter().filter(|version| version.open_messages + version.unpriced_messages > 0).map(|version| Row {
-                        texts: vec![html! { (plain(&version.agent)) }, html! { (version.agent_version.as_deref().map_or_else(|| "not recorded".to_owned(), plain)) }],
+                        texts: vec![html! { (plain(agent_name(&version.agent))) }, html! { (version.agent_version.as_deref().map_or_else(|| "not recorded".to_owned(), plain)) }],
                         numbers: vec![
                             count(version.messages),
                             format!("{} ({})", count(version.open_messages), percent(version.open_messages, version.messages)),
@@ -65,7 +72,7 @@ pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
                 p { "The tokens of these requests are in no transcript, so every total that includes their session is a lower bound." }
                 (table("Tokens that agents do not record", &["Agent", "Reason"], &["Requests", "Files"], &[],
                     report.unrecorded_requests.iter().map(|reason| Row {
-                        texts: vec![html! { (plain(&reason.agent)) }, html! { code { (plain(&reason.reason)) } }],
+                        texts: vec![html! { (plain(agent_name(&reason.agent))) }, html! { code { (plain(&reason.reason)) } }],
                         numbers: vec![count(reason.requests), count(reason.files)],
                         times: vec![],
                     })))
@@ -86,9 +93,9 @@ pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
         }
         section .panel aria-labelledby="lines" {
             h2 #lines { "Unreadable lines" }
-            p { (count(report.lines.files)) " files with " (count(report.lines.lines)) " lines: "
-                (count(report.lines.bad_lines)) " are not valid JSON, " (count(report.lines.skipped_lines)) " are too long, and "
-                (count(report.lines.incomplete_files)) " files end within a line." }
+            p { (counted(report.lines.files, "file", "files")) " with " (counted(report.lines.lines, "line", "lines")) ". Not valid JSON: "
+                (count(report.lines.bad_lines)) ". Too long: " (count(report.lines.skipped_lines)) ". Files that end within a line: "
+                (count(report.lines.incomplete_files)) "." }
             @if !report.unread.is_empty() {
                 (table("Sessions with unreadable lines", &["Session"], &["Not JSON", "Too long"], &[],
                     report.unread.iter().map(|unread| Row {
@@ -103,7 +110,7 @@ pub(super) fn page(report: &QualityReport, filters: &Filters) -> Markup {
             @if report.sessions_with_agent_totals == 0 {
                 (empty("No transcript contains a total of the agent. Versions since 2.1.248 write one into interactive sessions."))
             } @else {
-                p { (count(report.sessions_with_agent_totals as i64)) " sessions contain a total of the agent. "
+                p { "Sessions with a total of the agent: " (count(report.sessions_with_agent_totals as i64)) ". "
                     @if report.drift.is_empty() { "All of them equal ours." }
                     @else { "The agent counts requests that are in no transcript, such as those for titles, so its figure is usually a little higher. The largest differences:" } }
                 @if !report.drift.is_empty() {
@@ -136,7 +143,7 @@ fn card(name: &str, value: &str, note: &str) -> Markup {
 
 fn session(key: Option<&str>, title: Option<&str>, id: &str) -> Markup {
     let name = title.filter(|title| !title.trim().is_empty()).unwrap_or(id);
-    html! { @match key { Some(key) => a href=(link(key)) { (plain(name)) }, None => (plain(name)) } }
+    html! { @match key { Some(key) => a href=(session_href(key)) { (plain(name)) }, None => (plain(name)) } }
 }
 
 struct Row {

@@ -1,25 +1,36 @@
-//! The page of one session: its figures, how each processor stands with it, and its transcript.
+//! The page of one session: its figures, waste and failures, how each processor stands with it, and
+//! its transcript.
+
+mod processing;
 
 use maud::{Markup, html};
+use session_pipeline_pipeline::report::WasteReport;
 
+use super::causes::{tools_table, waste_table};
 use super::filters::{Filters, address};
-use super::format::{bytes, cost, count, counted, duration, plain, short_count, time};
-use super::frame::Reader;
+use super::format::{bytes, cost, count, counted, duration, email, plain, short_count, time};
+use super::frame::{Reader, agent_name, empty};
 use super::overview::message_rows;
 use super::parts::{Ranked, ranked};
-use super::sessions::{link, state_tag};
-use crate::body::session::{ProcessorDetailsBody, SessionDetailsBody, SessionState};
+use super::transcript::session_href;
+use crate::body::session::SessionDetailsBody;
 use crate::body::usage::UsageReportBody;
+use crate::http::ApiError;
+use crate::problem::ProblemClass;
 
 /// The data of the page.
 pub(super) struct SessionPage {
     pub(super) session: SessionDetailsBody,
-    /// By model. `None`: the session has no id yet.
+    /// By model. `None`: the session has no id yet, or is that of a sub-agent.
     pub(super) models: Option<UsageReportBody>,
     /// By type of sub-agent.
     pub(super) agents: Option<UsageReportBody>,
+    /// The calls of its tools.
+    pub(super) tools: Option<UsageReportBody>,
+    /// What it could have saved.
+    pub(super) waste: Option<WasteReport>,
     /// The transcript, or why it is not shown.
-    pub(super) transcript: Result<Markup, String>,
+    pub(super) transcript: Result<Markup, ApiError>,
 }
 
 pub(super) fn page(data: &SessionPage, filters: &Filters, reader: &Reader) -> Markup {
@@ -34,6 +45,7 @@ pub(super) fn page(data: &SessionPage, filters: &Filters, reader: &Reader) -> Ma
             h1 { (name) }
             p .lead { span .key { (plain(key)) } }
         }
+        (processing::failures(&data.session, reader))
         div .columns {
             section .panel aria-labelledby="figures" { h2 #figures { "Figures" } (figures(&data.session)) }
             @if let Some(models) = &data.models {
@@ -43,10 +55,19 @@ pub(super) fn page(data: &SessionPage, filters: &Filters, reader: &Reader) -> Ma
                 section .panel aria-labelledby="agents" { h2 #agents { "Cost by sub-agent" } (costs(agents, "Sub-agent type", |row| row.agent_type.as_deref(), "type not recorded")) }
             }
         }
+        @if let Some(waste) = &data.waste {
+            section .panel aria-labelledby="waste" {
+                h2 #waste { "What could have been saved" }
+                @if waste.rows.is_empty() { (empty("Nothing was found in this session.")) } @else { (waste_table(waste, None)) }
+            }
+        }
+        @if let Some(tools) = &data.tools {
+            section .panel aria-labelledby="tools" { h2 #tools { "Tools and failures" } (calls(tools)) }
+        }
         @if !data.session.processors.is_empty() {
             section .panel aria-labelledby="processors" {
                 h2 #processors { "Processors" }
-                @for known in &data.session.processors { (processor(known, key, reader)) }
+                div .columns { @for known in &data.session.processors { (processing::processor(known, key, reader)) } }
             }
         }
         section .panel aria-labelledby="transcript" {
@@ -57,8 +78,42 @@ pub(super) fn page(data: &SessionPage, filters: &Filters, reader: &Reader) -> Ma
                 }
             }
             @match &data.transcript {
-                Ok(transcript) => (transcript),
-                Err(reason) => p .empty { (plain(reason)) },
+                Ok(transcript) => {
+                    p .sub { "The counts below are those of the lines of this file, with slash commands as prompts. They can differ from the figures above, which include the files of its sub-agents, count what was copied from another session only there, and are as of the last success of the processor “usage”." }
+                    (transcript)
+                },
+                Err(error) => p .empty { (without_transcript(error, reader)) },
+            }
+        }
+    }
+}
+
+/// Why the page has no transcript. To an analyst, the transcripts of others do not exist.
+fn without_transcript(error: &ApiError, reader: &Reader) -> String {
+    let is_hidden = matches!(
+        error.class,
+        ProblemClass::NotFound | ProblemClass::Forbidden
+    );
+    match reader.role {
+        "analyst" if is_hidden => {
+            "The transcript of another user requires the role “admin”, and so do its title and the logs of failures.".to_owned()
+        }
+        _ => plain(&error.detail),
+    }
+}
+
+/// The calls of each tool, and how many failed.
+fn calls(report: &UsageReportBody) -> Markup {
+    let (failed, all) = (
+        report.failed_tool_calls.unwrap_or(0),
+        report.tool_calls.unwrap_or(0),
+    );
+    html! {
+        @if report.rows.is_empty() { (empty("No tool was called in this session.")) } @else {
+            p .lead { (counted(all, "call", "calls")) ", " (count(failed)) " failed. The calls of its sub-agents are included." }
+            (tools_table(report, None))
+            @if report.omitted_rows > 0 {
+                p .empty { (counted(i64::try_from(report.omitted_rows).unwrap_or(i64::MAX), "further tool", "further tools")) " with fewer calls" }
             }
         }
     }
@@ -68,14 +123,14 @@ fn figures(session: &SessionDetailsBody) -> Markup {
     let (summary, background) = (&session.summary, &session.background);
     let number = |value: Option<i64>| value.map(count);
     let facts: Vec<(&str, Option<Markup>)> = vec![
-        ("User", Some(html! { (plain(summary.user_email.as_deref().unwrap_or(&session.user))) })),
+        ("User", Some(email(summary.user_email.as_deref().unwrap_or(&session.user)))),
         ("Project", summary.project.as_deref().map(|project| html! { (plain(project)) })),
         ("Branch", summary.branch.as_deref().map(|branch| html! { (plain(branch)) })),
         ("Pull requests", (!background.pull_requests.is_empty()).then(|| html! { (plain(&background.pull_requests.join(", "))) })),
         ("Started", summary.started_at.as_deref().map(|at| time(Some(at)))),
         ("Last activity", summary.last_activity_at.as_deref().map(|at| time(Some(at)))),
         ("Active time", summary.active_seconds.map(|seconds| html! { (duration(seconds as f64 * 1000.0)) })),
-        ("Agent", summary.agent.as_deref().map(|agent| html! { (plain(agent)) })),
+        ("Agent", summary.agent.as_deref().map(|agent| html! { (plain(agent_name(agent))) })),
         ("Agent version", background.agent_version.as_deref().map(|version| html! { (plain(version)) })),
         ("Plan", background.plan.as_deref().map(|plan| html! { (plain(plan)) ", not billed by the token" })),
         ("Entry point", summary.entrypoint.as_deref().map(|entry| html! { (plain(entry)) })),
@@ -87,8 +142,8 @@ fn figures(session: &SessionDetailsBody) -> Markup {
         })),
         ("Cache reads", number(background.cache_read_tokens).map(|text| html! { (text) })),
         ("Cache writes", number(background.cache_creation_tokens).map(|text| html! { (text) })),
-        ("Prompts", number(summary.prompts).map(|text| html! { (text) })),
-        ("Tool calls", summary.tool_calls.map(|calls| html! { (count(calls)) ", " (count(summary.tool_errors.unwrap_or(0))) " failed" })),
+        ("Prompts in this file", number(summary.prompts).map(|text| html! { (text) })),
+        ("Tool calls in this file", summary.tool_calls.map(|calls| html! { (count(calls)) ", " (count(summary.tool_errors.unwrap_or(0))) " failed" })),
         ("Lines changed", background.lines_added.map(|added| html! { "+" (count(added)) " −" (count(background.lines_removed.unwrap_or(0))) })),
         ("Compactions", number(background.compactions.filter(|number| *number > 0)).map(|text| html! { (text) })),
         ("API errors", background.api_errors.filter(|number| *number > 0).map(|number| html! {
@@ -103,14 +158,17 @@ fn figures(session: &SessionDetailsBody) -> Markup {
         })),
         ("Continues", background.parent_session.as_deref().map(|parent| html! { a href=(address("/sessions", &[("search", parent), ("range", "all")])) .key { (plain(parent)) } })),
         ("Forks", (!background.forks.is_empty()).then(|| html! {
-            @for fork in &background.forks { a href=(link(fork)) .key { (plain(fork)) } " " }
+            @for fork in &background.forks { a href=(session_href(fork)) .key { (plain(fork)) } " " }
         })),
         ("File", session.bytes.map(|size| html! { (bytes(size)) })),
     ];
     html! {
         dl .facts { @for (name, value) in facts { @if let Some(value) = value { dt { (name) } dd { (value) } } } }
         @if summary.session_id.is_none() {
-            p .empty { "No processor has read this session yet." }
+            p .empty { "The processor “usage” has not read this session yet, so it has no figures." }
+        }
+        @if summary.is_subagent {
+            p .sub { "This is the file of a sub-agent. Its cost, waste and calls are in the session that started it." }
         }
     }
 }
@@ -126,8 +184,8 @@ fn costs(
         .map(|row| Ranked {
             name: html! { @match name(row) { Some(name) => (plain(name)), None => span .empty { (without) } } },
             note: Some(format!(
-                "{} messages, {} output tokens",
-                count(row.totals.messages),
+                "{}, {} output tokens",
+                counted(row.totals.messages, "message", "messages"),
                 short_count(row.totals.output_tokens)
             )),
             cost: row.totals.cost_usd,
@@ -135,43 +193,6 @@ fn costs(
         })
         .collect();
     html! { @if rows.is_empty() { p .empty { "No messages." } } @else { (ranked(head, &rows, total)) } }
-}
-
-fn processor(known: &ProcessorDetailsBody, key: &str, reader: &Reader) -> Markup {
-    let (summary, details) = (&known.summary, &known.details);
-    let failure = summary.failure.as_ref();
-    html! {
-        article aria-label=(plain(&summary.processor)) {
-            h3 { (plain(&summary.processor)) " " (state_tag(summary.state)) }
-            dl .facts {
-                @if let Some(items) = summary.items { dt { "Items" } dd { (count(items)) } }
-                @if let Some(at) = &summary.processed_at { dt { "Processed" } dd { (time(Some(at))) } }
-                @if let Some(version) = details.version { dt { "Version" } dd { (version) } }
-                @if let Some(cost) = &details.cost {
-                    dt { "Last attempt" }
-                    dd { (duration(cost.guest_micros as f64 / 1000.0)) ", " (bytes(cost.peak_memory)) " memory, " (short_count(i64::try_from(cost.fuel).unwrap_or(i64::MAX))) " fuel" }
-                }
-                @if !details.rows.is_empty() {
-                    dt { "Rows" }
-                    dd { (plain(&details.rows.iter().map(|(table, rows)| format!("{table}: {rows}")).collect::<Vec<_>>().join(", "))) }
-                }
-            }
-            @if let Some(failure) = failure {
-                div .notice .error {
-                    p { strong { (plain(&failure.fault)) } " after " (counted(failure.attempts.into(), "attempt", "attempts")) ". "
-                        @if let Some(next) = &failure.next_attempt_at { "Next attempt: " (time(Some(next))) ". " }
-                    }
-                    pre { (multiline(&failure.detail)) }
-                }
-            }
-            @if reader.role == "admin" {
-                div .actions {
-                    (action("/sessions/reprocess", "Reprocess", &summary.processor, key, reader))
-                    @if summary.state == SessionState::Quarantined { (action("/operations/release", "Release", &summary.processor, key, reader)) }
-                }
-            }
-        }
-    }
 }
 
 /// A button that posts a change about a session.

@@ -1,15 +1,20 @@
 //! The list of sessions.
 
+mod causes;
+
 use maud::{Markup, html};
 use serde::Deserialize;
 use session_pipeline_pipeline::listing::overview;
 
 use super::filters::{Filters, address};
-use super::format::{cost, count, duration, plain, short_count, time};
-use super::frame::{Reader, empty, filter_form};
+use super::format::{cost, count, duration, email, plain, short_count, time};
+use super::frame::{OwnFilters, Reader, empty, filter_form};
 use super::parts::pager;
+use super::transcript::session_href;
 use crate::body::session::{SessionBody, SessionState, SessionsBody};
-use crate::percent::encode;
+
+use causes::CAUSE_LABELS;
+pub(super) use causes::{CauseFilters, sessions_with};
 
 /// Sessions per page.
 const PAGE: &str = "50";
@@ -26,6 +31,8 @@ pub(super) struct ListQuery {
     /// `all`: sub-agents as well, `yes`: only sub-agents.
     subagents: Option<String>,
     cursor: Option<String>,
+    #[serde(skip)]
+    causes: CauseFilters,
 }
 
 /// A column: its heading, and the value of `sort` in the API.
@@ -45,6 +52,10 @@ const COLUMNS: [(&str, &str, bool); 12] = [
 ];
 
 impl ListQuery {
+    pub(super) fn with_causes(self, causes: CauseFilters) -> Self {
+        Self { causes, ..self }
+    }
+
     fn sort(&self) -> &str {
         let wanted = self.sort.as_deref().unwrap_or("recent");
         let known = COLUMNS.iter().map(|column| column.1);
@@ -70,12 +81,23 @@ impl ListQuery {
         .filter_map(|(name, value)| {
             Some((name, value.as_deref().filter(|value| !value.is_empty())?))
         })
+        .chain(self.causes.parameters())
         .collect()
+    }
+
+    /// A request to the API for one session that has nothing but a cause, for each cause.
+    pub(super) fn requests_by_cause(&self) -> impl Iterator<Item = (&'static str, &str, String)> {
+        self.causes.parameters().map(|(name, value)| {
+            let label = CAUSE_LABELS.iter().find(|(known, _)| *known == name);
+            let label = label.map_or("Filter", |(_, label)| label);
+            let parameters = [(name, value), ("limit", "1")];
+            (label, value, address("/api/admin/sessions", &parameters))
+        })
     }
 
     /// The request to the API.
     pub(super) fn request(&self, filters: &Filters) -> String {
-        let mut parameters = filters.sessions();
+        let mut parameters = filters.report();
         parameters.extend(
             self.own()
                 .into_iter()
@@ -104,12 +126,6 @@ impl ListQuery {
     }
 }
 
-/// The address of the page of a session.
-pub(super) fn link(key: &str) -> String {
-    let key: Vec<String> = key.split('/').map(encode).collect();
-    format!("/sessions/{}", key.join("/"))
-}
-
 /// The title of a session, or else its file.
 pub(super) fn title(session: &SessionBody) -> String {
     match &session.summary.title {
@@ -123,7 +139,18 @@ pub(super) fn page(
     query: &ListQuery,
     filters: &Filters,
     reader: &Reader,
+    unknown: &[String],
 ) -> Markup {
+    let mut parameters = query.own();
+    parameters.push(("sort", query.sort()));
+    if query.is_reversed() {
+        parameters.push(("reverse", "true"));
+    }
+    let own = OwnFilters {
+        fields: own_fields(query),
+        parameters,
+        labels: &CAUSE_LABELS,
+    };
     let next = list
         .next
         .as_deref()
@@ -131,10 +158,10 @@ pub(super) fn page(
     let first = query.cursor.as_ref().map(|_| query.link(filters, &[]));
     html! {
         h1 { "Sessions" }
-        // A session has any number of models.
-        (filter_form("/sessions", filters, reader.filters().without_model(), &own_fields(query)))
+        (filter_form("/sessions", filters, reader.filters(), &own))
         section .panel aria-label="Sessions" {
             @if list.sessions.is_empty() {
+                @for text in unknown { p .notice .warning { (text) } }
                 (empty("No session matches. Choose a longer period, remove a filter, or search for another word."))
             } @else {
                 div .scroll tabindex="0" role="region" aria-label="List of sessions" {
@@ -180,6 +207,7 @@ fn own_fields(query: &ListQuery) -> Markup {
                 (option("yes", "Programs", query.automated.as_deref()))
             }
         }
+        @for (name, value) in query.causes.parameters() { input type="hidden" name=(name) value=(value); }
         input type="hidden" name="sort" value=(query.sort());
         @if query.is_reversed() { input type="hidden" name="reverse" value="true"; }
     }
@@ -229,11 +257,11 @@ fn row(session: &SessionBody) -> Markup {
     html! {
         tr {
             th scope="row" .wide {
-                a href=(link(&session.key)) { (title(session)) }
+                a href=(session_href(&session.key)) { (title(session)) }
                 @if summary.is_automated == Some(true) { " " span .tag { "program" } }
                 @if summary.is_subagent { " " span .tag { "sub-agent" } }
             }
-            (text("User", Some(user)))
+            td .wide data-label="User" title=(plain(user)) { (email(user)) }
             (text("Project", summary.project.as_deref()))
             (text("Branch", summary.branch.as_deref()))
             td data-label="Last activity" { (time(summary.last_activity_at.as_deref())) }

@@ -79,7 +79,7 @@ fn end(service: &ServiceState, cookie: &str) -> Result<(), ApiError> {
 pub(super) async fn form(State(state): State<Arc<DashboardState>>, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default().as_bytes();
     let next = target(field_of(query, next::FIELD).as_deref());
-    match of_cookie(&state, &request) {
+    match of_cookie(&state.service, &request) {
         Some(_) => Redirect::to(&next).into_response(),
         None => form_page(&next, None).into_response(),
     }
@@ -95,9 +95,15 @@ fn form_page(next: &str, error: Option<&str>) -> Markup {
             input type="hidden" name=(next::FIELD) value=(next);
             label for="token" { "API token" }
             input id="token" name="token" type="password" autocomplete="current-password" required autofocus;
-            button { "Sign in" }
+            button .primary { "Sign in" }
         }
-        p { "An admin creates tokens with `session-pipeline token create`." }
+        section .help aria-labelledby="help" {
+            h2 #help { "What is a token?" }
+            p { "A token is a password for this server. It begins with " code { "sp_" } ", and says who you are and what you can see. The browser exchanges it for a cookie and does not store it." }
+            p { "Ask an administrator for a token. The administrator creates one on the page “Operations”, or on the server:" }
+            pre { "session-pipeline token create \\\n  --role member --user you@example.com" }
+            p { "A new server writes its first token to " code { "state/admin-token" } " in its data directory." }
+        }
     };
     page("Sign in", &content)
 }

@@ -56,35 +56,91 @@ pub fn entries(page: &TranscriptBody, is_nested: bool) -> Markup {
     }
 }
 
+/// What a reader jumps to.
+struct JumpKind<'m> {
+    /// The end of the class.
+    class: &'static str,
+    label: &'static str,
+    one: &'static str,
+    /// The key that jumps to the next one. With Shift, it jumps to the previous one.
+    key: char,
+    marked: &'m MarkedLinesBody,
+}
+
 /// Renders the navigation to prompts, errors, compactions and sub-agents. `data-lines` has the
-/// lines of each kind, separated by spaces, for a script that jumps to the next one. The link leads
-/// to the first one.
-pub fn marks(marks: &TranscriptMarksBody) -> Markup {
+/// lines of each kind, separated by spaces, for a script that jumps to the next or the previous one.
+/// `after`: the line before the first one on the page. Without the script, the links lead to the
+/// marks next to it.
+pub fn marks(marks: &TranscriptMarksBody, after: u64) -> Markup {
     let links = Links::new(&marks.session, false);
+    let kind = |class, label, one, key, marked| JumpKind {
+        class,
+        label,
+        one,
+        key,
+        marked,
+    };
     let kinds = [
-        ("prompt", "Prompts", &marks.prompts),
-        ("error", "Errors", &marks.errors),
-        ("compaction", "Compactions", &marks.compactions),
-        ("sub-agent", "Sub-agents", &marks.sub_agents),
+        kind("prompt", "Prompts", "prompt", 'p', &marks.prompts),
+        kind("error", "Errors", "error", 'e', &marks.errors),
+        kind(
+            "compaction",
+            "Compactions",
+            "compaction",
+            'c',
+            &marks.compactions,
+        ),
+        kind(
+            "sub-agent",
+            "Sub-agents",
+            "sub-agent",
+            's',
+            &marks.sub_agents,
+        ),
     ];
     html! {
         nav.transcript-marks aria-label="Jump in the transcript" {
-            @for (kind, label, marked) in kinds {
-                (jump(&links, kind, label, marked))
+            @for kind in &kinds { (jump(&links, kind, after)) }
+            p.jump-keys {
+                "Keys: "
+                @for kind in kinds.iter().filter(|kind| kind.marked.total > 0) {
+                    kbd { (kind.key) } " next " (kind.one) ", "
+                }
+                "with " kbd { "Shift" } " the previous one."
             }
         }
     }
 }
 
-fn jump(links: &Links, kind: &str, label: &str, marked: &MarkedLinesBody) -> Markup {
+fn jump(links: &Links, kind: &JumpKind<'_>, after: u64) -> Markup {
+    let JumpKind {
+        class,
+        label,
+        one,
+        key,
+        marked,
+    } = kind;
     let lines: Vec<String> = marked.lines.iter().map(u64::to_string).collect();
+    let next = marked.lines.iter().find(|line| **line > after);
+    let next = next.or(marked.lines.first());
+    let previous = marked.lines.iter().rev().find(|line| **line <= after);
+    let previous = previous.or(marked.lines.last());
     html! {
-        @if let Some(first) = marked.lines.first() {
-            a class={ "jump jump-" (kind) } href=(links.page_at(*first)) data-lines=(lines.join(" ")) {
-                (label) " " span.jump-count { (figures::count(marked.total)) }
+        @if let (Some(next), Some(previous)) = (next, previous) {
+            span.jumps data-lines=(lines.join(" ")) {
+                a.jump.jump-back href=(links.page_at(*previous)) data-jump="previous" data-key=(key.to_ascii_uppercase())
+                    aria-label={ "Previous " (one) } title={ "Previous " (one) " (Shift+" (key) ")" } { "‹" }
+                a class={ "jump jump-" (class) } href=(links.page_at(*next)) data-jump="next" data-key=(key)
+                    title={ "Next " (one) " (" (key) ")" }
+                {
+                    (label) " " span.jump-count { (figures::count(marked.total)) }
+                }
+                @if marked.total > marked.lines.len() as u64 {
+                    span.jump-limit { "only the first " (figures::count(marked.lines.len() as u64)) " can be jumped to" }
+                }
             }
         } @else {
-            span class={ "jump jump-" (kind) " jump-none" } {
+            span class={ "jump jump-" (class) " jump-none" } {
                 (label) " " span.jump-count { "0" }
             }
         }

@@ -13,6 +13,7 @@ use session_pipeline_store::ClientKind;
 
 use super::DashboardState;
 use super::data;
+use super::frame::{Reader, Section};
 use super::page::{accepts_html, page};
 use super::sign_in;
 use crate::http::{
@@ -33,6 +34,24 @@ pub(crate) struct Visitor {
     pub(crate) ip: Option<IpAddr>,
 }
 
+impl Visitor {
+    /// Who looks at the pages of this visitor.
+    pub(super) fn reader(&self) -> Reader {
+        let role = self.caller.role.as_str();
+        Reader {
+            name: self
+                .caller
+                .email
+                .clone()
+                .unwrap_or_else(|| self.caller.audit_id()),
+            role,
+            csrf: self.csrf.clone(),
+            sections: Section::of_role(role),
+            can_sign_out: self.can_sign_out,
+        }
+    }
+}
+
 /// The visitor of a request, and what is wrong with it.
 #[derive(Default)]
 pub(super) struct Identification {
@@ -45,7 +64,7 @@ pub(super) struct Identification {
 /// Identifies the visitor. A cookie takes precedence, so that an admin can sign in with a token
 /// although a proxy signs everyone in as a member.
 pub(super) fn identify(state: &DashboardState, request: &Request) -> Identification {
-    if let Some(visitor) = of_cookie(state, request) {
+    if let Some(visitor) = of_cookie(&state.service, request) {
         return Identification {
             visitor: Some(visitor),
             rejected_proxy: None,
@@ -64,9 +83,18 @@ pub(super) fn identify(state: &DashboardState, request: &Request) -> Identificat
 }
 
 /// The visitor of a sign-in.
-pub(super) fn of_cookie(state: &DashboardState, request: &Request) -> Option<Visitor> {
-    let service = &state.service;
+pub(super) fn of_cookie(service: &Arc<ServiceState>, request: &Request) -> Option<Visitor> {
     let cookie = sign_in::cookie(request.headers(), is_tls(service, request))?;
+    let ip = client_address(request.headers(), request.extensions(), service);
+    of_cookie_text(service, cookie, ip)
+}
+
+/// The visitor of the sign-in whose cookie has this text.
+pub(super) fn of_cookie_text(
+    service: &Arc<ServiceState>,
+    cookie: String,
+    ip: Option<IpAddr>,
+) -> Option<Visitor> {
     let (keyring, now) = (service.keyring()?, service.clock().now());
     match keyring.signed_in(&cookie, now) {
         Ok((caller, is_use_due)) => {
@@ -77,7 +105,7 @@ pub(super) fn of_cookie(state: &DashboardState, request: &Request) -> Option<Vis
                 caller,
                 csrf: super::csrf::token_of_cookie(&cookie),
                 can_sign_out: true,
-                ip: client_address(request.headers(), request.extensions(), service),
+                ip,
             })
         }
         Err(TokenRejection::Unknown) => None,
@@ -183,8 +211,10 @@ pub(super) async fn require(
     let connection = request.extensions().get::<Arc<Connection>>();
     let key = CallerKey::from(&visitor.caller);
     let busy = connection.map(|connection| connection.busy(&key));
-    request.extensions_mut().insert(visitor);
-    let response = key.run(next.run(request)).await;
+    request.extensions_mut().insert(visitor.clone());
+    let mut response = key.run(next.run(request)).await;
+    // Pages for errors have the navigation of the visitor.
+    response.extensions_mut().insert(visitor);
     match busy {
         Some(busy) => response.map(|body| busy.until_sent(body)),
         None => response,

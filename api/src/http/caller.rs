@@ -169,14 +169,24 @@ pub(super) struct Member {
     pub(super) local: Option<LocalCaller>,
 }
 
-/// A caller who can read sessions: an admin all of them, any other caller those of its user.
+/// A caller who can list sessions, with their figures. A member lists those of its user.
 pub(super) struct SessionAccess {
     /// The role.
     pub(super) role: Role,
-    /// Whose sessions the caller can read.
+    /// Whose sessions the caller can list.
     pub(super) scope: CallerScope,
+    /// Of whose sessions the caller can read texts: titles, and logs of failures.
+    pub(super) texts: CallerScope,
     /// The caller in this process, for a local command.
     pub(super) local: Option<LocalCaller>,
+}
+
+/// A caller who can read transcripts: an admin all of them, any other caller those of its user.
+pub(super) struct TranscriptAccess {
+    /// The role.
+    pub(super) role: Role,
+    /// Whose transcripts the caller can read.
+    pub(super) scope: CallerScope,
 }
 
 /// A caller who can read reports on everyone.
@@ -264,20 +274,39 @@ impl FromRequestParts<Arc<ServiceState>> for SessionAccess {
         service: &Arc<ServiceState>,
     ) -> Result<Self, ApiError> {
         let any = AnyRole::from_request_parts(parts, service).await?;
-        let role = any.authenticated.role;
-        let scope = match (role, any.authenticated.user_id) {
-            (Role::Admin, _) => CallerScope::Everyone,
-            (Role::Analyst, None) => {
-                let detail = "this token has the role `analyst` and no user, so it has no sessions of its own; the sessions of others require `admin`";
-                return Err(ApiError::new(ProblemClass::Forbidden, detail));
-            }
-            (Role::Member | Role::Analyst, user) => CallerScope::Own(user),
+        let (role, user) = (any.authenticated.role, any.authenticated.user_id);
+        let (scope, texts) = match role {
+            Role::Admin => (CallerScope::Everyone, CallerScope::Everyone),
+            Role::Analyst => (CallerScope::Everyone, CallerScope::Own(user)),
+            Role::Member => (CallerScope::Own(user.clone()), CallerScope::Own(user)),
         };
         Ok(Self {
             role,
             scope,
+            texts,
             local: any.local,
         })
+    }
+}
+
+impl FromRequestParts<Arc<ServiceState>> for TranscriptAccess {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<ServiceState>,
+    ) -> Result<Self, ApiError> {
+        let any = AnyRole::from_request_parts(parts, service).await?;
+        let role = any.authenticated.role;
+        let scope = match (role, any.authenticated.user_id) {
+            (Role::Admin, _) => CallerScope::Everyone,
+            (Role::Analyst, None) => {
+                let detail = "this token has the role `analyst` and no user, so it has no transcripts of its own; the transcripts of others require `admin`";
+                return Err(ApiError::new(ProblemClass::Forbidden, detail));
+            }
+            (Role::Member | Role::Analyst, user) => CallerScope::Own(user),
+        };
+        Ok(Self { role, scope })
     }
 }
 

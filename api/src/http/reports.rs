@@ -12,7 +12,7 @@ use session_pipeline_pipeline::report::{
     self, DayRange, PriceTable, QualityReport, ReportFilter, ReportScope, SkillsReport,
     ToolGrouping, UsageGrouping, UsageReport, WasteGrouping, WasteReport,
 };
-use session_pipeline_store::{Store, StoreError};
+use session_pipeline_store::{Role, Store, StoreError};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ServiceState;
@@ -297,24 +297,72 @@ pub(super) async fn waste(
     respond(&service, member, wanted, read, WasteReport::empty).await
 }
 
+/// Which messages and session files the report on data quality includes.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct QualityQuery {
+    /// The first day. A file belongs to the day of its last line.
+    #[param(format = Date)]
+    since: Option<String>,
+    /// The last day, inclusive.
+    #[param(format = Date)]
+    until: Option<String>,
+    /// The time zone of the days, such as `Europe/Berlin`. Default: UTC.
+    tz: Option<String>,
+    /// Only this user: an email address, or the name of a folder.
+    user: Option<String>,
+    /// Only this project: its path, or the last part of the path.
+    project: Option<String>,
+    /// Only the sessions of this coding agent.
+    #[param(inline)]
+    agent: Option<AgentParam>,
+}
+
+impl QualityQuery {
+    fn filter(&self) -> Result<ReportFilter, ApiError> {
+        let days = days(self.since.as_deref(), self.until.as_deref())?;
+        let filter = ReportFilter {
+            user: self.user.clone(),
+            project: self.project.clone(),
+            agent: self.agent.map(|agent| agent.name().to_owned()),
+            ..ReportFilter::from(days)
+        };
+        Ok(match &self.tz {
+            None => filter,
+            Some(name) => ReportFilter {
+                zone: params::zone(name)?,
+                ..filter
+            },
+        })
+    }
+}
+
 /// Returns why figures are lower bounds, which lines are in no figure, and how far figures differ
-/// from those that the agent itself reports.
+/// from those that the agent itself reports. Titles of sessions require the role `admin`.
 #[utoipa::path(get, path = "/api/usage/quality", operation_id = "report_quality", tag = "usage", security(("bearer" = ["analyst"])),
-    responses((status = 200, body = QualityReport), AuthenticatedResponses))]
+    params(QualityQuery), responses((status = 200, body = QualityReport), AuthenticatedResponses))]
 pub(super) async fn quality(
     State(service): State<Arc<ServiceState>>,
     analyst: Analyst,
+    ValidQuery(query): ValidQuery<QualityQuery>,
 ) -> Result<Response, ApiError> {
+    let filter = query.filter()?;
+    let has_titles = analyst.role == Role::Admin;
     let read =
-        move |store: &Store, prices: &PriceTable, _: ReportFilter, clock: &Arc<dyn Clock>| {
-            report::quality(store, prices, clock)
+        move |store: &Store, prices: &PriceTable, filter: ReportFilter, clock: &Arc<dyn Clock>| {
+            let report = report::quality(store, prices, filter, clock);
+            report.map(|report| match has_titles {
+                true => report,
+                false => report.map(QualityReport::without_titles),
+            })
         };
     let reader = Member {
         role: analyst.role,
         scope: CallerScope::Everyone,
         local: analyst.local,
     };
-    let wanted = RequestedReport::visible(ReportFilter::default(), FormatParam::Json);
+    let wanted = RequestedReport::visible(filter, FormatParam::Json);
     respond(&service, reader, wanted, read, QualityReport::empty).await
 }
 

@@ -18,12 +18,15 @@ use super::local::{LocalCaller, LocalReport};
 use super::params::{self, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
-use crate::body::session::{SessionBody, SessionDetailsBody, SessionsBody, SessionsOrDetails};
+use crate::body::session::{
+    ProcessorStateBody, SessionBody, SessionDetailsBody, SessionsBody, SessionsOrDetails,
+};
 
 use query::SessionsQuery;
 
 /// The sessions with title, project, cost and how each stands with every processor, in the order of
-/// their keys or another one. Only an admin sees the sessions of other users.
+/// their keys or another one. A member sees its own sessions. An analyst sees those of others without
+/// titles, and without the logs of failures, because both can contain words of transcripts.
 #[utoipa::path(get, path = "/api/admin/sessions", operation_id = "list_sessions", tag = "admin", security(("bearer" = ["member"])),
     params(SessionsQuery), responses(
         (status = 200, content((SessionsOrDetails = "application/json"), (String = "text/csv"))),
@@ -39,6 +42,8 @@ pub(super) async fn list(
     let sessions = service.read(access.role, move |service| {
         let directories = access.scope.directories(service)?;
         wanted.filter.directories.clone_from(&directories);
+        let titled = access.texts.directories(service)?;
+        wanted.filter.titled_directories.clone_from(&titled);
         let prices = prices(service, &wanted)?;
         let source = SessionSource {
             config: service.config(),
@@ -60,13 +65,29 @@ pub(super) async fn list(
                 let (config, registry) = (service.config(), service.registry());
                 let (store, own) = (service.store(), directories.as_deref());
                 let shown = listing::find_in(config, registry, store, key, own, now)?;
-                let (session, background) = overview::describe(source, &shown)?;
+                let (mut session, background) = overview::describe(source, &shown)?;
                 let body = SessionDetailsBody::from(&shown);
-                SessionsOrDetails::One(Box::new(body.with_background(&session, background)))
+                let is_hidden = has_no_texts(titled.as_deref(), &body.user);
+                if is_hidden {
+                    session.remove_title();
+                }
+                let mut body = body.with_background(&session, background);
+                for processor in body.processors.iter_mut().filter(|_| is_hidden) {
+                    processor.summary.remove_log();
+                }
+                SessionsOrDetails::One(Box::new(body))
             }
             (None, None) => {
                 let cursor = query.cursor.as_deref();
-                SessionsOrDetails::List(page(source, &wanted, cursor, limit)?)
+                let mut body = page(source, &wanted, cursor, limit)?;
+                let hidden = body
+                    .sessions
+                    .iter_mut()
+                    .filter(|session| has_no_texts(titled.as_deref(), &session.user));
+                hidden
+                    .flat_map(|session| &mut session.processors)
+                    .for_each(ProcessorStateBody::remove_log);
+                SessionsOrDetails::List(body)
             }
         })
     });
@@ -75,14 +96,23 @@ pub(super) async fn list(
     format.response(body, "sessions", "sessions")
 }
 
-/// The prices. A list without costs is better than none, unless it is sorted by cost.
+/// Whether the caller can read no texts of the sessions in a directory. `titled`: the directories
+/// whose texts the caller can read, or `None` for all.
+fn has_no_texts(titled: Option<&[String]>, directory: &str) -> bool {
+    titled.is_some_and(|titled| !titled.iter().any(|own| own == directory))
+}
+
+/// The prices. A list without costs is better than none, unless it is sorted by cost, or the reports
+/// decide which sessions it has.
 fn prices(
     service: &ServiceState,
     query: &SessionQuery,
 ) -> Result<Result<PriceTable, PriceTableError>, ApiError> {
     let prices = PriceTable::load(service.config());
+    let needs_reports =
+        query.sort == overview::SessionSort::Cost || !query.filter.causes.is_empty();
     match prices {
-        Err(error) if query.sort == overview::SessionSort::Cost => Err(error.into()),
+        Err(error) if needs_reports => Err(error.into()),
         prices => Ok(prices),
     }
 }

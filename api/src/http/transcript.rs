@@ -9,7 +9,7 @@ use session_pipeline_pipeline::transcript::TranscriptError;
 use utoipa::IntoParams;
 
 use super::ServiceState;
-use super::caller::{CallerScope, SessionAccess};
+use super::caller::{CallerScope, TranscriptAccess};
 use super::params::{self, ValidQuery};
 use super::problem::{ApiError, AuthenticatedResponses};
 use crate::body::Problem;
@@ -81,7 +81,7 @@ fn require_own(service: &ServiceState, scope: &CallerScope, session: &str) -> Re
         AuthenticatedResponses))]
 pub(super) async fn page(
     State(service): State<Arc<ServiceState>>,
-    access: SessionAccess,
+    access: TranscriptAccess,
     ValidQuery(query): ValidQuery<TranscriptQuery>,
 ) -> Result<Json<TranscriptBody>, ApiError> {
     let limit = params::limit(query.limit)?;
@@ -105,7 +105,7 @@ pub(super) async fn page(
         AuthenticatedResponses))]
 pub(super) async fn part(
     State(service): State<Arc<ServiceState>>,
-    access: SessionAccess,
+    access: TranscriptAccess,
     ValidQuery(query): ValidQuery<TranscriptPartQuery>,
 ) -> Result<Json<TranscriptPartBody>, ApiError> {
     let line = line_number(query.line)?;
@@ -128,7 +128,7 @@ pub(super) async fn part(
         AuthenticatedResponses))]
 pub(super) async fn marks(
     State(service): State<Arc<ServiceState>>,
-    access: SessionAccess,
+    access: TranscriptAccess,
     ValidQuery(query): ValidQuery<TranscriptMarksQuery>,
 ) -> Result<Json<TranscriptMarksBody>, ApiError> {
     let body = service.read(access.role, move |service| {

@@ -43,7 +43,8 @@ pub use quality::{
     VersionQuality, quality,
 };
 pub use read::{
-    Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot, sessions, tools, usage,
+    Freshness, ModelUsage, NameLimits, SessionCauses, Spending, SpendingSnapshot, sessions, tools,
+    usage,
 };
 pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
 pub use starts::session_starts;
@@ -97,7 +98,7 @@ pub enum ReportGrouping {
 
 impl ReportGrouping {
     /// All groupings.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Day,
         Self::Week,
         Self::Month,

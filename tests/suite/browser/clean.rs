@@ -25,6 +25,9 @@ fn pages() -> Vec<String> {
         "/",
         "/sessions",
         "/causes",
+        "/causes/branch",
+        "/causes/tools",
+        "/sessions?branch=no-branch&model=no-model&range=all",
         "/knowledge",
         "/quality",
         "/operations",
@@ -65,7 +68,10 @@ fn assert_all_pages_are_clean(width: u32) {
     };
     site.open("/sign-in");
     check("/sign-in");
-    site.open_as_admin("/");
+    site.open_as_admin("/nothing");
+    // The browser logs the status of an error page.
+    browser.complaints();
+    check("/nothing");
     for path in pages() {
         site.open(&path);
         browser.run_script(UNFOLD);

@@ -80,3 +80,66 @@ fn days_and_times_are_in_the_time_zone_of_the_reader() {
     );
     assert_eq!(browser.complaints(), [""; 0]);
 }
+
+#[test]
+#[ignore = "needs Chromium; `cargo xtask test` runs it"]
+fn a_cause_leads_to_its_sessions_and_is_a_filter_to_remove() {
+    let site = Site::start();
+    let browser = &site.browser;
+    site.open_as_admin("/causes?range=all&agent=claude");
+    let link = "#tools tbody th a";
+    browser.wait_until(&format!("document.querySelector('{link}') !== null"));
+    let tool = browser.text_of(link);
+    let sessions = browser.text_of("#tools tbody [data-label=Sessions]");
+    browser.click(link);
+    browser.wait_until("location.pathname === '/sessions'");
+    assert_eq!(browser.count("main tbody tr").to_string(), sessions);
+    let filters = browser.text_of(".active-filters");
+    assert!(filters.contains(&format!("Tool: {tool}")), "{filters}");
+    assert!(filters.contains("Agent: Claude Code"), "{filters}");
+
+    // The form keeps the cause.
+    browser.click("form[data-filters] button.primary");
+    browser.wait_until("!location.search.includes('cursor')");
+    assert_eq!(browser.count("main tbody tr").to_string(), sessions);
+    browser.click(".active-filters li:last-child a");
+    browser.wait_until("!location.search.includes('tool=')");
+    assert!(site.path().contains("agent=claude"), "{}", site.path());
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Chromium; `cargo xtask test` runs it"]
+fn a_model_has_the_same_color_in_every_period() {
+    let site = Site::start();
+    let browser = &site.browser;
+    site.open_as_admin("/?range=all");
+    let colors = |path: &str| {
+        site.open(path);
+        browser.wait_until("document.querySelector('figure[data-drawn=yes]') !== null");
+        browser.value(
+            "Object.fromEntries(Chart.getChart(document.querySelector('figure canvas')).data.datasets
+                .map((series) => [series.label, series.backgroundColor]))",
+        )
+    };
+    let all = colors("/?range=all");
+    let mut compared = 0;
+    for path in [
+        "/?range=7d",
+        "/?range=7d&user=grace",
+        "/?range=90d&user=ada",
+    ] {
+        let some = colors(path);
+        for (model, color) in some.as_object().unwrap() {
+            if all.get(model).is_some() {
+                assert_eq!(color, &all[model], "{path} {model}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 2, "{compared}");
+    let all = all.as_object().unwrap();
+    let distinct: std::collections::BTreeSet<String> =
+        all.values().map(ToString::to_string).collect();
+    assert_eq!(distinct.len(), all.len());
+}

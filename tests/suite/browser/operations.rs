@@ -57,6 +57,19 @@ fn a_session_is_released_from_quarantine() {
             .text_of("[aria-label=usage]")
             .contains("quarantined")
     );
+    // What happened, since when, what the page shows, and what to do.
+    let notice = browser.text_of("[aria-label='Failure of usage']");
+    for text in [
+        "usage failed, and no longer tries this session",
+        "output-limit",
+        "In quarantine since",
+        "which has never read this session",
+        "raises the limit",
+        "Log of the last attempt",
+    ] {
+        assert!(notice.contains(text), "{text}: {notice}");
+    }
+    assert_eq!(browser.count("[aria-label='Failure of verification']"), 0);
 
     site.open("/operations");
     let article = "[aria-labelledby=quarantine] article";

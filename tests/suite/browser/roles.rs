@@ -55,9 +55,12 @@ fn an_analyst_sees_figures_and_knowledge_and_no_transcripts_and_no_changes() {
     let body = serde_json::json!({ "role": "analyst" });
     let created = site.server.post_json("/api/admin/tokens", &body).json();
     site.open_as(created["token"].as_str().unwrap(), "/");
-    assert_eq!(browser.value(LINKS), "Overview Causes Knowledge Quality");
+    assert_eq!(
+        browser.value(LINKS),
+        "Overview Sessions Causes Knowledge Quality"
+    );
     assert_eq!(browser.count("[aria-labelledby=users]"), 1);
-    assert_eq!(browser.count("[aria-labelledby=sessions]"), 0);
+    assert_eq!(browser.count("[aria-labelledby=sessions]"), 1);
     assert_eq!(browser.count(CHANGES), 0);
 
     site.open("/knowledge");
@@ -72,12 +75,21 @@ fn an_analyst_sees_figures_and_knowledge_and_no_transcripts_and_no_changes() {
     assert_eq!(approved["items"], serde_json::json!([]));
     assert_eq!(browser.complaints(), [""; 0]);
 
-    for path in [Site::session(FAILED).as_str(), "/sessions", "/operations"] {
-        site.open(path);
-        assert!(
-            browser.text_of("h1").starts_with("403"),
-            "{path}: {}",
-            browser.text()
-        );
-    }
+    // The figures of a session, without its title and its transcript.
+    site.open(&Site::session(FAILED));
+    assert_eq!(browser.text_of("h1"), "failed.jsonl");
+    assert!(
+        browser
+            .text_of("[aria-labelledby=figures]")
+            .contains("Cost")
+    );
+    assert_eq!(browser.count(".transcript"), 0);
+    assert_eq!(browser.count(CHANGES), 0);
+
+    site.open("/operations");
+    assert!(
+        browser.text_of("h1").starts_with("403"),
+        "{}",
+        browser.text()
+    );
 }

@@ -67,6 +67,49 @@ fn the_most_expensive_session_opens_from_the_overview() {
 
 #[test]
 #[ignore = "needs Chromium; `cargo xtask test` runs it"]
+fn keys_jump_to_the_next_and_the_previous_prompt_across_the_pages_of_a_transcript() {
+    let site = Site::start();
+    let browser = &site.browser;
+    site.open_as_admin(&Site::session(FAILED));
+    let at = |line: u64| {
+        browser.wait_until(&format!(
+            "location.hash === '#L{line}' && document.getElementById('L{line}') !== null"
+        ));
+    };
+    // Prompts are in odd lines, up to the error.
+    for line in [1, 3, 5] {
+        browser.press("p");
+        at(line);
+    }
+    browser.press("P");
+    at(3);
+    browser.press("P");
+    at(1);
+    // Before the first one is the last one.
+    browser.press("P");
+    at(FAILED_LINE + 4);
+    browser.press("e");
+    at(FAILED_LINE);
+
+    // A page that begins in the middle loads the one before it.
+    site.open(&format!("{}?after=40#L41", Site::session(FAILED)));
+    assert_eq!(browser.count("#L39"), 0);
+    browser.press("P");
+    at(39);
+    browser.press("p");
+    at(41);
+    browser.press("p");
+    at(43);
+    // The buttons do the same.
+    browser.click("a.jump-prompt");
+    at(45);
+    browser.click(".jumps:has(a.jump-prompt) a.jump-back");
+    at(43);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Chromium; `cargo xtask test` runs it"]
 fn a_jump_to_an_error_shows_its_line() {
     let site = Site::start();
     let browser = &site.browser;

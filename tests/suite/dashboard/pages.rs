@@ -10,7 +10,7 @@ use crate::http::TestServer;
 const STATUSES: &[(&str, [u16; 3])] = &[
     ("/", [200, 200, 200]),
     ("/sessions", [200, 200, 200]),
-    ("/sessions/mia/own.jsonl", [200, 404, 200]),
+    ("/sessions/mia/own.jsonl", [200, 200, 200]),
     ("/sessions/entries?session=mia/own.jsonl", [200, 404, 200]),
     (
         "/sessions/part?session=mia/own.jsonl&line=1",
@@ -23,6 +23,8 @@ const STATUSES: &[(&str, [u16; 3])] = &[
     ("/causes/tools", [200, 200, 200]),
     ("/causes/waste", [200, 200, 200]),
     ("/causes/skills", [200, 200, 200]),
+    ("/causes/user", [200, 200, 200]),
+    ("/causes/project", [200, 200, 200]),
     ("/causes/nothing", [404, 404, 404]),
     ("/knowledge", [403, 200, 200]),
     ("/knowledge/nothing", [403, 404, 404]),
@@ -116,7 +118,7 @@ fn actions_change_what_the_api_shows() {
     let marked = browser.post("/sessions/reprocess", &form);
     assert_eq!(
         (marked.status, marked.header("location")),
-        (303, "/sessions/mia/own%2Ejsonl")
+        (303, "/sessions/mia/own.jsonl")
     );
     let run = browser.post("/operations/run", &form);
     assert!([200, 303].contains(&run.status), "{run:?}");
@@ -163,6 +165,125 @@ fn actions_change_what_the_api_shows() {
         );
         assert!(!failed.body.contains("Internal Server Error"), "{failed:?}");
     }
+}
+
+#[test]
+fn an_error_page_has_the_navigation_of_its_reader() {
+    let dir = DataDir::new();
+    let server = start(&dir);
+    let member = server.token("member", "mia@example.com");
+    let mut browser = Browser::signed_in(&server, &member);
+    // No route, no session, and no permission.
+    for path in ["/nothing", "/sessions/mia/nothing.jsonl", "/operations"] {
+        let page = browser.get(path);
+        assert!([403, 404].contains(&page.status), "{page:?}");
+        assert!(
+            page.body.contains("href=\"/causes\"") && page.body.contains("Sign out"),
+            "{path}: {page:?}"
+        );
+        assert!(!page.body.contains("href=\"/operations\""), "{page:?}");
+    }
+    let page = Browser::new(&server).get("/nothing");
+    assert_eq!(page.status, 404);
+    assert!(!page.body.contains("Sign out"), "{page:?}");
+}
+
+#[test]
+fn a_session_page_has_the_tools_failures_and_waste_of_the_session_alone() {
+    let dir = DataDir::new();
+    let at = "2099-12-31T10:00:00Z".parse().unwrap();
+    let session = |id: &str, tool: &str| {
+        Transcript::new(id)
+            .at(at)
+            .user("go")
+            .assistant(|m| m.model("claude-opus-4-5").tokens(400_000, 20).tool(tool))
+            .tool_result(Err("no such file"))
+    };
+    dir.write("mia/one.jsonl", session("one", "OwnTool"));
+    dir.write("mia/two.jsonl", session("two", "OtherTool"));
+    let server = TestServer::start(&dir, &[usage()]);
+    server.post("/api/admin/run-session-processor?processor=usage");
+    let mut browser = Browser::signed_in(&server, &server.admin);
+    let page = browser.get("/sessions/mia/one.jsonl");
+    for text in [
+        "1 call, 1 failed",
+        "OwnTool",
+        "100.0 %",
+        "Long context",
+        "Split long tasks",
+    ] {
+        assert!(page.body.contains(text), "{text}: {page:?}");
+    }
+    assert!(!page.body.contains("OtherTool"), "{page:?}");
+    assert!(
+        page.body.contains("1 message, 20 output tokens"),
+        "{page:?}"
+    );
+}
+
+#[test]
+fn the_quality_page_is_about_its_period() {
+    let dir = DataDir::new();
+    let session = |id: &str, day: &str| {
+        Transcript::new(id)
+            .at(format!("{day}T10:00:00Z").parse().unwrap())
+            .user("go")
+            .assistant(|m| m.model(&format!("{id}-model")).tokens(1, 1))
+            .raw_line("{\"broken")
+    };
+    dir.write("mia/early.jsonl", session("early", "2026-01-05"));
+    dir.write("mia/late.jsonl", session("late", "2026-03-05"));
+    let server = TestServer::start(&dir, &[usage()]);
+    server.post("/api/admin/run-session-processor?processor=usage");
+    let mut browser = Browser::signed_in(&server, &server.analyst);
+    let mut found = |query: &str| {
+        let page = browser.get(&format!("/quality?tz=UTC&{query}")).body;
+        ["early-model", "late-model", "early.jsonl", "late.jsonl"].map(|text| page.contains(text))
+    };
+    assert_eq!(found("range=all"), [true; 4]);
+    let january = "since=2026-01-05&until=2026-01-05";
+    assert_eq!(found(january), [true, false, true, false]);
+    assert_eq!(
+        found("since=2026-02-01&until=2026-03-31"),
+        [false, true, false, true]
+    );
+    assert_eq!(found("range=all&user=nobody"), [false; 4]);
+    let report = server.get(&format!("/api/usage/quality?{january}")).json();
+    assert_eq!(report["lines"]["files"], 1, "{report}");
+    assert_eq!(report["versions"][0]["messages"], 1, "{report}");
+    let refused = server.get("/api/usage/quality?model=x");
+    assert_eq!(refused.status, 422, "{refused:?}");
+}
+
+#[test]
+fn the_page_of_operations_says_when_a_processor_runs() {
+    for (has_scheduler, text) in [(false, ">by hand"), (true, ">every 10m<")] {
+        let dir = DataDir::new();
+        let server = match has_scheduler {
+            true => TestServer::start_with_scheduler(&dir, &[usage()]),
+            false => TestServer::start(&dir, &[usage()]),
+        };
+        let page = Browser::signed_in(&server, &server.admin).get("/operations");
+        assert!(page.body.contains(text), "{text}: {page:?}");
+    }
+}
+
+#[test]
+fn several_items_of_knowledge_are_decided_at_once() {
+    let dir = DataDir::new();
+    let server = start(&dir);
+    let mut browser = Browser::signed_in(&server, &server.admin);
+    let csrf = browser.get("/").csrf();
+    let mut decide = |form: &str| {
+        let page = browser.post("/knowledge/decisions", &format!("csrf={csrf}&{form}"));
+        (page.status, page.header("location").to_owned())
+    };
+    // Nothing is selected. The list stays as it was filtered.
+    let list = "decision=approve&status=pending&domain=a%26b&tz=UTC";
+    let location = "/knowledge?domain=a%26b&tz=UTC&status=pending";
+    assert_eq!(decide(list), (303, location.to_owned()));
+    assert_eq!(decide(&format!("{list}&id=nothing")).0, 404);
+    assert_eq!(decide("decision=forget&id=nothing").0, 404);
 }
 
 #[test]

@@ -177,7 +177,9 @@ fn a_report_names_plans_and_what_agents_did_not_record() {
     );
     let prices = PriceTable::load(pipeline.pipeline().config()).unwrap();
     let (store, clock) = (pipeline.pipeline().store(), pipeline.pipeline().clock());
-    let quality = report::quality(store, &prices, clock).unwrap().unwrap();
+    let quality = report::quality(store, &prices, ReportFilter::default(), clock)
+        .unwrap()
+        .unwrap();
     assert_eq!(
         quality.unrecorded_requests,
         [UnrecordedReason {

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
-use session_pipeline_pipeline::report::{self, PriceTable, QualityReport};
+use session_pipeline_pipeline::report::{self, PriceTable, QualityReport, ReportFilter};
 
 use crate::guests::{usage, usage_dir};
 
@@ -12,7 +12,12 @@ fn quality(dir: &DataDir) -> QualityReport {
     pipeline.run("usage");
     let pipeline = pipeline.pipeline();
     let prices = PriceTable::load(pipeline.config()).unwrap();
-    let report = report::quality(pipeline.store(), &prices, pipeline.clock());
+    let report = report::quality(
+        pipeline.store(),
+        &prices,
+        ReportFilter::default(),
+        pipeline.clock(),
+    );
     report.unwrap().unwrap()
 }
 

@@ -32,6 +32,7 @@ const ELEMENTS: &[&str] = &[
     "h6",
     "header",
     "hr",
+    "kbd",
     "li",
     "nav",
     "ol",
@@ -54,6 +55,8 @@ const ATTRIBUTES: &[&str] = &[
     "aria-hidden",
     "aria-label",
     "class",
+    "data-jump",
+    "data-key",
     "data-lines",
     "datetime",
     "href",
@@ -66,6 +69,7 @@ const ATTRIBUTES: &[&str] = &[
     "rel",
     "role",
     "start",
+    "title",
     "type",
 ];
 
@@ -177,6 +181,12 @@ pub fn assert_safe(html: &str) {
                     let rel = element.attribute("rel");
                     assert_eq!(is_foreign, rel == "noopener noreferrer nofollow", "{value}");
                 }
+                "data-jump" => assert!(["next", "previous"].contains(&value.as_str()), "{value}"),
+                "data-key" => assert!(value.len() == 1, "{value}"),
+                "title" => assert!(
+                    value.starts_with("Next ") || value.starts_with("Previous "),
+                    "{value}"
+                ),
                 "hx-get" => assert!(value.starts_with("/sessions/"), "{value}"),
                 "class" => assert!(
                     value
@@ -303,7 +313,7 @@ fn a_hostile_transcript_has_no_effect_on_the_page() {
         assert_safe(&dashboard::entries(&body, false).into_string());
         assert_safe(&dashboard::entries(&body, true).into_string());
         assert_safe(&dashboard::entries(&page(&server, &key, 0, 5), false).into_string());
-        assert_safe(&dashboard::marks(&marks(&server, &key)).into_string());
+        assert_safe(&dashboard::marks(&marks(&server, &key), 0).into_string());
         for entry in &body.entries {
             for (number, _) in (0..).zip(&entry.parts) {
                 let part = part(&server, &key, entry.line, number);
@@ -385,7 +395,7 @@ fn a_page_is_semantic_and_loads_the_rest_on_demand() {
     assert_eq!(button.text, "Show all (10.0 kB)");
     assert_eq!(
         button.attribute("hx-get"),
-        "/sessions/part?session=ada%2Fone.jsonl&line=7&part=0"
+        "/sessions/part?session=ada%2Fone%2Ejsonl&line=7&part=0"
     );
     assert_eq!(only("L5", "a.call-link").attribute("href"), "#L4");
     // The progress of a sub-agent is where it was started, as is the link to its transcript.
@@ -396,7 +406,7 @@ fn a_page_is_semantic_and_loads_the_rest_on_demand() {
     );
     assert_eq!(
         only("L8", "div.sub-agent-entries").attribute("hx-get"),
-        "/sessions/entries?session=ada%2Fone%2Fsubagents%2Fagent-a1.jsonl&nested=true"
+        "/sessions/entries?session=ada%2Fone%2Fsubagents%2Fagent-a1%2Ejsonl&nested=true"
     );
     let folded = elements
         .iter()
@@ -414,14 +424,14 @@ fn a_page_is_semantic_and_loads_the_rest_on_demand() {
     assert_eq!(more.attribute("hx-trigger"), "revealed");
     assert_eq!(
         more.attribute("hx-get"),
-        "/sessions/entries?session=ada%2Fone.jsonl&after=11"
+        "/sessions/entries?session=ada%2Fone%2Ejsonl&after=11"
     );
     let last = dashboard::entries(&page(&server, KEY, 11, 11), true).into_string();
     assert!(
         !last.contains("load-more") && !last.contains("id=\"L"),
         "{last}"
     );
-    let navigation = dashboard::marks(&marks(&server, KEY)).into_string();
+    let navigation = dashboard::marks(&marks(&server, KEY), 0).into_string();
     assert_safe(&navigation);
     assert!(navigation.contains("data-lines=\"1 12\""), "{navigation}");
     assert!(

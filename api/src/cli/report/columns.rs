@@ -5,6 +5,7 @@ use session_pipeline_store::money::Usd;
 
 use crate::cli::hint;
 use crate::cli::table::number;
+use crate::duration::duration;
 
 /// The columns of a row after its key.
 pub(super) trait RowColumns: serde::Serialize + serde::de::DeserializeOwned {
@@ -244,21 +245,6 @@ impl Classes for ToolCalls {
             .iter()
             .map(|(class, calls)| format!("{class}={calls}"));
         classes.collect::<Vec<_>>().join(separator)
-    }
-}
-
-/// A duration with two significant digits: `85 ms`, `1.2 s`, `3.5 min`.
-pub(super) fn duration(ms: f64) -> String {
-    let (value, unit) = match ms {
-        ms if ms < 995.0 => return format!("{ms:.0} ms"),
-        ms if ms < 99_500.0 => (ms / 1_000.0, "s"),
-        ms if ms < 5_970_000.0 => (ms / 60_000.0, "min"),
-        ms => (ms / 3_600_000.0, "h"),
-    };
-    if value < 9.95 {
-        format!("{value:.1} {unit}")
-    } else {
-        format!("{value:.0} {unit}")
     }
 }
 

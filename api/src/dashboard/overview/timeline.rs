@@ -11,7 +11,7 @@ use super::message_rows;
 use crate::body::usage::UsageReportBody;
 use crate::dashboard::filters::Filters;
 use crate::dashboard::frame::empty;
-use crate::dashboard::parts::{ChartRow, bar_chart};
+use crate::dashboard::parts::{ChartRow, ChartSeries, bar_chart};
 
 /// Maximum number of models in the chart. The rest are one series.
 const MODELS_MAX: usize = 7;
@@ -91,12 +91,17 @@ impl BarUnit {
 /// A report by day and model as a chart.
 pub(super) struct Timeline {
     unit: BarUnit,
-    series: Vec<String>,
+    series: Vec<ChartSeries>,
     rows: Vec<ChartRow>,
 }
 
 impl Timeline {
-    pub(super) fn of(report: &UsageReportBody, filters: &Filters) -> Self {
+    /// `of_all_time`: the models, the most expensive first.
+    pub(super) fn of(
+        report: &UsageReportBody,
+        of_all_time: &UsageReportBody,
+        filters: &Filters,
+    ) -> Self {
         let date_of = |text: &str| text.parse::<Date>().ok();
         let dates = message_rows(report).filter_map(|row| row.day.as_deref().and_then(date_of));
         let ends = dates.fold(None, |ends: Option<(Date, Date)>, date| {
@@ -130,8 +135,17 @@ impl Timeline {
             .collect();
         models.sort_by(|one, two| two.1.total_cmp(&one.1).then(one.0.cmp(two.0)));
         let rest = models.split_off(models.len().min(MODELS_MAX));
-        let names = models.iter().map(|(model, _)| (*model).to_owned());
-        let others = (!rest.is_empty()).then(|| "Other models".to_owned());
+        let known: Vec<&str> = message_rows(of_all_time)
+            .filter_map(|row| row.model.as_deref())
+            .collect();
+        let names = models.iter().map(|(model, _)| ChartSeries {
+            name: (*model).to_owned(),
+            color: known.iter().position(|known| known == model),
+        });
+        let others = (!rest.is_empty()).then(|| ChartSeries {
+            name: "Other models".to_owned(),
+            color: None,
+        });
         let rows = bars.iter().map(|((_, start), costs)| {
             let of = |model: &&str| costs.get(*model).copied().unwrap_or(0.0);
             let mut values: Vec<f64> = models.iter().map(|(model, _)| of(model)).collect();

@@ -1,7 +1,8 @@
 //! The addresses that transcripts link to. Session keys in them are percent-encoded.
 
-use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use crate::percent::{encode, encode_path};
 
 /// The addresses within the page of a transcript.
 pub(super) struct Links {
@@ -17,7 +18,7 @@ impl Links {
         let mut hasher = DefaultHasher::new();
         session.hash(&mut hasher);
         Self {
-            session: encoded(session, ""),
+            session: encode(session),
             href: session_href(session),
             is_nested,
             anchor_prefix: match is_nested {
@@ -54,30 +55,13 @@ impl Links {
 
 /// The address of the page of a session.
 pub fn session_href(session: &str) -> String {
-    format!("/sessions/{}", encoded(session, "/"))
+    format!("/sessions/{}", encode_path(session))
 }
 
 /// The entries of the transcript of a sub-agent, inside the page of its parent.
 pub(super) fn nested_entries(session: &str) -> String {
-    let session = encoded(session, "");
+    let session = encode(session);
     format!("/sessions/entries?session={session}&nested=true")
-}
-
-/// Percent-encodes everything but unreserved characters and those in `kept`.
-fn encoded(text: &str, kept: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        let is_kept = byte.is_ascii_alphanumeric()
-            || b"-._~".contains(&byte)
-            || kept.as_bytes().contains(&byte);
-        if is_kept {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -93,7 +77,7 @@ mod tests {
         let links = Links::new("ada/x&after=1.jsonl", false);
         assert_eq!(
             links.part(3, 1),
-            "/sessions/part?session=ada%2Fx%26after%3D1.jsonl&line=3&part=1"
+            "/sessions/part?session=ada%2Fx%26after%3D1%2Ejsonl&line=3&part=1"
         );
         assert_eq!(links.anchor(3), "L3");
         let nested = Links::new("ada/x.jsonl", true);

@@ -5,7 +5,7 @@ use session_pipeline_host::day::Day;
 use session_pipeline_host::fault::printable;
 use session_pipeline_pipeline::listing::ProcessingState;
 use session_pipeline_pipeline::listing::overview::{SessionFilter, SessionQuery, SessionSort};
-use session_pipeline_pipeline::report::DayRange;
+use session_pipeline_pipeline::report::{DayRange, ReportGrouping, SessionCauses};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::body::grouping::AgentParam;
@@ -68,16 +68,50 @@ pub(in crate::http) struct SessionsQuery {
     /// Only files of sub-agents (`yes`), or only other sessions (`no`).
     #[param(inline)]
     subagents: Option<SubagentsParam>,
-    /// The first day of the last activity.
+    /// The first day of the last activity. With a cause, such as `branch`, the first day on which the
+    /// session had it.
     #[param(format = Date)]
     since: Option<String>,
-    /// The last day of the last activity, inclusive.
+    /// The last day, inclusive.
     #[param(format = Date)]
     until: Option<String>,
     /// The time zone of the days, such as `Europe/Berlin`. Default: UTC.
     tz: Option<String>,
     /// Only sessions whose title, project, key or id contains this text, in upper or lower case.
     search: Option<String>,
+    /// Only sessions that used this model. With other causes: for the same messages, calls or waste.
+    model: Option<String>,
+    /// Only sessions with a message on this Git branch.
+    branch: Option<String>,
+    /// Only sessions with a message that belongs to this pull request.
+    pull_request: Option<String>,
+    /// Only sessions with a message of this source: `main`, `subagent` or `auxiliary`.
+    source: Option<String>,
+    /// Only sessions with a message of this type of sub-agent.
+    agent_type: Option<String>,
+    /// Only sessions with a message that this skill caused.
+    skill: Option<String>,
+    /// Only sessions with a message that this plugin caused.
+    plugin: Option<String>,
+    /// Only sessions with a message that this MCP server caused.
+    mcp_server: Option<String>,
+    /// Only sessions with a message of this effort.
+    effort: Option<String>,
+    /// Only sessions with a message of this entry point, such as `cli`.
+    entrypoint: Option<String>,
+    /// Only sessions that called this tool.
+    tool: Option<String>,
+    /// Only sessions with a call that failed with this class, such as `exit_code`. With `tool`: a call
+    /// of this tool.
+    failure: Option<String>,
+    /// Only sessions in which a user typed this slash command, without the slash.
+    command: Option<String>,
+    /// Only sessions in which the model called this skill.
+    called_skill: Option<String>,
+    /// Only sessions that started a sub-agent of this type.
+    called_agent_type: Option<String>,
+    /// Only sessions with waste of this kind, such as `failed_retry`.
+    waste: Option<String>,
     /// The format of the response.
     #[serde(default)]
     #[param(inline)]
@@ -111,6 +145,7 @@ impl SessionsQuery {
             filter: SessionFilter {
                 user: self.user.clone(),
                 directories: None,
+                titled_directories: None,
                 project: self.project.clone(),
                 agent: self.agent.map(|agent| agent.name().to_owned()),
                 processor: self.processor.clone(),
@@ -124,10 +159,41 @@ impl SessionsQuery {
                 days,
                 zone: self.tz.as_deref().map(zone).transpose()?,
                 search: self.search.clone(),
+                causes: self.causes(),
             },
             sort: self.sort,
             is_reversed: self.reverse,
         })
+    }
+}
+
+impl SessionsQuery {
+    /// The causes of cost that the sessions have.
+    fn causes(&self) -> SessionCauses {
+        let messages = [
+            (ReportGrouping::Branch, &self.branch),
+            (ReportGrouping::PullRequest, &self.pull_request),
+            (ReportGrouping::Source, &self.source),
+            (ReportGrouping::AgentType, &self.agent_type),
+            (ReportGrouping::Skill, &self.skill),
+            (ReportGrouping::Plugin, &self.plugin),
+            (ReportGrouping::McpServer, &self.mcp_server),
+            (ReportGrouping::Effort, &self.effort),
+            (ReportGrouping::Entrypoint, &self.entrypoint),
+        ];
+        let messages = messages
+            .into_iter()
+            .filter_map(|(by, value)| Some((by, value.clone()?)));
+        SessionCauses {
+            model: self.model.clone(),
+            messages: messages.collect(),
+            tool: self.tool.clone(),
+            failure: self.failure.clone(),
+            command: self.command.clone(),
+            called_skill: self.called_skill.clone(),
+            called_agent_type: self.called_agent_type.clone(),
+            waste: self.waste.clone(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 mod order;
 mod unmatched;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::report::sessions::{
     SessionBackground, SessionReader, SessionSummary, SummaryParts, WithFigures, is_subagent_file,
     shown,
 };
-use crate::report::{DayRange, PriceTable};
+use crate::report::{DayRange, PriceTable, SessionCauses};
 
 pub use order::{SessionSort, SortPosition, sorted};
 pub use unmatched::notices;
@@ -53,12 +53,17 @@ pub struct SessionFilter {
     pub is_automated: Option<bool>,
     /// Only files of sub-agents, or only others.
     pub is_subagent: Option<bool>,
-    /// Only sessions with their last activity on these days.
+    /// Only sessions with their last activity on these days. With causes: only sessions that had
+    /// them on these days.
     pub days: DayRange,
     /// The time zone of the days. `None`: UTC.
     pub zone: Option<TimeZone>,
     /// Only sessions whose title, project, key or id contains this text, in upper or lower case.
     pub search: Option<String>,
+    /// Only sessions with these causes of cost.
+    pub causes: SessionCauses,
+    /// The directories whose sessions have a title. Titles contain words of prompts. `None`: all.
+    pub titled_directories: Option<Vec<String>>,
 }
 
 /// Which sessions a list includes, and in which order.
@@ -76,6 +81,11 @@ impl SessionFilter {
     /// Whether the states of a session decide whether it matches.
     fn is_by_state(&self) -> bool {
         self.processor.is_some() || !self.states.is_empty()
+    }
+
+    /// Whether the ids of sessions decide whether they match. They depend on the figures.
+    fn is_by_id(&self) -> bool {
+        self.search.is_some() || !self.causes.is_empty()
     }
 }
 
@@ -108,11 +118,12 @@ impl fmt::Debug for SessionSource<'_> {
 }
 
 impl SessionSource<'_> {
-    fn reader(&self) -> Result<Option<SessionReader>, ListingError> {
+    fn reader(&self, requires_rollups: bool) -> Result<Option<SessionReader>, ListingError> {
         let Some(store) = self.store else {
             return Ok(None);
         };
-        Ok(SessionReader::open(store, self.prices, self.clock)?)
+        let reader = SessionReader::open(store, self.prices, requires_rollups, self.clock);
+        Ok(reader?)
     }
 }
 
@@ -133,6 +144,13 @@ impl SessionOverview {
         let ended_at = self.summary.as_ref().and_then(|summary| summary.ended_at);
         let changed = || Some(UtcMicros(self.listed.file?.mtime_ns.div_euclid(1000)));
         ended_at.or_else(changed)
+    }
+
+    /// Removes the title, whose words are those of a prompt.
+    pub fn remove_title(&mut self) {
+        if let Some(summary) = &mut self.summary {
+            summary.title = None;
+        }
     }
 
     fn remove_secrets(&mut self) {
@@ -183,10 +201,20 @@ impl<'a> OverviewPages<'a> {
             ..
         } = source;
         let pages = SessionPages::open(config, registry, store, part, clock.now())?;
+        let has_causes = !filter.causes.is_empty();
+        let reader = source.reader(has_causes)?;
+        let mut matcher = FilterMatcher::new(filter);
+        if has_causes {
+            let zone = filter.zone.clone().unwrap_or(TimeZone::UTC);
+            let found = reader
+                .as_ref()
+                .map(|reader| reader.sessions_with(&filter.causes, filter.days, &zone));
+            matcher.with_causes = Some(found.transpose()?.unwrap_or_default());
+        }
         Ok(Self {
             pages,
-            reader: source.reader()?,
-            filter: FilterMatcher::new(filter),
+            reader,
+            filter: matcher,
             users: store.map(Store::users).transpose()?.unwrap_or_default(),
             emails: HashMap::new(),
         })
@@ -235,6 +263,7 @@ impl<'a> OverviewPages<'a> {
                 summary: summaries.remove(&listed.key).map(Box::new),
                 listed,
             };
+            self.filter.hide_title(&mut session);
             self.filter.matches(&mut session).then_some(session)
         });
         Ok(Some(sessions.collect()))
@@ -299,7 +328,7 @@ pub fn describe(
         session.user_email =
             resolve(&store.users()?, session.directory()).map(|user| user.email.as_str().into());
     }
-    if let Some(reader) = source.reader()? {
+    if let Some(reader) = source.reader(false)? {
         let mut summaries = reader.summaries(SessionSelection::One(key))?;
         session.summary = summaries.remove(key).map(Box::new);
         background = reader.background(key)?;
@@ -315,6 +344,8 @@ struct FilterMatcher<'a> {
     before: Option<UtcMicros>,
     search: Option<String>,
     project: Option<ProjectSelector>,
+    /// The ids and directories of the sessions with the causes. `None`: there are no causes.
+    with_causes: Option<HashSet<(String, String)>>,
 }
 
 impl<'a> FilterMatcher<'a> {
@@ -330,16 +361,42 @@ impl<'a> FilterMatcher<'a> {
             before: until.and_then(|day| start(day.date().tomorrow().ok()?)),
             search: filter.search.as_deref().map(str::to_lowercase),
             project: filter.project.as_deref().map(ProjectSelector::parse),
+            with_causes: None,
             filter,
         }
     }
 
     /// The sessions that the days include.
     fn active(&self) -> WithFigures {
+        // A session that had a cause on these days can have gone on after them.
+        let before = self.before.filter(|_| self.with_causes.is_none());
         WithFigures::ActiveBetween(
             self.since.unwrap_or(UtcMicros(i64::MIN)),
-            self.before.unwrap_or(UtcMicros(i64::MAX)),
+            before.unwrap_or(UtcMicros(i64::MAX)),
         )
+    }
+
+    /// Removes the title of a session whose title the caller must not see.
+    fn hide_title(&self, session: &mut SessionOverview) {
+        let titled = self.filter.titled_directories.as_ref();
+        if titled.is_some_and(|titled| !titled.iter().any(|own| own == session.directory())) {
+            session.remove_title();
+        }
+    }
+
+    /// Whether a session has the causes on the days, or its last activity is on the days.
+    fn is_in_period(&self, session: &SessionOverview) -> bool {
+        let Some(with_causes) = &self.with_causes else {
+            let at = session.last_activity();
+            return self
+                .since
+                .is_none_or(|since| at.is_some_and(|at| at >= since))
+                && self
+                    .before
+                    .is_none_or(|before| at.is_some_and(|at| at < before));
+        };
+        let id = session.summary.as_ref().map(|summary| &summary.session_id);
+        id.is_some_and(|id| with_causes.contains(&(id.clone(), session.directory().to_owned())))
     }
 
     /// Whether a session matches. Removes its states that do not.
@@ -384,7 +441,6 @@ impl<'a> FilterMatcher<'a> {
             contains(&session.listed.key) || summary.is_some_and(texts)
         };
         let is_automated = summary.and_then(|summary| summary.is_automated);
-        let at = session.last_activity();
         filter.user.as_ref().is_none_or(is_of_user)
             && self.project.as_ref().is_none_or(is_of_project)
             && (filter.agent.is_none() || filter.agent.as_ref() == agent)
@@ -392,12 +448,7 @@ impl<'a> FilterMatcher<'a> {
             && filter
                 .is_subagent
                 .is_none_or(|wanted| wanted == session.is_subagent())
-            && self
-                .since
-                .is_none_or(|since| at.is_some_and(|at| at >= since))
-            && self
-                .before
-                .is_none_or(|before| at.is_some_and(|at| at < before))
+            && self.is_in_period(session)
             && self.search.as_ref().is_none_or(is_found)
     }
 }

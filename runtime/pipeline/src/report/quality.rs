@@ -4,15 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use duckdb::{Connection, Row as SqlRow};
+use duckdb::types::Value;
+use duckdb::{Connection, Row as SqlRow, params_from_iter};
 use serde::{Deserialize, Serialize};
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
+use crate::report::read::sessions::shown;
 use crate::report::read::{
-    Conditions, ReadSnapshot, agent_totals, time, unknown_kinds, unrecorded_total, usd,
+    Conditions, ReadSnapshot, agent_totals, time, unknown_kinds_where, unrecorded_total, usd,
 };
+use crate::report::project;
+use crate::report::views::DIRECTORY;
 use crate::report::{PriceTable, ReportFilter, ReportScope, UnknownKind};
 
 /// Maximum number of rows in each list.
@@ -155,6 +159,18 @@ pub struct QualityReport {
 }
 
 impl QualityReport {
+    /// The report without titles of sessions, which contain words of prompts.
+    #[must_use]
+    pub fn without_titles(mut self) -> Self {
+        for unread in &mut self.unread {
+            unread.title = None;
+        }
+        for drift in &mut self.drift {
+            drift.title = None;
+        }
+        self
+    }
+
     /// A report without figures.
     pub fn empty(as_of: UtcMicros) -> Self {
         Self {
@@ -175,21 +191,34 @@ impl QualityReport {
 
 /// The report on data quality. `None`: `usage` never ran.
 ///
+/// Messages belong to the days of the filter, and files to the day of their last line. The filter can
+/// have days, a user, a project and an agent; the rest of it has no effect on files.
+///
 /// # Errors
 /// If the database can't be read.
 pub fn quality(
     store: &Store,
     prices: &PriceTable,
+    filter: impl Into<ReportFilter>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<QualityReport>, StoreError> {
+    let filter = ReportFilter {
+        model: None,
+        session: None,
+        ..filter.into()
+    };
     let Some(snapshot) = ReadSnapshot::open(store, prices, clock)? else {
         return Ok(None);
     };
     let connection = &snapshot.connection;
-    let (unrecorded_runs, unrecorded_tokens) =
-        unrecorded_total(connection, &Conditions::of(&ReportFilter::default()))?;
-    let (sessions_with_agent_totals, drift) = drift(connection)?;
-    let lines = rows(connection, LINES, |row| {
+    let conditions = Conditions::of(&filter);
+    let reader = FilteredReader {
+        connection,
+        conditions: &conditions,
+    };
+    let (unrecorded_runs, unrecorded_tokens) = unrecorded_total(connection, &conditions)?;
+    let (sessions_with_agent_totals, drift) = drift(&reader)?;
+    let lines = reader.rows(&lines_sql(&reader), |row| {
         Ok(LineCounts {
             files: row.get(0)?,
             lines: row.get(1)?,
@@ -199,9 +228,13 @@ pub fn quality(
             incomplete_files: row.get(5)?,
         })
     })?;
+    let of_files = format!(
+        "session_file IN (SELECT session_file FROM {})",
+        reader.files()
+    );
     Ok(Some(QualityReport {
         as_of: snapshot.as_of.to_string(),
-        versions: rows(connection, &versions_sql(), |row| {
+        versions: reader.rows(&versions_sql(&reader), |row| {
             Ok(VersionQuality {
                 agent_version: row.get(0)?,
                 messages: row.get(1)?,
@@ -211,7 +244,7 @@ pub fn quality(
                 agent: row.get(5)?,
             })
         })?,
-        unpriced_models: rows(connection, &unpriced_sql(), |row| {
+        unpriced_models: reader.rows(&unpriced_sql(&reader), |row| {
             Ok(UnpricedModel {
                 model: row.get(0)?,
                 messages: row.get(1)?,
@@ -223,13 +256,13 @@ pub fn quality(
         })?,
         unrecorded_runs,
         unrecorded_tokens,
-        unrecorded_requests: unrecorded_reasons(connection)?,
-        unknown_kinds: unknown_kinds(connection, &ReportScope::Everyone)?,
+        unrecorded_requests: unrecorded_reasons(&reader)?,
+        unknown_kinds: unknown_kinds_where(connection, &of_files, &conditions.parameters)?,
         lines: lines.first().copied().unwrap_or_default(),
-        unread: rows(connection, &unread_sql(), |row| {
+        unread: reader.rows(&unread_sql(&reader), |row| {
             Ok(UnreadLines {
                 session: row.get(0)?,
-                title: row.get(1)?,
+                title: title(row, 1)?,
                 bad_lines: row.get(2)?,
                 skipped_lines: row.get(3)?,
             })
@@ -239,27 +272,82 @@ pub fn quality(
     }))
 }
 
-fn versions_sql() -> String {
+/// A title without secrets.
+fn title(row: &SqlRow<'_>, index: usize) -> duckdb::Result<Option<String>> {
+    let title: Option<String> = row.get(index)?;
+    Ok(title.map(|title| shown(&title)))
+}
+
+/// Reads rows that meet the conditions of the report.
+struct FilteredReader<'a> {
+    connection: &'a Connection,
+    conditions: &'a Conditions,
+}
+
+impl FilteredReader<'_> {
+    /// SQL for the messages of the report, without `SELECT`.
+    fn messages(&self) -> String {
+        format!(
+            "usage.message_rollups {} WHERE {}",
+            self.conditions.joins([]),
+            self.conditions.sql
+        )
+    }
+
+    /// SQL for the session files of the report, without `SELECT`.
+    fn files(&self) -> String {
+        format!(
+            "(SELECT * REPLACE ({path} AS project, coalesce(agent, 'claude') AS agent), {name} AS project_name,
+                {DIRECTORY} AS directory, time_bucket(INTERVAL 15 MINUTES, ended_at) AS quarter
+                FROM usage.sessions) {joins} WHERE {condition}",
+            path = project::PATH,
+            name = project::name_of(project::PATH),
+            joins = self.conditions.joins([]),
+            condition = self.conditions.sql
+        )
+    }
+
+    /// The rows of SQL that contains the conditions once.
+    fn rows<T>(
+        &self,
+        sql: &str,
+        row: impl FnMut(&SqlRow<'_>) -> duckdb::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = || -> duckdb::Result<Vec<T>> {
+            let mut statement = self.connection.prepare(sql)?;
+            let parameters: &[Value] = &self.conditions.parameters;
+            statement
+                .query_map(params_from_iter(parameters), row)?
+                .collect()
+        };
+        rows().map_err(StoreError::database("run the report"))
+    }
+}
+
+fn versions_sql(reader: &FilteredReader<'_>) -> String {
     // Versions are compared number by number.
     format!(
         "SELECT agent_version, CAST(sum(message_count) AS BIGINT), CAST(sum(open_count) AS BIGINT),
             CAST(coalesce(sum(message_count) FILTER (cost_usd IS NULL), 0) AS BIGINT), count(DISTINCT session_id),
             coalesce(agent, 'claude') AS agent
-        FROM usage.message_rollups LEFT JOIN (
+        FROM (SELECT message_rollups.* FROM {messages}) LEFT JOIN (
             SELECT session_id, max(agent_version) AS agent_version FROM usage.sessions GROUP BY ALL
         ) USING (session_id)
         GROUP BY agent, agent_version
         ORDER BY list_transform(string_split(agent_version, '.'), lambda part: try_cast(part AS INTEGER)) DESC NULLS LAST,
-            agent_version DESC, agent LIMIT {ROWS_MAX}"
+            agent_version DESC, agent LIMIT {ROWS_MAX}",
+        messages = reader.messages()
     )
 }
 
 /// The reasons by agent. `usage` writes them as JSON, in few different values.
-fn unrecorded_reasons(connection: &Connection) -> Result<Vec<UnrecordedReason>, StoreError> {
-    let sql =
-        "SELECT coalesce(agent, 'claude'), CAST(unrecorded_usage AS VARCHAR) AS reasons, count(*)
-        FROM usage.sessions WHERE unrecorded_requests > 0 GROUP BY ALL";
-    let found = rows(connection, sql, |row| {
+fn unrecorded_reasons(reader: &FilteredReader<'_>) -> Result<Vec<UnrecordedReason>, StoreError> {
+    let sql = format!(
+        "SELECT agent, CAST(unrecorded_usage AS VARCHAR) AS reasons, count(*)
+        FROM {} AND unrecorded_requests > 0 GROUP BY ALL",
+        reader.files()
+    );
+    let found = reader.rows(&sql, |row| {
         let (agent, reasons, files): (String, Option<String>, i64) =
             (row.get(0)?, row.get(1)?, row.get(2)?);
         Ok((agent, reasons.unwrap_or_default(), files))
@@ -286,40 +374,52 @@ fn unrecorded_reasons(connection: &Connection) -> Result<Vec<UnrecordedReason>, 
     Ok(reasons)
 }
 
-fn unpriced_sql() -> String {
+fn unpriced_sql(reader: &FilteredReader<'_>) -> String {
     format!(
         "SELECT model, CAST(sum(message_count) AS BIGINT) AS messages,
             CAST(least(sum(CAST(input_tokens AS HUGEINT) + output_tokens + cache_read_tokens + cache_creation_5m_tokens
                 + cache_creation_1h_tokens), 9223372036854775807) AS BIGINT) AS tokens,
             count(DISTINCT session_id), epoch_us(min(quarter)), epoch_us(max(quarter))
-        FROM usage.message_rollups WHERE cost_usd IS NULL GROUP BY model HAVING messages > 0 OR tokens > 0
-        ORDER BY tokens DESC, model LIMIT {ROWS_MAX}"
+        FROM {} AND cost_usd IS NULL GROUP BY model HAVING messages > 0 OR tokens > 0
+        ORDER BY tokens DESC, model LIMIT {ROWS_MAX}",
+        reader.messages()
     )
 }
 
-const LINES: &str = "SELECT count(*), CAST(coalesce(sum(lines), 0) AS BIGINT), CAST(coalesce(sum(bad_lines), 0) AS BIGINT),
-        CAST(coalesce(sum(unknown_types), 0) AS BIGINT), CAST(coalesce(sum(passed_over_lines), 0) AS BIGINT),
-        count(*) FILTER (torn_tail)
-    FROM usage.sessions";
-
-fn unread_sql() -> String {
+fn lines_sql(reader: &FilteredReader<'_>) -> String {
     format!(
-        "SELECT session_file, title, CAST(bad_lines AS BIGINT), CAST(passed_over_lines AS BIGINT) FROM usage.sessions
-        WHERE bad_lines > 0 OR passed_over_lines > 0
-        ORDER BY bad_lines + passed_over_lines DESC, session_file LIMIT {ROWS_MAX}"
+        "SELECT count(*), CAST(coalesce(sum(lines), 0) AS BIGINT), CAST(coalesce(sum(bad_lines), 0) AS BIGINT),
+            CAST(coalesce(sum(unknown_types), 0) AS BIGINT), CAST(coalesce(sum(passed_over_lines), 0) AS BIGINT),
+            count(*) FILTER (torn_tail)
+        FROM {}",
+        reader.files()
+    )
+}
+
+fn unread_sql(reader: &FilteredReader<'_>) -> String {
+    format!(
+        "SELECT session_file, title, CAST(bad_lines AS BIGINT), CAST(passed_over_lines AS BIGINT) FROM {}
+            AND (bad_lines > 0 OR passed_over_lines > 0)
+        ORDER BY bad_lines + passed_over_lines DESC, session_file LIMIT {ROWS_MAX}",
+        reader.files()
     )
 }
 
 /// The number of sessions with totals of the agent, and those that differ most.
-fn drift(connection: &Connection) -> Result<(u64, Vec<SessionDrift>), StoreError> {
-    let totals = agent_totals(connection, &ReportScope::Everyone)?;
-    let sql = "SELECT session_id, CAST(CAST(sum(cost_usd) AS DECIMAL(38, 12)) AS VARCHAR),
+/// Their figures are those of whole sessions, because the agent's totals are.
+fn drift(reader: &FilteredReader<'_>) -> Result<(u64, Vec<SessionDrift>), StoreError> {
+    let totals = agent_totals(reader.connection, &ReportScope::Everyone)?;
+    let sql = format!(
+        "SELECT session_id, CAST(CAST(sum(cost_usd) AS DECIMAL(38, 12)) AS VARCHAR),
             CAST(least(sum(output_tokens), 9223372036854775807) AS BIGINT),
             (SELECT min(session_file) FROM usage.sessions WHERE sessions.session_id = ours.session_id AND NOT is_sidechain),
             (SELECT min(title) FROM usage.sessions WHERE sessions.session_id = ours.session_id)
         FROM usage.message_rollups AS ours SEMI JOIN usage.agent_totals USING (session_id)
-        GROUP BY session_id";
-    let ours = rows(connection, sql, |row| {
+        WHERE session_id IN (SELECT session_id FROM {})
+        GROUP BY session_id",
+        reader.messages()
+    );
+    let ours = reader.rows(&sql, |row| {
         let session_id: String = row.get(0)?;
         let Some((agent_cost, agent_output_tokens)) = totals
             .get(&session_id)
@@ -331,7 +431,7 @@ fn drift(connection: &Connection) -> Result<(u64, Vec<SessionDrift>), StoreError
             cost_usd: usd(row, 1)?,
             output_tokens: row.get(2)?,
             session: row.get(3)?,
-            title: row.get(4)?,
+            title: title(row, 4)?,
             session_id,
             agent_cost_usd: agent_cost,
             agent_output_tokens,
@@ -349,16 +449,4 @@ fn drift(connection: &Connection) -> Result<(u64, Vec<SessionDrift>), StoreError
     });
     drift.truncate(ROWS_MAX);
     Ok((count, drift))
-}
-
-fn rows<T>(
-    connection: &Connection,
-    sql: &str,
-    row: impl FnMut(&SqlRow<'_>) -> duckdb::Result<T>,
-) -> Result<Vec<T>, StoreError> {
-    let rows = || -> duckdb::Result<Vec<T>> {
-        let mut statement = connection.prepare(sql)?;
-        statement.query_map([], row)?.collect()
-    };
-    rows().map_err(StoreError::database("run the report"))
 }

@@ -1,6 +1,7 @@
 //! Reads reports from the rollups, each in one transaction, so that its rows add up to its totals.
 
 mod calls;
+mod causes;
 mod conditions;
 mod drift;
 mod key;
@@ -36,10 +37,11 @@ use crate::report::{
 use key::{Key, SESSION};
 
 pub use calls::tools;
+pub use causes::SessionCauses;
 pub(super) use conditions::Conditions;
 pub(super) use drift::agent_totals;
 pub(super) use key::USERS;
-pub(super) use kinds::unknown_kinds;
+pub(super) use kinds::{unknown_kinds, unknown_kinds_where};
 pub(super) use names::condition as named_condition;
 pub(super) use runs::unrecorded_total;
 pub use spending::{Freshness, ModelUsage, NameLimits, Spending, SpendingSnapshot};

@@ -179,11 +179,10 @@ fn first_sorted(
         query.sort,
         SessionSort::Cost | SessionSort::Messages | SessionSort::Tokens
     );
-    let is_search = query.filter.search.is_some();
+    let (is_search, is_by_id) = (query.filter.search.is_some(), query.filter.is_by_id());
     let columns = deciding_columns(query);
     let parts = SummaryParts {
-        // A search compares ids, which depend on the figures.
-        figures: match is_by_figures || is_search {
+        figures: match is_by_figures || is_by_id {
             true => pages.filter.active(),
             false => WithFigures::None,
         },
@@ -209,6 +208,7 @@ fn first_sorted(
         let mut summaries = reader.summaries(selection)?;
         for session in &mut sessions {
             session.summary = summaries.remove(&session.listed.key).map(Box::new);
+            pages.filter.hide_title(session);
         }
     }
     let listed = sessions.into_iter().map(|session| &mut session.listed);

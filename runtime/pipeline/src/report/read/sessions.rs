@@ -4,21 +4,23 @@
 //! Files of sub-agents have no cost of their own, because it is part of the session that started
 //! them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use duckdb::types::Value;
 use duckdb::{Connection, Row as SqlRow, params_from_iter};
+use jiff::tz::TimeZone;
 use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_host::redaction::without_secrets;
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{SessionSelection, Store, StoreError};
 
+use super::causes::{SessionCauses, sessions_sql};
 use super::runs::unrecorded_runs;
 use super::{ReadSnapshot, usd};
-use crate::report::PriceTable;
 use crate::report::project;
 use crate::report::views::{BILLING, COUNTS, DIRECTORY, SESSIONS, sums};
+use crate::report::{DayRange, PriceTable};
 
 pub use super::session_ids::files_of;
 pub use super::summary::{SessionBackground, SessionFigures, SessionSummary, SubagentRun};
@@ -73,14 +75,15 @@ pub struct SessionReader {
 impl SessionReader {
     /// `None` if `usage` never ran. Without `prices`, there are no figures.
     ///
-    /// Updates the rollups if necessary. If that fails, the sessions have no figures, because the
-    /// list must work when reports do not.
+    /// Updates the rollups if necessary. If that fails and they are not required, the sessions have
+    /// no figures, because the list must work when reports do not.
     ///
     /// # Errors
-    /// If the database can't be read.
+    /// If the database can't be read, or the rollups are required and can't be updated.
     pub fn open(
         store: &Store,
         prices: Option<&PriceTable>,
+        requires_rollups: bool,
         clock: &Arc<dyn Clock>,
     ) -> Result<Option<Self>, StoreError> {
         let connection = store.reader()?;
@@ -97,6 +100,7 @@ impl SessionReader {
                 | StoreError::Invalidated(_)
                 | StoreError::WriterStopped),
             )) => return Err(error),
+            Some(Err(error)) if requires_rollups => return Err(error),
             Some(Err(error)) => {
                 tracing::warn!("the cost of sessions is not available: {error}");
                 None
@@ -111,6 +115,25 @@ impl SessionReader {
             columns,
             has_rollups,
         }))
+    }
+
+    /// The ids of the sessions with these causes on these days, with the first folders of their
+    /// keys. None if `usage` never ran.
+    ///
+    /// # Errors
+    /// If the reports or the database can't be read.
+    pub fn sessions_with(
+        &self,
+        causes: &SessionCauses,
+        days: DayRange,
+        zone: &TimeZone,
+    ) -> Result<HashSet<(String, String)>, StoreError> {
+        if !self.has_rollups {
+            return Ok(HashSet::new());
+        }
+        let (sql, parameters) = sessions_sql(causes, days, zone);
+        let rows = self.rows(&sql, &parameters, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.into_iter().collect())
     }
 
     /// The summaries of some sessions by key. Sessions that `usage` did not process are missing.
