@@ -187,7 +187,7 @@ fn hostile_transcripts_of_other_agents_have_no_effect_on_the_page() {
             let body = whole(&server, KEY);
             assert_eq!(body.entries.len(), lines.len(), "{agent} {attack}");
             assert_safe(&dashboard::entries(&body, false).into_string());
-            assert_safe(&dashboard::marks(&marks(&server, KEY)).into_string());
+            assert_safe(&dashboard::marks(&marks(&server, KEY), 0).into_string());
             for entry in &body.entries {
                 for (number, _) in (0..).zip(&entry.parts) {
                     let part = part(&server, KEY, entry.line, number);
