@@ -153,7 +153,8 @@ mod tests {
         let open = || AppendRecord::open(folder.as_fd(), "s.jsonl").unwrap();
         assert!(open().is_none());
         let path = dir.path().join(AppendRecord::name("s.jsonl"));
-        let new = vec![b'x'; 3 * COMPARED_BYTES];
+        let part = |bytes| vec![b'x'; bytes];
+        let new = part(3 * COMPARED_BYTES);
         std::fs::write(&path, [&new, AppendRecord::trailer(4).as_bytes()].concat()).unwrap();
         let record = open().unwrap();
         assert_eq!((record.length(), record.appended()), (4, new.len() as u64));
@@ -161,9 +162,9 @@ mod tests {
         for (content, is_unfinished) in [
             (b"old\n".to_vec(), false),
             (b"old\nx".to_vec(), true),
-            ([b"old\n", &new[1..]].concat(), true),
+            ([b"old\n", &part(new.len() - 1)[..]].concat(), true),
             ([b"old\n", &new[..]].concat(), false),
-            ([b"old\n", &new[1..COMPARED_BYTES], b"y"].concat(), false),
+            ([b"old\n", &part(COMPARED_BYTES)[..], b"y"].concat(), false),
             (b"old\nnew".to_vec(), false),
             (b"o".to_vec(), false),
         ] {
