@@ -142,10 +142,14 @@ fn the_status_and_text_of_an_error_do_not_depend_on_what_exists() {
         "skills?",
         "waste?",
     ] {
-        let of = |session: &str| send("GET", &format!("/api/usage/{path}&session={session}"));
-        assert_eq!(of("secret-session"), of("nothing-session"), "{path}");
+        // A notice repeats the id, and suggests similar ones of the member's own.
+        let of = |session: &str| {
+            let (status, text) = send("GET", &format!("/api/usage/{path}&session={session}"));
+            (status, text.replace(session, "ID"))
+        };
+        assert_eq!(of("secret-session"), of("sicret-session"), "{path}");
         let own = of("own-session");
-        assert_ne!(own, of("nothing-session"), "{path}");
+        assert_ne!(own, of("sicret-session"), "{path}");
     }
     // A forged position in each order of the list.
     for sort in [

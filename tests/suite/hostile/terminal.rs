@@ -70,7 +70,7 @@ fn escape_codes_in_paths_of_arguments_are_escaped() {
         &dir,
         &["--data-dir", ".", "--sessions", ESCAPES, "run", "usage"],
     );
-    assert_eq!(code, 0);
+    assert_eq!(code, 2, "{text}");
     assert!(text.contains(r"\u{1b}[2J"), "{text}");
     File::create(dir.path().join(ESCAPES)).unwrap();
     let (code, text) = check(&dir, &["--data-dir", ESCAPES, "migrate"]);

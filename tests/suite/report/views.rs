@@ -90,7 +90,7 @@ fn work_trees_belong_to_their_repository_where_their_path_tells() {
         let session = Transcript::new(&format!("s{number}")).cwd(folder);
         dir.write(&format!("ada/{number}.jsonl"), session.assistant(|m| m));
     }
-    let report = check(&dir, ReportGrouping::Project);
+    let report = check(&dir, ReportGrouping::ProjectPath);
     let rows: Vec<_> = report
         .rows
         .iter()

@@ -11,11 +11,11 @@ use session_pipeline_host::clock::{Clock, UtcMicros};
 use session_pipeline_store::money::Usd;
 use session_pipeline_store::{Store, StoreError};
 
+use crate::report::project;
 use crate::report::read::sessions::shown;
 use crate::report::read::{
     Conditions, ReadSnapshot, agent_totals, time, unknown_kinds_where, unrecorded_total, usd,
 };
-use crate::report::project;
 use crate::report::views::DIRECTORY;
 use crate::report::{PriceTable, ReportFilter, ReportScope, UnknownKind};
 
