@@ -50,7 +50,7 @@ impl Case {
     /// What the user of a session says. Words after the colon make each statement a different one.
     fn prompt(self, session: usize) -> String {
         let domain = match self {
-            Self::FewFindings if session % 8 != 0 => {
+            Self::FewFindings if !session.is_multiple_of(8) => {
                 return format!("please continue with step {session}");
             }
             Self::FewFindings => DOMAINS[session / 8 % DOMAINS.len()],

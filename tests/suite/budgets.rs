@@ -100,7 +100,7 @@ fn a_budget_warns_at_its_mark_and_is_never_an_error() {
     let check_now = check_until(&server, |check| check["status"] == "warning");
     insta::assert_snapshot!(
         check_now["detail"].as_str().unwrap(),
-        @"budgets nearly or fully used: shop: $0.85 (85%) of $1.00 per week and project; all users: $0.85 (170%) of $0.50 per month"
+        @"budgets nearly or fully used: /home/dev/shop: $0.85 (85%) of $1.00 per week and project; all users: $0.85 (170%) of $0.50 per month"
     );
     let user = &check_now["budgets"][0];
     assert_eq!(user["reached"], 0);

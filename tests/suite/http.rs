@@ -540,7 +540,7 @@ fn an_error_names_the_invalid_parameter() {
     insta::assert_snapshot!(error("/api/admin/runs?moon=1"), @"422: moon: unknown field `moon`, expected one of `processor`, `limit`, `cursor`");
     insta::assert_snapshot!(error("/api/admin/runs?limit=many"), @"422: limit: invalid digit found in string");
     insta::assert_snapshot!(server.post("/api/admin/run-session-processor").error(), @"422: missing field `processor`");
-    insta::assert_snapshot!(error("/api/usage/summary?by=moon"), @"422: by: unknown variant `moon`, expected one of `day`, `week`, `month`, `hour`, `session`, `user`, `model`, `tool`, `project`, `project-path`, `branch`, `pull-request`, `source`, `agent-type`, `skill`, `plugin`, `mcp-server`, `effort`, `entrypoint`, `agent`, `provider`");
+    insta::assert_snapshot!(error("/api/usage/summary?by=moon"), @"422: by: unknown variant `moon`, expected one of `day`, `week`, `month`, `hour`, `session`, `user`, `model`, `tool`, `project`, `project-name`, `branch`, `pull-request`, `source`, `agent-type`, `skill`, `plugin`, `mcp-server`, `effort`, `entrypoint`, `agent`, `provider`");
 }
 
 #[test]

@@ -26,10 +26,10 @@ pub enum GroupingParam {
     Model,
     /// Tools, with calls and errors, each call counted once
     Tool,
-    /// Projects: repositories including their worktrees and clones, or folders, by the last part of the path
+    /// Projects: repositories including their worktrees, or folders, by their path
     Project,
-    /// Projects by their whole path, such as the clones of a repository
-    ProjectPath,
+    /// Projects by the last part of their path, with the clones of a repository together
+    ProjectName,
     /// Git branches
     Branch,
     /// Pull requests; a message belongs to the one that its session linked next
@@ -81,7 +81,7 @@ impl GroupingParam {
             Self::User => ReportGrouping::User,
             Self::Model => ReportGrouping::Model,
             Self::Project => ReportGrouping::Project,
-            Self::ProjectPath => ReportGrouping::ProjectPath,
+            Self::ProjectName => ReportGrouping::ProjectName,
             Self::Branch => ReportGrouping::Branch,
             Self::PullRequest => ReportGrouping::PullRequest,
             Self::Source => ReportGrouping::Source,
@@ -167,10 +167,10 @@ pub enum WasteGroupingParam {
     Session,
     /// Users
     User,
-    /// Projects: repositories including their worktrees and clones, or folders, by the last part of the path
+    /// Projects: repositories including their worktrees, or folders, by their path
     Project,
-    /// Projects by their whole path, such as the clones of a repository
-    ProjectPath,
+    /// Projects by the last part of their path, with the clones of a repository together
+    ProjectName,
 }
 
 impl From<WasteGroupingParam> for WasteGrouping {
@@ -180,7 +180,7 @@ impl From<WasteGroupingParam> for WasteGrouping {
             WasteGroupingParam::Session => Self::Session,
             WasteGroupingParam::User => Self::User,
             WasteGroupingParam::Project => Self::Project,
-            WasteGroupingParam::ProjectPath => Self::ProjectPath,
+            WasteGroupingParam::ProjectName => Self::ProjectName,
         }
     }
 }

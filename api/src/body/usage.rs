@@ -139,12 +139,12 @@ pub struct UsageMessageRow {
     /// The model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The name of the project: the last part of the path of the repository or folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub project: Option<String>,
     /// The path of the repository or folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub project_path: Option<String>,
+    pub project: Option<String>,
+    /// The name of the project: the last part of the path of the repository or folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_name: Option<String>,
     /// The Git branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,

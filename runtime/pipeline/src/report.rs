@@ -68,10 +68,10 @@ pub enum ReportGrouping {
     User,
     /// Models, by their names in transcripts.
     Model,
-    /// Projects: repositories, or the working directories of agents, by the last part of their path.
+    /// Projects: repositories, or the working directories of agents, by their path.
     Project,
-    /// Projects by their whole path, such as the clones of a repository.
-    ProjectPath,
+    /// Projects by the last part of their path, so that clones of a repository are together.
+    ProjectName,
     /// Git branches.
     Branch,
     /// Pull requests. A message belongs to the one that its session linked next.
@@ -107,7 +107,7 @@ impl ReportGrouping {
         Self::User,
         Self::Model,
         Self::Project,
-        Self::ProjectPath,
+        Self::ProjectName,
         Self::Branch,
         Self::PullRequest,
         Self::Source,
@@ -132,7 +132,7 @@ impl ReportGrouping {
             Self::User => "user",
             Self::Model => "model",
             Self::Project => "project",
-            Self::ProjectPath => "project_path",
+            Self::ProjectName => "project_name",
             Self::Branch => "branch",
             Self::PullRequest => "pull_request",
             Self::Source => "source",

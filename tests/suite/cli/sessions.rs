@@ -564,7 +564,7 @@ fn tables_fit_into_the_terminal_and_are_complete_elsewhere() {
     let key = format!("ada/{}.jsonl", "long-name-".repeat(8));
     dir.write(&key, session);
     assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
-    let report = "report usage --by project-path";
+    let report = "report usage --by project";
     let Some(narrow) = on_terminal(&dir, 90, report) else {
         eprintln!("skipped: `script` is not installed");
         return;
@@ -582,6 +582,6 @@ fn tables_fit_into_the_terminal_and_are_complete_elsewhere() {
     assert!(width(&list) <= Some(100), "{list}");
     let piped = run_cli(&dir, &["sessions", "list", "--keys"]);
     assert!(piped.stdout.contains(&key), "{piped:?}");
-    let piped = run_cli(&dir, &["report", "usage", "--by", "project-path"]);
+    let piped = run_cli(&dir, &["report", "usage", "--by", "project"]);
     assert!(piped.stdout.contains(path), "{piped:?}");
 }

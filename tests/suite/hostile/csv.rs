@@ -192,11 +192,9 @@ fn no_cell_of_any_report_is_a_formula_or_an_escape_code() {
         let json: serde_json::Value = serde_json::from_str(&report("--json")).unwrap();
         let keys = json["rows"].as_array().unwrap();
         for formula in &formulas {
-            // The name of a user is the first part of the session file, and that of a project is the
-            // last part of its path.
+            // The name of a user is the first part of the session file.
             let key = match by {
                 "user" => formula.split('/').next().unwrap(),
-                "project" => formula.rsplit('/').next().unwrap(),
                 _ => formula,
             };
             assert!(

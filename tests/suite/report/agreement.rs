@@ -227,8 +227,8 @@ fn expected(messages: &[Known<'_>], by: ReportGrouping) -> BTreeMap<String, Coun
             ReportGrouping::Session => format!("session-{}", first.session),
             ReportGrouping::User => FILES[first.file].split('/').next().unwrap().to_owned(),
             ReportGrouping::Model => MODELS[model(first.message)].0.to_owned(),
-            ReportGrouping::Project => PLACES[known.place].1.to_owned(),
-            ReportGrouping::ProjectPath => format!("/home/dev/{}", PLACES[known.place].1),
+            ReportGrouping::Project => format!("/home/dev/{}", PLACES[known.place].1),
+            ReportGrouping::ProjectName => PLACES[known.place].1.to_owned(),
             ReportGrouping::Week => {
                 let monday = time(first).0 - weekday(first) * DAY_MICROS;
                 UtcMicros(monday).to_string()[..10].to_owned()

@@ -167,20 +167,20 @@ fn clones_are_one_row_with_a_hint_on_their_paths() {
         dir.write(&format!("{user}/a.jsonl"), session);
     }
     assert_eq!(run_cli(&dir, &["run", "usage"]).code, 0);
-    let ended = run_cli(&dir, &["report", "usage", "--by", "project"]);
+    let ended = run_cli(&dir, &["report", "usage", "--by", "project-name"]);
     let lines = table_lines(&ended.stdout);
     assert_eq!(
         lines[0],
-        "project input output cache read cache write cost messages sessions paths"
+        "project name input output cache read cache write cost messages sessions paths"
     );
     assert_eq!(lines[1], "shop 2 000 0 0 0 $0.01 2 2 2");
     assert!(
-        ended.stderr.contains("`--by project-path` lists them"),
+        ended.stderr.contains("`--by project` lists them"),
         "{ended:?}"
     );
-    let ended = run_cli(&dir, &["report", "usage", "--by", "project-path"]);
+    let ended = run_cli(&dir, &["report", "usage", "--by", "project"]);
     let lines = table_lines(&ended.stdout);
     assert!(lines[1].starts_with("/home/ada/shop 1 000 "), "{lines:?}");
     assert!(lines[2].starts_with("/src/shop 1 000 "), "{lines:?}");
-    assert!(!ended.stderr.contains("project-path"), "{ended:?}");
+    assert!(!ended.stderr.contains("lists them"), "{ended:?}");
 }

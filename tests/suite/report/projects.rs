@@ -52,7 +52,7 @@ fn clones_are_one_project_whose_paths_can_be_listed_and_selected() {
         ("carol", "/home/carol/docs"),
     ]);
     let all = ReportFilter::default();
-    let by_name = filtered(&pipeline, ReportGrouping::Project, all.clone());
+    let by_name = filtered(&pipeline, ReportGrouping::ProjectName, all.clone());
     assert_eq!(
         tokens(&by_name),
         BTreeMap::from([
@@ -60,7 +60,7 @@ fn clones_are_one_project_whose_paths_can_be_listed_and_selected() {
             ("shop".to_owned(), (6, Some(3))),
         ])
     );
-    let by_path = filtered(&pipeline, ReportGrouping::ProjectPath, all);
+    let by_path = filtered(&pipeline, ReportGrouping::Project, all);
     assert_eq!(
         tokens(&by_path),
         BTreeMap::from([
@@ -187,8 +187,8 @@ proptest! {
         let sessions: Vec<(&str, &str)> = paths.iter().map(|path| ("ada", path.as_str())).collect();
         let (_dir, pipeline) = processed(&sessions);
         let all = ReportFilter::default();
-        let by_path = tokens(&filtered(&pipeline, ReportGrouping::ProjectPath, all.clone()));
-        let report = filtered(&pipeline, ReportGrouping::Project, all);
+        let by_path = tokens(&filtered(&pipeline, ReportGrouping::Project, all.clone()));
+        let report = filtered(&pipeline, ReportGrouping::ProjectName, all);
         let by_name = tokens(&report);
         let mut expected: BTreeMap<String, (i64, Option<i64>)> = BTreeMap::new();
         for (path, (count, _)) in &by_path {

@@ -41,7 +41,7 @@ fn every_view_adds_up_to_the_same() {
         "by_agent",
         "by_provider",
         "by_project",
-        "by_project_path",
+        "by_project_name",
     ] {
         let sql =
             format!("SELECT sum(input_tokens), sum(cost_usd), sum(messages) FROM usage.{view}");
@@ -90,7 +90,7 @@ fn work_trees_belong_to_their_repository_where_their_path_tells() {
         let session = Transcript::new(&format!("s{number}")).cwd(folder);
         dir.write(&format!("ada/{number}.jsonl"), session.assistant(|m| m));
     }
-    let report = check(&dir, ReportGrouping::ProjectPath);
+    let report = check(&dir, ReportGrouping::Project);
     let rows: Vec<_> = report
         .rows
         .iter()

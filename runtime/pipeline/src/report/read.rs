@@ -95,7 +95,7 @@ pub fn usage(
     report.unknown_kinds = unknown_kinds(connection, &filter.scope)?;
     report.outdated_sessions = outdated_sessions(connection, &filter.scope)?;
     names::remove_unpriced_models(&mut report, &filter.scope);
-    if by == ReportGrouping::Project && split.is_none() {
+    if by == ReportGrouping::ProjectName && split.is_none() {
         paths::add_paths(connection, &mut report, &conditions)?;
     }
     if report.rows.is_empty() {

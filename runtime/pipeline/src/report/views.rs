@@ -442,8 +442,8 @@ fn views() -> Vec<String> {
         by("daily", "CAST(occurred_at AS DATE)", "day"),
         by("monthly", "strftime(occurred_at, '%Y-%m')", "month"),
         by("by_user", "username", "username"),
-        by("by_project", &project::name_of(project::PATH), "project"),
-        by("by_project_path", project::PATH, "project_path"),
+        by("by_project", project::PATH, "project"),
+        by("by_project_name", &project::name_of(project::PATH), "project_name"),
         by_session(),
         format!(
             "CREATE OR REPLACE VIEW usage.by_tool AS

@@ -24,10 +24,10 @@ pub enum WasteGrouping {
     Session,
     /// Users.
     User,
-    /// Projects, by name.
-    Project,
     /// Projects, by path.
-    ProjectPath,
+    Project,
+    /// Projects, by name.
+    ProjectName,
 }
 
 /// The waste of one kind.
@@ -138,8 +138,8 @@ fn sql(by: WasteGrouping, conditions: &Conditions, top: Option<u32>) -> String {
         WasteGrouping::Kind => "CAST(NULL AS VARCHAR)",
         WasteGrouping::Session => "session_id",
         WasteGrouping::User => "coalesce(directories.email, directory)",
-        WasteGrouping::Project => "project_name",
-        WasteGrouping::ProjectPath => "project",
+        WasteGrouping::Project => "project",
+        WasteGrouping::ProjectName => "project_name",
     };
     let limit = top.map_or_else(String::new, |top| format!("LIMIT {top}"));
     format!(

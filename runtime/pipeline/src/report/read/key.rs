@@ -69,8 +69,8 @@ impl Key {
             ReportGrouping::Session => (SESSION.to_owned(), "key", ""),
             ReportGrouping::User => (USER.to_owned(), "key", USERS),
             ReportGrouping::Model => ("model".to_owned(), "key", ""),
-            ReportGrouping::Project => ("project_name".to_owned(), "key", ""),
-            ReportGrouping::ProjectPath => ("project".to_owned(), "key", ""),
+            ReportGrouping::Project => ("project".to_owned(), "key", ""),
+            ReportGrouping::ProjectName => ("project_name".to_owned(), "key", ""),
             ReportGrouping::Branch => ("git_branch".to_owned(), "key", ""),
             ReportGrouping::PullRequest => (
                 PULL_REQUEST.to_owned(),

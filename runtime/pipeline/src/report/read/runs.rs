@@ -142,7 +142,7 @@ fn unrecorded(
             | ReportGrouping::Session
             | ReportGrouping::User
             | ReportGrouping::Project
-            | ReportGrouping::ProjectPath
+            | ReportGrouping::ProjectName
             | ReportGrouping::Source
             | ReportGrouping::AgentType
             | ReportGrouping::Agent
