@@ -55,8 +55,8 @@ fn csv_is_what_json_says_and_nothing_in_it_is_a_formula() {
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
     insta::assert_snapshot!(ended.stdout.replace("\r\n", "\n"), @r#"
     project,input_tokens,output_tokens,cache_read_tokens,cache_creation_tokens,cost_usd,cost_is_lower_bound,output_is_lower_bound,unknown_models,messages,sessions,web_searches,open_messages,unpriced_messages,unrecorded_runs,unrecorded_tokens,agent_cost_usd,agent_output_tokens,unrecorded_requests,paths
-    "'=HYPERLINK(""x"",""y"")",1000,0,0,0,0.005,false,false,,1,1,0,0,0,0,0,,,0,1
-    "a,b",10,5,0,0,,true,false,"'=x",1,1,0,0,1,0,0,,,0,1
+    "/home/dev/a,b",10,5,0,0,,true,false,"'=x",1,1,0,0,1,0,0,,,0,
+    "'=HYPERLINK(""x"",""y"")",1000,0,0,0,0.005,false,false,,1,1,0,0,0,0,0,,,0,
     "#);
 }
 
@@ -171,7 +171,7 @@ fn clones_are_one_row_with_a_hint_on_their_paths() {
     let lines = table_lines(&ended.stdout);
     assert_eq!(
         lines[0],
-        "project name input output cache read cache write cost messages sessions paths"
+        "project_name input output cache read cache write cost messages sessions paths"
     );
     assert_eq!(lines[1], "shop 2 000 0 0 0 $0.01 2 2 2");
     assert!(
