@@ -8,7 +8,8 @@ fn filters_are_in_the_address_and_survive_links_reload_and_back() {
     let site = Site::start();
     let browser = &site.browser;
     site.open_as_admin("/");
-    let project = browser.text_of("[aria-labelledby=top-projects] tbody a");
+    browser.wait_until("document.querySelector('[aria-labelledby=projects] tbody a') !== null");
+    let project = browser.text_of("[aria-labelledby=projects] tbody a");
     let all = browser.text_of("dl.cards");
 
     browser.type_into("input[name=project]", &project);

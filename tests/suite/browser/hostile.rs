@@ -108,6 +108,7 @@ fn texts_of_an_attacker_run_no_script_on_any_page() {
 
     let browser = &site.browser;
     site.open_as_admin("/");
+    browser.wait_until("document.querySelector('[aria-labelledby=sessions] tbody a') !== null");
     let links = browser.value(
         "[...document.querySelectorAll('[aria-labelledby=sessions] tbody a')].map((link) => link.getAttribute('href'))",
     );

@@ -44,6 +44,7 @@ fn the_most_expensive_session_opens_from_the_overview() {
     let site = Site::start();
     let browser = &site.browser;
     site.open_as_admin("/");
+    browser.wait_until("document.querySelector('[aria-labelledby=sessions] tbody a') !== null");
     let title = browser.text_of("[aria-labelledby=sessions] tbody a");
     browser.click("[aria-labelledby=sessions] tbody a");
     browser.wait_until("location.pathname.startsWith('/sessions/')");
