@@ -14,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use session_pipeline_harness::measure::{BenchSessions, Measurement};
 use session_pipeline_host::clock::{SystemClock, UtcMicros};
 use session_pipeline_host::content::Snapshot;
+use session_pipeline_host::limits::Limits;
 use session_pipeline_host::processor::SessionInfo;
 use session_pipeline_host::sandbox::{FileAccess, confine_thread};
 use session_pipeline_pipeline::config::Config;
