@@ -312,7 +312,7 @@ pub(super) struct QualityQuery {
     tz: Option<String>,
     /// Only this user: an email address, or the name of a folder.
     user: Option<String>,
-    /// Only this project: its path, or the last part of the path.
+    /// Only this project: its name, its whole path, or the last parts of its path.
     project: Option<String>,
     /// Only the sessions of this coding agent.
     #[param(inline)]

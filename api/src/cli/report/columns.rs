@@ -140,7 +140,7 @@ impl RowColumns for UsageTotals {
     }
 }
 
-/// Whether a project has several paths.
+/// Whether a name of projects has several paths.
 fn has_paths(report: &UsageReport) -> bool {
     let mut paths = report.rows.iter().filter_map(|row| row.totals.paths);
     paths.any(|paths| paths > 1)

@@ -1,4 +1,4 @@
-//! The number of paths of each project, so that people notice projects with the same name.
+//! The number of paths with the same name, so that people notice different projects in one row.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use session_pipeline_store::StoreError;
 use super::Conditions;
 use crate::report::UsageReport;
 
-/// Adds the number of paths to the rows of a report by project.
+/// Adds the number of paths to the rows of a report by the name of projects.
 pub(super) fn add_paths(
     connection: &Connection,
     report: &mut UsageReport,
