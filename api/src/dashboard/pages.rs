@@ -87,9 +87,7 @@ pub(super) async fn overview_part(
         "hours" => overview::hours(&visit.report(filters, &[("by", "hour")]).await?),
         "sessions" => {
             let own = [("sort", "cost"), ("limit", "10"), ("subagents", "no")];
-            let mut parameters = filters.report();
-            parameters.extend(own.map(|(name, value)| (name, value.to_owned())));
-            let path = address("/api/admin/sessions", &parameters);
+            let path = data_address("/api/admin/sessions", filters, &own);
             let totals = [("by", "source"), ("top", "1")];
             let (found, totals) =
                 tokio::try_join!(visit.get(&path), visit.report(filters, &totals))?;

@@ -33,6 +33,9 @@ use crate::report::{DayRange, PriceTable, SessionCauses};
 pub use order::{SessionSort, SortPosition, sorted};
 pub use unmatched::notices;
 
+/// Sessions per read without states. A session takes about a kilobyte.
+const OUTLINED_AT_ONCE: usize = 50_000;
+
 /// The sessions that a list includes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionFilter {
@@ -238,6 +241,17 @@ impl<'a> OverviewPages<'a> {
             .flatten()
             .for_each(SessionOverview::remove_secrets);
         Ok(sessions)
+    }
+
+    /// Like [`OverviewPages::next`], but only with these parts, with secrets in their texts, and
+    /// without states.
+    fn next_outlines(
+        &mut self,
+        parts: SummaryParts<'_>,
+    ) -> Result<Option<Vec<SessionOverview>>, ListingError> {
+        let after = self.pages.after.clone();
+        let page = self.pages.next_without_states(OUTLINED_AT_ONCE)?;
+        self.matching(page, after.as_deref(), parts)
     }
 
     /// The matching sessions of a page that begins after a key, with secrets in their texts. `None`:

@@ -18,7 +18,7 @@ use std::io;
 
 use session_pipeline_host::clock::UtcMicros;
 
-use super::entry::CallOutcome;
+use super::entry::{CallOutcome, ResponseTokens};
 use super::lines::read_at;
 use super::parsed::{PARTS_MAX, ParsedLine, ParsedPart, SourceText, fields_text};
 use super::{claude, input, json};
@@ -209,6 +209,21 @@ fn result<'a>(call: Option<&'a str>, outcome: CallOutcome, text: SourceText<'a>)
         text,
         agent_id: None,
     }
+}
+
+/// The tokens of a response, which counts each class on its own. The names are those of the input, of
+/// reads from the cache, of writes to it, and of the output.
+fn tokens_of(usage: &str, names: [&str; 4]) -> Option<ResponseTokens> {
+    let found = json::fields(usage, names)?;
+    let [input, cache_read, cache_write, output] =
+        found.map(|count| json::number(count).unwrap_or(0));
+    let tokens = ResponseTokens {
+        input,
+        cache_read,
+        cache_write,
+        output,
+    };
+    (tokens != ResponseTokens::default()).then_some(tokens)
 }
 
 /// A field of an object.

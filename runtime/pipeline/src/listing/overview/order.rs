@@ -16,8 +16,6 @@ use crate::report::sessions::{SessionSummary, SummaryParts, WithFigures, shown};
 
 /// Maximum number of sessions that are read by their keys.
 const KEYS_MAX: usize = 1000;
-/// Sessions per read that only decides their order. A session takes about a kilobyte.
-const OUTLINED_AT_ONCE: usize = 50_000;
 
 /// Defines the orders of a list, each with its name and its description.
 macro_rules! session_sorts {
@@ -189,12 +187,7 @@ fn first_sorted(
         columns: (!is_search).then_some(columns.as_slice()),
     };
     let mut first = FirstSessions::new(query, after, limit);
-    loop {
-        let after_key = pages.pages.after.clone();
-        let page = pages.pages.next_without_states(OUTLINED_AT_ONCE)?;
-        let Some(page) = pages.matching(page, after_key.as_deref(), parts)? else {
-            break;
-        };
+    while let Some(page) = pages.next_outlines(parts)? {
         first.extend(page);
     }
     let mut sessions: Vec<&mut SessionOverview> = first.sessions.values_mut().collect();

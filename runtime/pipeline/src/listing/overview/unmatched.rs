@@ -8,9 +8,6 @@ use crate::report::project::ProjectSelector;
 use crate::report::project_name;
 use crate::report::sessions::{SummaryParts, WithFigures};
 
-/// Sessions per read. A session takes about a kilobyte.
-const READ_AT_ONCE: usize = 50_000;
-
 /// The notices on an empty list. Call it only for those, because it reads all sessions.
 ///
 /// # Errors
@@ -45,16 +42,12 @@ pub fn notices(
         columns: Some(&["project", "cwd", "agent"]),
     };
     let mut pages = OverviewPages::open(source, &scope, ListRange::default())?;
-    loop {
-        let after = pages.pages.after.clone();
-        let page = pages.pages.next_without_states(READ_AT_ONCE)?;
-        let Some(sessions) = pages.matching(page, after.as_deref(), parts)? else {
-            return Ok(values.notices());
-        };
+    while let Some(sessions) = pages.next_outlines(parts)? {
         for session in &sessions {
             values.consider(session);
         }
     }
+    Ok(values.notices())
 }
 
 /// The filters that name something.

@@ -7,6 +7,7 @@ use session_pipeline_host::clock::UtcMicros;
 
 use super::{
     ParsedLine, ParsedPart, SourceText, call, field, json, notice, other, result, said, text_of,
+    tokens_of,
 };
 use crate::transcript::entry::{CallOutcome, ModelResponse, ResponseTokens};
 use crate::transcript::parsed::ParsedSubAgent;
@@ -129,14 +130,5 @@ fn read_tokens(usage: &str) -> Option<ResponseTokens> {
         "input_cache_creation",
         "output",
     ];
-    let found = json::fields(usage, names)?;
-    let [input, cache_read, cache_write, output] =
-        found.map(|count| json::number(count).unwrap_or(0));
-    let tokens = ResponseTokens {
-        input,
-        cache_read,
-        cache_write,
-        output,
-    };
-    (tokens != ResponseTokens::default()).then_some(tokens)
+    tokens_of(usage, names)
 }

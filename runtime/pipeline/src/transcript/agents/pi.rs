@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::{
     ParsedLine, ParsedPart, SourceText, call, json, line, notice, other, result, said, text_of,
+    tokens_of,
 };
 use crate::transcript::entry::{CallOutcome, ModelResponse, ResponseTokens};
 use crate::transcript::parsed::{PARTS_MAX, block_text};
@@ -125,15 +126,5 @@ fn failure_of(text: &str) -> CallOutcome {
 }
 
 fn read_tokens(usage: &str) -> Option<ResponseTokens> {
-    let names = ["input", "cacheRead", "cacheWrite", "output"];
-    let found = json::fields(usage, names)?;
-    let [input, cache_read, cache_write, output] =
-        found.map(|count| json::number(count).unwrap_or(0));
-    let tokens = ResponseTokens {
-        input,
-        cache_read,
-        cache_write,
-        output,
-    };
-    (tokens != ResponseTokens::default()).then_some(tokens)
+    tokens_of(usage, ["input", "cacheRead", "cacheWrite", "output"])
 }
