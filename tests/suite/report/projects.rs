@@ -130,6 +130,13 @@ fn an_unknown_value_of_a_filter_is_reported_with_similar_values() {
         ),
         (
             ReportFilter {
+                provider: text("openai"),
+                ..all.clone()
+            },
+            "no message matches provider `openai`",
+        ),
+        (
+            ReportFilter {
                 session: text("s9"),
                 ..all.clone()
             },

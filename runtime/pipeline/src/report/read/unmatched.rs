@@ -83,6 +83,13 @@ fn filters(filter: &ReportFilter) -> Vec<NamedFilter<'_>> {
         };
         filters.push(("agent", agent, vec!["agent"], alone));
     }
+    if let Some(provider) = &filter.provider {
+        let alone = ReportFilter {
+            provider: Some(provider.clone()),
+            ..none()
+        };
+        filters.push(("provider", provider, vec!["provider"], alone));
+    }
     if let Some(session) = &filter.session {
         let alone = ReportFilter {
             session: Some(session.clone()),
