@@ -10,13 +10,17 @@ use crate::guests::{panics, usage, verification};
 use crate::http::TestServer;
 
 /// Every page of the dashboard with a GET route, and every part of a page.
-const PAGES: [&str; 24] = [
+const PAGES: [&str; 28] = [
     "/",
     "/?user=bob@example.com",
     "/?project=secret-project",
     "/?model=secret-model",
     "/sessions",
     "/sessions?sort=title",
+    "/overview/users",
+    "/overview/projects",
+    "/overview/sessions?user=bob@example.com",
+    "/overview/hours?user=bob@example.com",
     "/sessions?user=bob@example.com",
     "/sessions?search=secret",
     "/sessions?cursor=bob/a",

@@ -9,6 +9,11 @@ use crate::http::TestServer;
 /// The status of each page for a member, an analyst and an admin. The session is that of the member.
 const STATUSES: &[(&str, [u16; 3])] = &[
     ("/", [200, 200, 200]),
+    ("/overview/users", [404, 200, 200]),
+    ("/overview/projects", [200, 200, 200]),
+    ("/overview/sessions", [200, 200, 200]),
+    ("/overview/hours", [200, 200, 200]),
+    ("/overview/nothing", [404, 404, 404]),
     ("/sessions", [200, 200, 200]),
     ("/sessions/mia/own.jsonl", [200, 200, 200]),
     ("/sessions/entries?session=mia/own.jsonl", [200, 404, 200]),
