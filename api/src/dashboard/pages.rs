@@ -259,7 +259,14 @@ pub(super) async fn causes(
     Query(query): Query<FilterQuery>,
 ) -> Result<Markup, ApiError> {
     let view = visit.view(&query);
-    let unknown = visit.unknown_values(&view.filters).await?;
+    // One request for the usual case: if the page has anything to show, each value is known.
+    let names_something = !view.filters.named().is_empty();
+    let total = [("by", "source"), ("top", "1")];
+    let total = maybe(names_something.then(|| visit.report(&view.filters, &total))).await?;
+    let unknown = match total {
+        Some(report) if report.totals.messages == 0 => visit.unknown_values(&view.filters).await?,
+        _ => Vec::new(),
+    };
     let main = causes::page(&view.filters, &view.reader, &unknown);
     Ok(view.page("Causes", Section::Causes, false, &main))
 }

@@ -41,20 +41,9 @@ pub(super) enum TranscriptFormat {
 }
 
 impl TranscriptFormat {
-    /// The format of a file with this many bytes.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub(super) fn of(file: &File, size: u64) -> io::Result<Self> {
-        Ok(Self::of_beginning(&beginning_of(file, size)?))
-    }
-
-    /// Whether a file with this many bytes is one object of several lines.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub(super) fn is_document(file: &File, size: u64) -> io::Result<bool> {
-        Ok(shape::is_document(&beginning_of(file, size)?))
+    /// Whether a file with this beginning is one object of several lines.
+    pub(super) fn is_document(beginning: &[u8]) -> bool {
+        shape::is_document(beginning)
     }
 
     /// The format of a file with this beginning.
@@ -94,7 +83,11 @@ impl TranscriptFormat {
     }
 }
 
-fn beginning_of(file: &File, size: u64) -> io::Result<Vec<u8>> {
+/// The bytes of a file with this many bytes that show its format.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn beginning_of(file: &File, size: u64) -> io::Result<Vec<u8>> {
     let wanted = usize::try_from(size.min(BEGINNING_BYTES)).unwrap_or_default();
     let mut beginning = vec![0; wanted];
     let read = read_at(file, &mut beginning, 0)?;

@@ -10,7 +10,7 @@ use session_pipeline_host::content::{decompress, in_memory};
 use session_pipeline_host::sessions::FileStat;
 
 use super::DECOMPRESSED_BYTES_MAX;
-use super::agents::TranscriptFormat;
+use super::agents::{TranscriptFormat, beginning_of};
 use super::document::{DOCUMENT_BYTES_MAX, to_lines};
 use super::lines::read_at;
 
@@ -62,13 +62,16 @@ impl ConvertedContent {
             inode: metadata.ino(),
             stat,
         };
-        if !stat.is_compressed && !is_document(&file, stat.size)? {
-            return Ok(TranscriptContent {
-                format: TranscriptFormat::of(&file, stat.size)?,
-                file: Arc::new(file),
-                size: stat.size,
-                version,
-            });
+        if !stat.is_compressed {
+            let beginning = beginning_of(&file, stat.size)?;
+            if !is_document(&beginning, stat.size) {
+                return Ok(TranscriptContent {
+                    format: TranscriptFormat::of_beginning(&beginning),
+                    file: Arc::new(file),
+                    size: stat.size,
+                    version,
+                });
+            }
         }
         // Locked while it is converted, so that concurrent readers do not fill the memory.
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +87,8 @@ impl ConvertedContent {
             true => file.metadata()?.len(),
             false => stat.size,
         };
-        let is_document = is_document(&file, size)?;
+        let beginning = beginning_of(&file, size)?;
+        let is_document = is_document(&beginning, size);
         if is_document {
             let mut document = vec![0; usize::try_from(size).unwrap_or_default()];
             let read = read_at(&file, &mut document, 0)?;
@@ -94,7 +98,7 @@ impl ConvertedContent {
         let content = TranscriptContent {
             format: match is_document {
                 true => TranscriptFormat::Gemini,
-                false => TranscriptFormat::of(&file, size)?,
+                false => TranscriptFormat::of_beginning(&beginning),
             },
             // Of a file that grows, only what was there is read.
             size: size.min(file.metadata()?.len()),
@@ -106,7 +110,7 @@ impl ConvertedContent {
     }
 }
 
-/// Whether a file is one object of many lines, and not too long to be converted.
-fn is_document(file: &File, size: u64) -> io::Result<bool> {
-    Ok(size <= DOCUMENT_BYTES_MAX && TranscriptFormat::is_document(file, size)?)
+/// Whether a file with this beginning is one object of many lines, and not too long to be converted.
+fn is_document(beginning: &[u8], size: u64) -> bool {
+    size <= DOCUMENT_BYTES_MAX && TranscriptFormat::is_document(beginning)
 }
