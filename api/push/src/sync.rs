@@ -270,6 +270,8 @@ impl<'a> Pass<'a> {
             // It vanished, or cannot be read now.
             return Ok(FileEnd::Changed);
         };
+        // Before it is read: a later change then has another time.
+        let clean = is_quiet(stat, SystemTime::now()).then_some(stat);
         let form = self.form(&file.path);
         let (open, length) = match file.is_compressed {
             false => (open, stat.size),
@@ -282,7 +284,7 @@ impl<'a> Pass<'a> {
             },
         };
         let mut source = Source::new(open, length, form);
-        match self.send_source(file, &mut source, stat, stored) {
+        match self.send_source(file, &mut source, (stat, clean), stored) {
             Ok(end) => Ok(end),
             Err(SendError::Pass(error)) => Err(error),
             Err(SendError::Source(SourceError::TooLong)) => {
@@ -296,11 +298,9 @@ impl<'a> Pass<'a> {
         &mut self,
         file: &LocalFile,
         source: &mut Source,
-        stat: LocalStat,
+        (stat, clean): (LocalStat, Option<LocalStat>),
         stored: Option<Option<&StoredFile>>,
     ) -> Result<FileEnd, SendError> {
-        // Before it is read: a later change then has another time.
-        let clean = is_quiet(stat, SystemTime::now()).then_some(stat);
         let mut remote = Remote::default();
         if let Some(record) = self.record(file).cloned() {
             // A file that was complete, and changed without growing, has been rewritten.
