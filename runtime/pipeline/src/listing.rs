@@ -21,7 +21,7 @@ use session_pipeline_store::{SessionCost, SessionSelection, SessionStateRow, Sto
 use crate::config::Config;
 use crate::registry::{Refresh, Registry};
 
-pub use find::{find_in, show, show_in};
+pub use find::find_in;
 use states::StoredStates;
 
 /// Sessions per read from the database.

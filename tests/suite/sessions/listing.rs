@@ -27,7 +27,7 @@ fn show(pipeline: &TestPipeline, key: &str) -> Result<SessionWithDetails, Listin
     let pipeline = pipeline.pipeline();
     let (config, registry) = (pipeline.config(), pipeline.registry());
     let now = pipeline.clock().now();
-    listing::show(config, registry, Some(pipeline.store()), key, now)
+    listing::find_in(config, registry, Some(pipeline.store()), key, None, now)
 }
 
 /// The audited action of a request to reprocess sessions.

@@ -17,45 +17,13 @@ use crate::report::sessions::files_of;
 /// Keys that the error for an ambiguous name lists.
 const KEYS_SHOWN: usize = 10;
 
-/// Shows one session in full.
+/// Shows one session in full: by its key, by the end of its key, by the name of its file without the
+/// extension, or by its id, if that is unique. As if there were only the sessions in these directories
+/// below the sessions root. `None`: all.
 ///
 /// # Errors
-/// If the session does not exist, or the sessions root or the database can't be read.
-pub fn show(
-    config: &Config,
-    registry: &Registry,
-    store: Option<&Store>,
-    key: &str,
-    now: UtcMicros,
-) -> Result<SessionWithDetails, ListingError> {
-    show_in(config, registry, store, key, None, now)
-}
-
-/// Like [`show`], but as if there were only the sessions in these directories below the sessions
-/// root. `None`: all.
-///
-/// # Errors
-/// Same as [`show`].
-pub fn show_in(
-    config: &Config,
-    registry: &Registry,
-    store: Option<&Store>,
-    key: &str,
-    directories: Option<&[String]>,
-    now: UtcMicros,
-) -> Result<SessionWithDetails, ListingError> {
-    if let Some(session) = known(config, registry, store, key, directories, now)? {
-        return Ok(session);
-    }
-    let candidates = Candidates::collect(config, store, key, directories)?;
-    Err(candidates.unknown())
-}
-
-/// Like [`show_in`], but also finds a session by the end of its key, by the name of its file without
-/// the extension, or by its id, if that is unique.
-///
-/// # Errors
-/// Same as [`show`], and if several sessions match.
+/// If the session does not exist, several sessions match, or the sessions root or the database can't
+/// be read.
 pub fn find_in(
     config: &Config,
     registry: &Registry,
