@@ -1,5 +1,5 @@
-//! What a project is: clones of one repository are one project, and projects with the same name can
-//! be told apart.
+//! What a project is: a path. The clones of one repository have the same name, and can be added up or told
+//! apart.
 
 use std::collections::BTreeMap;
 

@@ -134,7 +134,7 @@ impl RowColumns for UsageTotals {
     fn explain(report: &UsageReport<Self>) {
         if has_paths(report) {
             hint(
-                "paths with the same last part are one project, such as clones; `--by project` lists them separately",
+                "projects whose paths have the same last part are one row, such as clones; `--by project` lists them separately",
             );
         }
     }
