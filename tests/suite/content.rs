@@ -1,11 +1,15 @@
 //! Snapshots of sessions: complete lines in order, the hash of all bytes, and no later changes.
 
+use std::sync::Arc;
+
 use md5::{Digest as _, Md5};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, cases, strategies};
 use session_pipeline_host::clock::UtcMicros;
-use session_pipeline_host::content::{Chunk, ContentHash, ReadError, Snapshot};
+use session_pipeline_host::content::{
+    Chunk, ContentHash, HashedAhead, Hasher, ReadError, Snapshot,
+};
 use session_pipeline_host::limits::Limits;
 use session_pipeline_host::sessions::SessionsRoot;
 
@@ -291,5 +295,98 @@ proptest! {
             prop_assert_eq!(&read, &pair[0]);
             prop_assert_eq!(snapshot.finish().unwrap(), md5_of(&pair[0]));
         }
+    }
+}
+
+const NEXT: &str = "ada/two.jsonl";
+
+/// Reads a session together with a later one. Returns the hash of the first, and the later one.
+fn read_with_next(dir: &DataDir, bytes: &[u8], next: &[u8]) -> (ContentHash, Arc<HashedAhead>) {
+    dir.write(NEXT, next);
+    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
+    let ahead = Arc::new(HashedAhead::open(&root, NEXT).unwrap().unwrap());
+    let companions = vec![Arc::clone(&ahead)];
+    let mut snapshot = snapshot(dir, bytes, LINE_BYTES_MAX).with_companions(companions);
+    chunks(&mut snapshot, &[1 << 20]);
+    (snapshot.finish().unwrap(), ahead)
+}
+
+fn open_next(dir: &DataDir) -> Snapshot {
+    let root = SessionsRoot::open(&dir.sessions_root()).unwrap().unwrap();
+    Snapshot::open(&root, NEXT, UtcMicros(7), &Limits::default()).unwrap()
+}
+
+#[test]
+fn a_session_that_changed_after_it_was_hashed_ahead_is_not_read() {
+    let dir = DataDir::new();
+    let (_, ahead) = read_with_next(&dir, &[b'a'; 5000], &[b'b'; 3000]);
+    let prefix = ahead.take();
+    assert_eq!(prefix.as_ref().map(|prefix| prefix.bytes()), Some(3000));
+    assert!(ahead.take().is_none(), "a hash is taken once");
+    let mut changed = vec![b'b'; 4000];
+    changed[1500] = b'c';
+    dir.write(NEXT, &changed);
+    let mut snapshot = open_next(&dir).with_hashed_prefix(prefix);
+    for _ in 0..2 {
+        assert!(matches!(snapshot.next_chunk(0), Err(ReadError::Changed)));
+        assert!(matches!(snapshot.finish(), Err(ReadError::Changed)));
+    }
+    snapshot.rewind().unwrap();
+    assert_eq!(
+        snapshot.finish().unwrap(),
+        md5_of(&changed),
+        "hashed as a whole"
+    );
+}
+
+#[test]
+fn a_session_that_became_shorter_than_what_was_hashed_is_hashed_as_a_whole() {
+    let dir = DataDir::new();
+    let (_, ahead) = read_with_next(&dir, &[b'a'; 5000], &[b'b'; 3000]);
+    dir.write(NEXT, b"bb");
+    let mut snapshot = open_next(&dir).with_hashed_prefix(ahead.take());
+    assert_eq!(snapshot.finish().unwrap(), md5_of(b"bb"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 4))]
+
+    #[test]
+    fn invariant_two_hashers_together_hash_like_each_alone(
+        parts in vec((vec(any::<u8>(), 0..300), vec(any::<u8>(), 0..300)), 0..8),
+    ) {
+        let (mut left, mut right) = (Hasher::default(), Hasher::default());
+        for (at, (own, other)) in parts.iter().enumerate() {
+            match at % 3 {
+                0 => left.update_pair(own, &mut right, other),
+                1 => right.update_pair(other, &mut left, own),
+                _ => {
+                    left.update(own);
+                    right.update(other);
+                }
+            }
+            let whole = |side: fn(&(Vec<u8>, Vec<u8>)) -> &[u8]| -> Vec<u8> {
+                parts[..=at].iter().flat_map(|part| side(part)).copied().collect()
+            };
+            prop_assert_eq!(left.finish(), md5_of(&whole(|part| &part.0)));
+            prop_assert_eq!(right.finish(), md5_of(&whole(|part| &part.1)));
+        }
+    }
+
+    #[test]
+    fn invariant_sessions_have_the_same_hash_if_they_are_hashed_ahead(
+        bytes in lines(),
+        next in lines(),
+        more in vec(any::<u8>(), 0..200),
+    ) {
+        let dir = DataDir::new();
+        let (hash, ahead) = read_with_next(&dir, &bytes, &next);
+        prop_assert_eq!(hash, md5_of(&bytes));
+        dir.append(NEXT, &more);
+        let mut snapshot = open_next(&dir).with_hashed_prefix(ahead.take());
+        let read: Vec<u8> = chunks(&mut snapshot, &[1 << 20]).into_iter().flat_map(|chunk| chunk.bytes).collect();
+        let grown = [next, more].concat();
+        prop_assert_eq!(&read, &grown);
+        prop_assert_eq!(snapshot.finish().unwrap(), md5_of(&grown));
     }
 }

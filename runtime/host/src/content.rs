@@ -4,22 +4,25 @@
 //! Snapshots use `read()`, never `mmap`: if another process truncates a mapped file, the kernel
 //! kills this one.
 
+mod ahead;
+mod hash;
 mod zstd;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use md5::{Digest as _, Md5};
 use memchr::{memchr, memchr_iter, memrchr};
-use serde::{Deserialize, Serialize};
 
 use crate::clock::UtcMicros;
 use crate::limits::Limits;
 use crate::sessions::{FileStat, SessionsRoot};
 
+pub use ahead::{Companions, HashedAhead, HashedPrefix};
+pub use hash::{ContentHash, Hasher};
 pub use zstd::decompress;
 
+use ahead::{PrefixCheck, hash_together};
 use zstd::ZstdContent;
 
 /// Bytes per `read()`. 256 KiB measured fastest.
@@ -29,42 +32,6 @@ const CHUNK_BYTES_MIN: usize = 4 << 10;
 /// Largest chunk. A guest that requests more gets this much, because larger chunks only cost memory
 /// and cache.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
-
-/// The MD5 of a session's bytes. The database stores it in lowercase hexadecimal.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ContentHash(pub [u8; 16]);
-
-impl ContentHash {
-    /// Parses 32 hexadecimal digits. Returns `None` for any other text.
-    pub fn from_hex(hex: &str) -> Option<Self> {
-        let mut bytes = [0; 16];
-        let (pairs, []) = hex.as_bytes().as_chunks::<2>() else {
-            return None;
-        };
-        if pairs.len() != bytes.len() {
-            return None;
-        }
-        // Runs once per known session, so it decodes the digits directly instead of parsing
-        // integers.
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
-        }
-        Some(Self(bytes))
-    }
-}
-
-impl fmt::Display for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// A run of whole lines.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -83,6 +50,9 @@ pub enum ReadError {
     /// The file is shorter than it was at open.
     #[error("the file was truncated while it was being read")]
     Truncated,
+    /// The beginning of the file changed after it was hashed.
+    #[error("the file was changed while it was being read")]
+    Changed,
     /// The operating system reports an error.
     #[error("cannot read the file")]
     Io(#[source] io::Error),
@@ -113,7 +83,13 @@ pub struct Snapshot {
     line_bytes_max: usize,
     chunk_bytes_max: usize,
     unread: u64,
-    hasher: Md5,
+    hasher: Hasher,
+    /// Compares the beginning with bytes that were hashed before.
+    hashed_before: Option<PrefixCheck>,
+    /// Whether these bytes were others.
+    has_changed: bool,
+    /// Sessions that are hashed together with this one.
+    companions: Companions,
     /// The length of an earlier version of this session, to check whether its bytes are still a
     /// prefix.
     prefix_bytes: Option<u64>,
@@ -187,7 +163,10 @@ impl Snapshot {
             line_bytes_max,
             chunk_bytes_max: CHUNK_BYTES_MAX,
             unread: size,
-            hasher: Md5::new(),
+            hasher: Hasher::default(),
+            hashed_before: None,
+            has_changed: false,
+            companions: Companions::new(),
             prefix_bytes: None,
             prefix_hash: None,
             carry: Vec::new(),
@@ -208,6 +187,23 @@ impl Snapshot {
     #[must_use]
     pub fn with_prefix_hash(mut self, bytes: Option<u64>) -> Self {
         self.prefix_bytes = bytes.filter(|bytes| *bytes <= self.size);
+        self
+    }
+
+    /// Uses what is known about the hash of the first bytes. If the file has other bytes now,
+    /// reading fails, and it must be opened again. Without effect if a shorter prefix is hashed.
+    #[must_use]
+    pub fn with_hashed_prefix(mut self, prefix: Option<HashedPrefix>) -> Self {
+        let bytes_max = self.prefix_bytes.map_or(self.size, |_| 0);
+        let prefix = prefix.filter(|prefix| prefix.bytes() <= bytes_max);
+        self.hashed_before = prefix.map(HashedPrefix::check);
+        self
+    }
+
+    /// Also hashes these sessions while this one is read.
+    #[must_use]
+    pub fn with_companions(mut self, companions: Companions) -> Self {
+        self.companions = companions;
         self
     }
 
@@ -243,7 +239,9 @@ impl Snapshot {
         };
         rewound.map_err(ReadError::Io)?;
         self.unread = self.size;
-        self.hasher = Md5::new();
+        self.hasher = Hasher::default();
+        self.hashed_before = None;
+        self.has_changed = false;
         self.prefix_hash = None;
         self.carry.clear();
         self.next_line = 1;
@@ -265,6 +263,9 @@ impl Snapshot {
         let mut passed_over = 0;
         let mut searched = 0;
         loop {
+            if self.has_changed {
+                return Err(ReadError::Changed);
+            }
             if bytes.len() < bytes_max && self.unread > 0 {
                 let missing = bytes_max - bytes.len();
                 self.read_more(&mut bytes, missing)?;
@@ -314,7 +315,10 @@ impl Snapshot {
             buffer.clear();
             self.read_more(&mut buffer, READ_BYTES)?;
         }
-        Ok(ContentHash(self.hasher.clone().finalize().into()))
+        if self.has_changed {
+            return Err(ReadError::Changed);
+        }
+        Ok(self.hasher.finish())
     }
 
     fn hand_out(&mut self, mut bytes: Vec<u8>, end: usize, passed_over: u32) -> Chunk {
@@ -373,6 +377,18 @@ impl Snapshot {
 impl Snapshot {
     /// Hashes the next bytes. Stores the intermediate hash at the end of the prefix.
     fn hash(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes;
+        if let Some(check) = &mut self.hashed_before {
+            bytes = check.read(bytes);
+            if check.is_complete()
+                && let Some(check) = self.hashed_before.take()
+            {
+                match check.into_hasher() {
+                    Some(hasher) => self.hasher = hasher,
+                    None => self.has_changed = true,
+                }
+            }
+        }
         let already = self.size - self.unread;
         let rest = self
             .prefix_bytes
@@ -380,11 +396,11 @@ impl Snapshot {
             .filter(|_| self.prefix_hash.is_none())
             .and_then(|rest| bytes.split_at_checked(rest));
         let Some((prefix, bytes)) = rest else {
-            self.hasher.update(bytes);
+            hash_together(&mut self.hasher, bytes, &mut self.companions);
             return;
         };
         self.hasher.update(prefix);
-        self.prefix_hash = Some(ContentHash(self.hasher.clone().finalize().into()));
+        self.prefix_hash = Some(self.hasher.finish());
         self.hasher.update(bytes);
     }
 }

@@ -77,9 +77,9 @@ pub struct Execution {
     /// The hash of the prefix, if the snapshot was asked for one.
     #[serde(default)]
     pub prefix_hash: Option<ContentHash>,
-    /// Whether the file was truncated while it was read. The guest then saw a state that never
+    /// Whether the file was truncated or changed while it was read. The guest then saw a state that never
     /// existed.
-    pub was_truncated: bool,
+    pub has_changed: bool,
     /// The guest's log.
     pub log: Vec<LogLine>,
     /// The resources that the execution used.
@@ -119,7 +119,7 @@ impl Execution {
             outcome: Err(fault),
             hash: None,
             prefix_hash: None,
-            was_truncated: false,
+            has_changed: false,
             log,
             cost,
             backtrace: Vec::new(),
@@ -339,10 +339,9 @@ impl Processor {
         let hash = grant.snapshot.finish();
         let outcome = match (&hash, outcome) {
             (Err(error), Ok(_)) => Err(Fault::new(FaultKind::Input, sandbox::read_detail(error))),
-            (Err(ReadError::Truncated), Err(_)) => Err(Fault::new(
-                FaultKind::Input,
-                ReadError::Truncated.to_string(),
-            )),
+            (Err(error @ (ReadError::Truncated | ReadError::Changed)), Err(_)) => {
+                Err(Fault::new(FaultKind::Input, error.to_string()))
+            }
             (_, outcome) => outcome.map(|items| SessionOutput {
                 items,
                 tables: match self.manifest.redacts_secrets {
@@ -353,7 +352,7 @@ impl Processor {
         };
         Execution {
             outcome,
-            was_truncated: matches!(hash, Err(ReadError::Truncated)),
+            has_changed: matches!(hash, Err(ReadError::Truncated | ReadError::Changed)),
             hash: hash.ok(),
             prefix_hash: grant.snapshot.prefix_hash(),
             log,

@@ -7,6 +7,7 @@
 mod attempt;
 mod commit;
 mod dispatch;
+mod hashing;
 mod pass;
 mod recorded;
 mod report;

@@ -409,7 +409,7 @@ impl transcript::Host for HostState {
 /// Formats a read error with its cause, for a fault's detail.
 pub fn read_detail(error: &ReadError) -> String {
     match error {
-        ReadError::Truncated => error.to_string(),
+        ReadError::Truncated | ReadError::Changed => error.to_string(),
         ReadError::Io(cause) => format!("{error}: {cause}"),
     }
 }

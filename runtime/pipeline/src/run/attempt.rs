@@ -18,6 +18,7 @@ use session_pipeline_store::state_rows::FailureRow;
 use session_pipeline_store::{CompletedSession, FailedSession, SessionOutcome, SkippedSession};
 
 use crate::in_flight::{DEATHS_MAX, InFlightRecord, SessionGuard, Suspicion};
+use crate::run::hashing::Hashing;
 use crate::run::work::Pass;
 use crate::scan::{Candidate, ContentCheck, trusted};
 
@@ -30,8 +31,8 @@ pub(super) struct Outcome {
     pub(super) verdict: Option<RetryDecision>,
     pub(super) fuel: u64,
     pub(super) was_attempt: bool,
-    /// Whether the file became shorter during the read.
-    has_shrunk: bool,
+    /// Whether the file became shorter or its beginning changed during the read.
+    has_changed: bool,
     pub(super) entry: Option<SessionOutcome>,
     /// Only for serial processors. Dropped with the outcome once it is committed or discarded,
     /// which the worker waits for.
@@ -52,11 +53,12 @@ impl Pass<'_> {
         candidate: &Candidate,
         grants: &Grants,
         stay: &mut SessionGuard<'_>,
+        hashing: Hashing,
     ) -> Outcome {
-        let mut outcome = self.try_once(candidate, grants, stay);
-        // A file that became shorter is read once more, then left for the next run.
-        if outcome.has_shrunk {
-            outcome = self.try_once(candidate, grants, stay);
+        let mut outcome = self.try_once(candidate, grants, stay, hashing);
+        // Such a file is read once more, then left for the next run.
+        if outcome.has_changed {
+            outcome = self.try_once(candidate, grants, stay, Hashing::default());
         }
         outcome
     }
@@ -79,6 +81,7 @@ impl Pass<'_> {
         candidate: &Candidate,
         grants: &Grants,
         stay: &mut SessionGuard<'_>,
+        hashing: Hashing,
     ) -> Outcome {
         let read_at = self.pipeline.now();
         let limits = self.processor.limits();
@@ -160,6 +163,13 @@ impl Pass<'_> {
             );
             return self.failed(candidate, known_hash, observed, fault, Cost::default());
         }
+        let snapshot = match known_hash {
+            // Hashed again, which needs no help: the file is in memory now.
+            Some(_) => snapshot,
+            None => snapshot
+                .with_hashed_prefix(hashing.prefix)
+                .with_companions(hashing.companions),
+        };
         self.execute(candidate, grants, snapshot, read_at, observed)
     }
 
@@ -213,7 +223,7 @@ impl Pass<'_> {
             }
             (Err(fault), hash) => {
                 let mut outcome = self.failed(candidate, hash, observed, fault, execution.cost);
-                outcome.has_shrunk = execution.was_truncated;
+                outcome.has_changed = execution.has_changed;
                 return outcome;
             }
         };

@@ -16,6 +16,7 @@ use crate::identity::Identities;
 use crate::in_flight::WorkerSeat;
 use crate::run::attempt::Outcome;
 use crate::run::dispatch::{Dispatch, DispatchQueue, Progress};
+use crate::run::hashing::{HashedSessions, Hashing};
 use crate::run::recorded::RecordedRows;
 use crate::run::turns::Turns;
 use crate::run::{Pipeline, RunError, RunRequest};
@@ -82,6 +83,7 @@ impl Pass<'_> {
         // One worker processes them in order anyway.
         let turns = (is_serial && workers > 1).then(Turns::default);
         let dispatch = Dispatch::new(candidates.len(), self.attempts_max());
+        let ahead = HashedSessions::new(candidates, self.root, workers);
         let backlog = DispatchQueue::new(
             config
                 .group
@@ -102,8 +104,9 @@ impl Pass<'_> {
             for number in 0..workers {
                 let outcomes = outcomes.clone();
                 let turns = turns.as_ref();
-                let (dispatch, backlog) = (&dispatch, &backlog);
-                let worker = move || self.work(candidates, dispatch, backlog, turns, &outcomes);
+                let (dispatch, backlog, ahead) = (&dispatch, &backlog, &ahead);
+                let worker =
+                    move || self.work(candidates, dispatch, ahead, backlog, turns, &outcomes);
                 let thread = std::thread::Builder::new()
                     .name(format!("worker-{number}"))
                     .stack_size(WORKER_STACK_BYTES);
@@ -162,6 +165,7 @@ impl Pass<'_> {
         &self,
         candidates: &[Candidate],
         dispatch: &Dispatch,
+        ahead: &HashedSessions<'_>,
         backlog: &DispatchQueue,
         turns: Option<&Turns>,
         outcomes: &Sender<Outcome>,
@@ -193,7 +197,9 @@ impl Pass<'_> {
                 },
                 ..self.grants.clone()
             };
-            let mut outcome = self.attempt(candidate, is_suspect, &grants, &mut worker);
+            let mut outcome = self.attempt(candidate, is_suspect, &grants, &mut worker, || {
+                ahead.start(index)
+            });
             let turn = match turns.map(|turns| turns.wait_for(index)) {
                 None => None,
                 Some(Some(turn)) => Some(turn),
@@ -216,7 +222,13 @@ impl Pass<'_> {
             if has_conflict {
                 tracing::debug!(session = %printable(&candidate.key), "another session changed what this one looked up; it is processed again");
                 let fuel = outcome.fuel;
-                outcome = self.attempt(candidate, is_suspect, &self.grants, &mut worker);
+                outcome = self.attempt(
+                    candidate,
+                    is_suspect,
+                    &self.grants,
+                    &mut worker,
+                    Hashing::default,
+                );
                 outcome.fuel = outcome.fuel.saturating_add(fuel);
             }
             let (in_progress, settled) = bounded(0);
@@ -243,6 +255,7 @@ impl Pass<'_> {
         is_suspect: bool,
         grants: &Grants,
         worker: &mut Worker<'_>,
+        hashing: impl FnOnce() -> Hashing,
     ) -> Outcome {
         let mut stay = worker.seat.begin(|| self.record(candidate), is_suspect);
         // After the slots folder exists, and only if there is a session.
@@ -250,8 +263,9 @@ impl Pass<'_> {
             self.confine();
         }
         let _permit = self.pipeline.permits.take();
-        let attempt =
-            std::panic::AssertUnwindSafe(|| self.process_candidate(candidate, grants, &mut stay));
+        let attempt = std::panic::AssertUnwindSafe(|| {
+            self.process_candidate(candidate, grants, &mut stay, hashing())
+        });
         std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
             let fault = Fault::new(
                 FaultKind::Host,
