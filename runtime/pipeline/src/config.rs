@@ -301,10 +301,10 @@ pub struct GroupLimits {
 impl Default for GroupLimits {
     fn default() -> Self {
         Self {
-            sessions_max: 100,
-            rows_max: 20_000,
-            bytes_max: 16 << 20,
-            wait_max: Duration::from_millis(100),
+            sessions_max: 1_000,
+            rows_max: 200_000,
+            bytes_max: 32 << 20,
+            wait_max: Duration::from_secs(1),
         }
     }
 }

@@ -37,7 +37,7 @@ impl StoreOptions {
         Self {
             data_dir: data_dir.into(),
             memory_bytes: 256 << 20,
-            group_sessions_max: 100,
+            group_sessions_max: 1_000,
         }
     }
 
