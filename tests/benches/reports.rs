@@ -1,4 +1,4 @@
-//! Line 4 of `docs/performance.md`: measures reports after the first one, over ten million messages
+//! Lines 4 and 13 of `docs/performance.md`: measures reports after the first one, over ten million messages
 //! in the database. Also compares reports over one gigabyte of transcripts with `ccusage`, which
 //! reads the transcripts each time.
 //!
@@ -10,19 +10,22 @@
 //!   has its own ids. By default, transcripts are generated with long tool results and short
 //!   messages, which is the fastest case for a program that only looks for usage.
 
+#[path = "data/transcripts.rs"]
+mod transcripts;
+
 use std::error::Error;
-use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
 use duckdb::Connection;
-use session_pipeline_harness::measure::{Measurement, run_child, run_child_tracking_memory};
+use session_pipeline_harness::measure::{
+    Measurement, run_child, run_child_tracking_memory, version_of,
+};
 use session_pipeline_harness::program;
 use session_pipeline_host::clock::SystemClock;
-use session_pipeline_host::sessions::SessionsRoot;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::listing::ListRange;
 use session_pipeline_pipeline::listing::overview::{
@@ -39,10 +42,6 @@ use session_pipeline_pipeline::shipped::ShippedProcessor;
 const ROUNDS: usize = 3;
 const DEFAULT_MESSAGES: u64 = 10_000_000;
 const LARGE_BYTES: usize = 1_000_000_000;
-/// Messages per session.
-const MESSAGES: usize = 100;
-/// Bytes per message, including tool results. Real transcripts have about as many.
-const MESSAGE_BYTES: usize = 15_000;
 
 /// 100 messages per session with one tool call each, three models, 1,000 users and one year. Every
 /// 50th session is a fork that repeats the messages of another session.
@@ -140,6 +139,7 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let database = data_dir.path().join("state/system.duckdb");
     let connection = Connection::open(&database)?;
+    let mut generated_rows = 0;
     for (table, rows, only) in [
         ("usage.messages BY NAME", MESSAGE_ROWS, "true"),
         ("usage.events BY NAME", EVENT_ROWS, "true"),
@@ -147,17 +147,22 @@ fn many_messages(messages: u64) -> Result<(), Box<dyn Error>> {
         ("usage.sessions BY NAME", SESSION_ROWS, "true"),
         ("main.session_processor_state BY NAME", STATE_ROWS, "true"),
     ] {
-        connection.execute(
+        generated_rows += connection.execute(
             &format!("INSERT INTO {table} {rows} FROM ({NUMBERS}) WHERE {only}"),
             [messages],
         )?;
         connection.execute_batch("CHECKPOINT")?;
     }
     drop(connection);
+    let bytes = fs::metadata(&database)?.len() as f64;
     println!(
-        "{messages} messages, {:.0} MB, generated in {:.0} s",
-        fs::metadata(&database)?.len() as f64 / 1e6,
+        "{messages} messages, {generated_rows} rows, {:.0} MB, generated in {:.0} s",
+        bytes / 1e6,
         started.elapsed().as_secs_f64()
+    );
+    println!(
+        "line 13: {:.1} bytes per row   required at most 60, goal 35",
+        bytes / generated_rows as f64
     );
     let pipeline = open(data_dir.path())?;
     let prices = PriceTable::load(pipeline.config())?;
@@ -300,11 +305,7 @@ fn first_page(
 fn large_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
     let root = scratch.path().join("agent/projects");
-    match like {
-        Some(folder) => write_copies(&root, folder)?,
-        None => (0..LARGE_BYTES / (MESSAGES * MESSAGE_BYTES))
-            .try_for_each(|session| write_session(&root, session))?,
-    }
+    transcripts::write(&root, like, LARGE_BYTES)?;
     let data_dir = scratch.path().join("data");
     let command = |arguments: &[&str]| {
         let mut command = Command::new(program::path());
@@ -356,71 +357,11 @@ fn large_data(ccusage: &str, like: Option<&Path>) -> Result<(), Box<dyn Error>> 
     }
     println!("report, whole process  {report} s");
     println!("report, in a server    {query} s");
-    println!("ccusage                {other} s");
+    println!("ccusage                {other} s; {}", version_of(ccusage));
     println!(
         "line 4: ccusage / report  {} as a process, {} in a server   required 100, goal 1,000",
         other.ratio_to(&report),
         other.ratio_to(&query)
     );
-    Ok(())
-}
-
-/// Writes copies of all transcripts of a folder until they total one gigabyte.
-fn write_copies(root: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    let mut keys = Vec::new();
-    if let Some(sessions) = SessionsRoot::open(folder)? {
-        sessions.walk(|key, _| keys.push(key.to_owned()))?;
-    }
-    let mut originals = Vec::new();
-    for key in keys {
-        // A transcript can contain invalid UTF-8.
-        let text = String::from_utf8_lossy(&fs::read(folder.join(&key))?).into_owned();
-        originals.push((key, text));
-    }
-    let bytes: usize = originals.iter().map(|(_, text)| text.len()).sum();
-    if bytes == 0 {
-        return Err(format!("there are no transcripts in `{}`", folder.display()).into());
-    }
-    for copy in 0..LARGE_BYTES.div_ceil(bytes) {
-        for (key, text) in &originals {
-            let path = root.join(format!("copy-{copy}")).join(key);
-            fs::create_dir_all(path.parent().ok_or("the file has no parent folder")?)?;
-            let with_own_ids = |text: &str, prefix: &str| {
-                text.replace(&format!("\"{prefix}_"), &format!("\"{prefix}_{copy}_"))
-            };
-            fs::write(
-                path,
-                with_own_ids(&with_own_ids(&with_own_ids(text, "msg"), "req"), "toolu"),
-            )?;
-        }
-    }
-    Ok(())
-}
-
-fn write_session(root: &Path, session: usize) -> Result<(), Box<dyn Error>> {
-    let folder: PathBuf = root.join(format!("-home-dev-project-{:03}", session % 50));
-    fs::create_dir_all(&folder)?;
-    let id = format!("{session:08x}-0000-4000-8000-000000000000");
-    let filler = "What a tool had to say. ".repeat(MESSAGE_BYTES / 24);
-    let mut text = String::new();
-    for message in 0..MESSAGES {
-        let time = format!(
-            "2026-{:02}-{:02}T{:02}:{:02}:00.000Z",
-            1 + session % 12,
-            1 + session % 28,
-            message / 60,
-            message % 60
-        );
-        writeln!(
-            text,
-            r#"{{"type":"assistant","sessionId":"{id}","timestamp":"{time}","version":"2.1.42","cwd":"/home/dev/project","requestId":"req_{session}_{message}","message":{{"id":"msg_{session}_{message}","model":"claude-opus-4-5-20251101","role":"assistant","content":[{{"type":"tool_use","id":"toolu_{session}_{message}","name":"Bash","input":{{}}}}],"stop_reason":"tool_use","usage":{{"input_tokens":7,"output_tokens":90,"cache_read_input_tokens":{},"cache_creation_input_tokens":120}}}}}}"#,
-            message * 1_000
-        )?;
-        writeln!(
-            text,
-            r#"{{"type":"user","sessionId":"{id}","timestamp":"{time}","message":{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"toolu_{session}_{message}","content":"{filler}"}}]}}}}"#
-        )?;
-    }
-    fs::write(folder.join(format!("{id}.jsonl")), text)?;
     Ok(())
 }

@@ -93,6 +93,9 @@ impl BenchSessions {
 pub struct ChildCost {
     /// The wall time from start to exit.
     pub wall: Duration,
+    /// The CPU time of the program and of the programs that it waited for, in steps of 10 ms. Zero
+    /// if the system has no `/proc`. No other children may end at the same time.
+    pub cpu: Duration,
     /// The peak resident memory, in bytes, or 0 if it was not measured.
     pub peak_memory: u64,
 }
@@ -102,6 +105,7 @@ pub struct ChildCost {
 /// # Errors
 /// The program cannot be started or fails.
 pub fn run_child(command: &mut Command) -> io::Result<ChildCost> {
+    let before = children_cpu().unwrap_or_default();
     let started = Instant::now();
     let status = command
         .stdin(Stdio::null())
@@ -109,11 +113,13 @@ pub fn run_child(command: &mut Command) -> io::Result<ChildCost> {
         .stderr(Stdio::null())
         .status()?;
     let wall = started.elapsed();
+    let cpu = children_cpu().unwrap_or_default().saturating_sub(before);
     if !status.success() {
         return Err(io::Error::other(format!("{command:?} ended with {status}")));
     }
     Ok(ChildCost {
         wall,
+        cpu,
         peak_memory: 0,
     })
 }
@@ -123,6 +129,7 @@ pub fn run_child(command: &mut Command) -> io::Result<ChildCost> {
 /// # Errors
 /// See [`run_child`].
 pub fn run_child_tracking_memory(command: &mut Command) -> io::Result<ChildCost> {
+    let before = children_cpu().unwrap_or_default();
     let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -139,10 +146,37 @@ pub fn run_child_tracking_memory(command: &mut Command) -> io::Result<ChildCost>
         std::thread::sleep(Duration::from_millis(5));
     };
     let wall = started.elapsed();
+    let cpu = children_cpu().unwrap_or_default().saturating_sub(before);
     if !status.success() {
         return Err(io::Error::other(format!("{command:?} ended with {status}")));
     }
-    Ok(ChildCost { wall, peak_memory })
+    Ok(ChildCost {
+        wall,
+        cpu,
+        peak_memory,
+    })
+}
+
+/// What a program prints for `--version`, or that it did not.
+pub fn version_of(program: &str) -> String {
+    let output = Command::new(program).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    match text {
+        Ok(version) if !version.is_empty() => version,
+        _ => format!("`{program}` reports no version"),
+    }
+}
+
+/// The CPU time of all children that have ended.
+fn children_cpu() -> Option<Duration> {
+    // Linux counts in ticks of 10 ms here, whatever its own clock does.
+    const TICK: Duration = Duration::from_millis(10);
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program is in brackets and can contain anything.
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(13);
+    let mut ticks = || fields.next()?.parse::<u32>().ok();
+    Some(TICK * ticks()?.checked_add(ticks()?)?)
 }
 
 fn high_water_mark(status_file: &Path) -> Option<u64> {

@@ -1,12 +1,17 @@
 //! `cargo xtask bench`: runs the benchmarks in `tests/benches`.
 //!
+//! With `--record`, the figures replace those in `docs/performance.md`.
+//!
 //! They use the `dev` profile, which optimizes the dependencies and the runtime. The default of
 //! `cargo bench` is the `bench` profile, which would compile DuckDB and wasmtime a second time.
 
-use std::ffi::OsString;
-use std::process::ExitCode;
+mod figures;
 
-use anyhow::{Result, ensure};
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::TargetKind;
 
 use crate::prerequisites;
@@ -20,6 +25,9 @@ use crate::workspace::{Workspace, status};
 pub struct Args {
     /// Benchmark to run (default: all)
     name: Option<String>,
+    /// Replace the figures of the benchmark in `docs/performance.md`
+    #[arg(long, requires = "name")]
+    record: bool,
     /// Arguments for the benchmark program
     #[arg(last = true)]
     args: Vec<OsString>,
@@ -48,7 +56,26 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         command.args(["--bench", name]);
     }
     command.arg("--").args(&args.args);
+    if let (true, Some(name)) = (args.record, &args.name) {
+        let output = printed(command)?;
+        return figures::record(workspace, name, &args.args, &output).map(|()| ExitCode::SUCCESS);
+    }
     Ok(ExitCode::from(u8::from(!status(command)?.success())))
+}
+
+/// Runs a command and returns its output, which is also printed.
+fn printed(mut command: Command) -> Result<String> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let stdout = child.stdout.take().context("the output is not piped")?;
+    let mut output = String::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        println!("{line}");
+        output.push_str(&line);
+        output.push('\n');
+    }
+    ensure!(child.wait()?.success(), "the benchmark failed");
+    Ok(output)
 }
 
 fn bench_names(workspace: &Workspace) -> Vec<&str> {
