@@ -8,6 +8,7 @@ mod files;
 mod front;
 mod kills;
 mod responses;
+mod rules;
 mod scale;
 mod setup;
 
@@ -139,7 +140,7 @@ impl Machine {
 }
 
 /// The regular files below a folder that are sent, by path.
-fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(at) = folders.pop() {

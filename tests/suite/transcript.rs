@@ -5,6 +5,7 @@ mod files;
 mod growth;
 mod html;
 mod secrets;
+mod shapes;
 
 use serde_json::{Value, json};
 use session_pipeline::body::transcript::{TranscriptBody, TranscriptMarksBody, TranscriptPartBody};

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::scan::{Scanner, unescape};
+use crate::scan::{Node, Scanner, unescape};
 
 /// A JSON string as it appears in the transcript, with its escapes.
 ///
@@ -108,17 +108,36 @@ impl fmt::Display for Text<'_> {
 
 /// One JSON value, as text.
 ///
-/// Every accessor scans the text again. Use it for values that are read rarely, such as the input
-/// of a tool.
+/// Unless the text was scanned for [`crate::activity`], every accessor scans it again. Use it for
+/// values that are read rarely, such as the input of a tool.
 #[derive(Clone, Copy)]
 pub struct Json<'a> {
     raw: &'a str,
+    /// The outline of the value, with its own node first. Empty if it has none.
+    nodes: &'a [Node],
 }
 
 impl<'a> Json<'a> {
     #[inline]
     pub(crate) fn new(raw: &'a str) -> Self {
-        Self { raw }
+        Self::outlined(raw, &[])
+    }
+
+    /// A value with the nodes of its outline, or none.
+    #[inline]
+    pub(crate) fn outlined(raw: &'a str, nodes: &'a [Node]) -> Self {
+        Self { raw, nodes }
+    }
+
+    /// The parts of an array or object that has an outline. `None` without one.
+    #[inline]
+    fn parts(&self) -> Option<Parts<'a>> {
+        let (own, nodes) = self.nodes.split_first()?;
+        Some(Parts {
+            raw: self.raw,
+            start: own.start,
+            nodes,
+        })
     }
 
     /// Parses one whole JSON value. `None` for any other text.
@@ -152,6 +171,10 @@ impl<'a> Json<'a> {
 
     /// The value, if it is a string.
     pub fn text(&self) -> Option<Text<'a>> {
+        if let [own, ..] = self.nodes {
+            let text = self.raw.strip_prefix('"')?.strip_suffix('"')?;
+            return Some(Text::new(text, own.is_escaped));
+        }
         Scanner::new(self.raw).maybe_text().ok().flatten()
     }
 
@@ -203,15 +226,16 @@ impl<'a> Json<'a> {
 
     /// The elements, if the value is an array. Otherwise empty.
     pub fn elements(&self) -> impl Iterator<Item = Json<'a>> {
+        let parts = self.parts().filter(|_| self.is_array());
         let mut elements = Vec::new();
-        if self.raw.starts_with('[') {
+        if self.is_array() && parts.is_none() {
             // The text was checked before, so there is no error to report.
             let _ = Scanner::new(self.raw).array(|scanner| {
                 elements.push(scanner.json()?);
                 Ok(())
             });
         }
-        elements.into_iter()
+        parts.into_iter().flatten().chain(elements)
     }
 
     /// The fields with their values, in order, if the value is an object. Otherwise empty.
@@ -225,13 +249,7 @@ impl<'a> Json<'a> {
     /// ```
     pub fn entries(&self) -> impl Iterator<Item = (String, Json<'a>)> {
         let mut entries = Vec::new();
-        if self.is_object() {
-            // The text was checked before, so there is no error to report.
-            let _ = Scanner::new(self.raw).object(|scanner, key| {
-                entries.push((key.to_owned(), scanner.json()?));
-                Ok(())
-            });
-        }
+        self.for_each_field(|key, value| entries.push((key.to_owned(), value)));
         entries.into_iter()
     }
 
@@ -250,17 +268,35 @@ impl<'a> Json<'a> {
     /// ```
     pub fn fields<const N: usize>(&self, names: [&str; N]) -> [Option<Json<'a>>; N] {
         let mut found = [None; N];
-        if self.is_object() {
-            // The text was checked before.
-            let _ = Scanner::new(self.raw).object(|scanner, key| {
-                let value = scanner.json()?;
-                if let Some(at) = names.iter().position(|name| *name == key) {
-                    found[at] = Some(value);
-                }
-                Ok(())
-            });
-        }
+        self.for_each_field(|key, value| {
+            if let Some(at) = names.iter().position(|name| *name == key) {
+                found[at] = Some(value);
+            }
+        });
         found
+    }
+
+    /// Calls `each` with every key and its value, in order, if the value is an object.
+    #[inline]
+    fn for_each_field(&self, mut each: impl FnMut(&str, Json<'a>)) {
+        if !self.is_object() {
+            return;
+        }
+        if let Some(mut parts) = self.parts() {
+            while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
+                match key.text() {
+                    Some(key) if key.is_escaped() => each(&key.decode(), value),
+                    Some(key) => each(key.raw(), value),
+                    None => {}
+                }
+            }
+            return;
+        }
+        // The text was checked before, so there is no error to report.
+        let _ = Scanner::new(self.raw).object(|scanner, key| {
+            each(key, scanner.json()?);
+            Ok(())
+        });
     }
 
     /// Whether the value is an object.
@@ -277,17 +313,33 @@ impl<'a> Json<'a> {
     /// times, the last one.
     pub fn field(&self, name: &str) -> Option<Json<'a>> {
         let mut found = None;
-        if self.raw.starts_with('{') {
-            // The text was checked before.
-            let _ = Scanner::new(self.raw).object(|scanner, key| {
-                let value = scanner.json()?;
-                if key == name {
-                    found = Some(value);
-                }
-                Ok(())
-            });
-        }
+        self.for_each_field(|key, value| {
+            if key == name {
+                found = Some(value);
+            }
+        });
         found
+    }
+}
+
+/// The parts of an array or object with an outline: its elements, or its keys and values in turns.
+struct Parts<'a> {
+    /// The text of the array or object, and its position in the outline.
+    raw: &'a str,
+    start: u32,
+    nodes: &'a [Node],
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Json<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Json<'a>> {
+        let node = self.nodes.first()?;
+        let (own, rest) = self.nodes.split_at_checked(node.nodes as usize)?;
+        self.nodes = rest;
+        let range = (node.start - self.start) as usize..(node.end - self.start) as usize;
+        Some(Json::outlined(self.raw.get(range)?, own))
     }
 }
 
@@ -362,6 +414,108 @@ impl fmt::Debug for Json<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scan::Outline;
+
+    /// Checks that all questions have the same answers with an outline as without.
+    fn check_outlined(with: Json<'_>, without: Json<'_>) {
+        assert_eq!(with.raw(), without.raw());
+        let text = |json: Json<'_>| {
+            let text = json.text()?;
+            Some((text.raw().to_owned(), text.is_escaped()))
+        };
+        assert_eq!(text(with), text(without), "{with:?}");
+        let raw = |json: &[Option<Json<'_>>]| {
+            let raw = json
+                .iter()
+                .map(|json| json.map(|json| json.raw().to_owned()));
+            raw.collect::<Vec<_>>()
+        };
+        let names = ["a", "type", "b\n"];
+        assert_eq!(raw(&with.fields(names)), raw(&without.fields(names)));
+        assert_eq!(raw(&[with.field("a")]), raw(&[without.field("a")]));
+        let (parts, others): (Vec<_>, Vec<_>) =
+            (with.elements().collect(), without.elements().collect());
+        assert_eq!(parts.len(), others.len(), "{with:?}");
+        for (part, other) in parts.into_iter().zip(others) {
+            check_outlined(part, other);
+        }
+        let (fields, others): (Vec<_>, Vec<_>) =
+            (with.entries().collect(), without.entries().collect());
+        assert_eq!(fields.len(), others.len(), "{with:?}");
+        for ((key, value), (other_key, other)) in fields.into_iter().zip(others) {
+            assert_eq!(key, other_key);
+            check_outlined(value, other);
+        }
+    }
+
+    /// Checks every value in a line, with one outline for all of them.
+    fn check_line(line: &str, outline: &mut Outline) -> usize {
+        let (mut scanner, mut other) = (Scanner::new(line), Scanner::new(line));
+        let mut values = 0;
+        loop {
+            let without = other.json();
+            match (scanner.outlined(outline), without) {
+                (Ok(with), Ok(without)) => check_outlined(with, without),
+                (with, without) => {
+                    assert_eq!(with.err(), without.err(), "{line}");
+                    break;
+                }
+            }
+            assert_eq!(scanner.is_damaged(), other.is_damaged(), "{line}");
+            values += 1;
+        }
+        values
+    }
+
+    #[test]
+    fn invariant_an_outline_changes_no_answer() {
+        let lines = [
+            r#"{"a":1,"type":"x\"y","b\n":[true,null,[],{},[[-1.5e3]],"\ud83d\ude00"],"a":{"a":{"type":[]}}}"#,
+            r#" {"\u0061":"é","type" : { } , "a":[ 1 , "2" , {"type":NaN} ] } {"a":"second"} 7 "text""#,
+            r#"[[[[{"type":[{"a":"b"}]}],1e999],"x"],"a\
+b"]"#,
+        ];
+        let replacements = b"\"\\{}[],: x1\n";
+        let mut outline = Outline::default();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % limit as u64) as usize
+        };
+        let mut values = 0;
+        for line in lines {
+            assert!(check_line(line, &mut outline) > 0, "{line}");
+            for end in 0..line.len() {
+                if let Some(line) = line.get(..end) {
+                    check_line(line, &mut outline);
+                }
+            }
+            for _ in 0..2_000 {
+                let mut bytes = line.as_bytes().to_vec();
+                for _ in 0..=next(2) {
+                    let at = next(bytes.len());
+                    bytes[at] = replacements[next(replacements.len())];
+                }
+                let line = String::from_utf8_lossy(&bytes);
+                values += check_line(&line, &mut outline);
+            }
+        }
+        assert!(values > 3_000, "most damage leaves a value: {values}");
+    }
+
+    #[test]
+    fn a_value_with_too_many_parts_has_the_same_answers_without_an_outline() {
+        let mut outline = Outline::default();
+        for elements in [10, 100_000] {
+            let line = format!("{{\"a\":[{}1],\"type\":2}}", "1,".repeat(elements));
+            assert_eq!(check_line(&line, &mut outline), 1);
+        }
+        // The next value has one again.
+        let mut scanner = Scanner::new("[1]");
+        assert!(scanner.outlined(&mut outline).unwrap().parts().is_some());
+    }
 
     #[test]
     fn the_beginning_of_a_text_ends_before_a_cut_character() {

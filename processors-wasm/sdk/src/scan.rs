@@ -12,10 +12,13 @@
 //! `serde_json` accepts. A test compares the two.
 
 mod cursor;
+mod outline;
 
 use std::borrow::Cow;
 
 use self::cursor::{Cursor, hex4};
+use self::outline::{NoOutline, Visitor};
+pub(crate) use self::outline::{Node, Outline};
 use crate::json::{Json, Text};
 
 /// Maximum nesting of arrays and objects. A deeper value counts as damaged. The host stores no
@@ -171,6 +174,24 @@ impl<'a> Scanner<'a> {
         Ok(Json::new(&self.text[start..self.cursor.at]))
     }
 
+    /// Like [`Scanner::json`], for a value of which many parts are read. The outline of an earlier
+    /// value is replaced.
+    pub(crate) fn outlined<'o>(&mut self, outline: &'o mut Outline) -> Result<Json<'o>>
+    where
+        'a: 'o,
+    {
+        let first = self.cursor.expect_more()?;
+        let start = self.cursor.at;
+        outline.begin(start);
+        if matches!(first, b'{' | b'[') {
+            self.visit_nested(outline)?;
+        } else {
+            self.skip()?;
+        }
+        let raw = &self.text[start..self.cursor.at];
+        Ok(Json::outlined(raw, outline.nodes()))
+    }
+
     /// Checks and skips one value.
     pub(crate) fn skip(&mut self) -> Result<()> {
         match self.cursor.expect_more()? {
@@ -185,9 +206,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Without recursion. Each level is a bit, which is set for an object. Every 128 levels, the
-    /// bits are moved to `outer`.
     fn skip_nested(&mut self) -> Result<()> {
+        self.visit_nested(&mut NoOutline)
+    }
+
+    /// Skips an array or object, and reports its parts. Without recursion. Each level is a bit,
+    /// which is set for an object. Every 128 levels, the bits are moved to `outer`.
+    fn visit_nested(&mut self, visitor: &mut impl Visitor) -> Result<()> {
         const BITS: u32 = u128::BITS;
         let mut cursor = self.cursor;
         let levels_max = DEPTH_MAX - self.depth;
@@ -196,9 +221,11 @@ impl<'a> Scanner<'a> {
         let mut is_key = false;
         loop {
             let first = cursor.expect_more()?;
+            let start = cursor.at;
             if first == b'"' {
                 cursor.at += 1;
-                cursor.string_end()?;
+                let is_escaped = cursor.string_end()?;
+                visitor.leaf(start, cursor.at, is_escaped);
                 if is_key {
                     cursor.expect(b':')?;
                     is_key = false;
@@ -212,7 +239,9 @@ impl<'a> Scanner<'a> {
                 cursor.at += 1;
                 if cursor.expect_more()? == closing_mark(is_object) {
                     cursor.at += 1;
+                    visitor.leaf(start, cursor.at, false);
                 } else {
+                    visitor.open(start);
                     if levels > 0 && levels % BITS == 0 {
                         outer.push(objects);
                     }
@@ -223,6 +252,7 @@ impl<'a> Scanner<'a> {
                 }
             } else {
                 cursor.skip_element(first)?;
+                visitor.leaf(start, cursor.at, false);
             }
             // After a value: continue with the next value, or close its parent.
             loop {
@@ -236,6 +266,7 @@ impl<'a> Scanner<'a> {
                     break;
                 }
                 cursor.at += 1;
+                visitor.close(cursor.at);
                 levels -= 1;
                 objects >>= 1;
                 if levels > 0 && levels % BITS == 0 {

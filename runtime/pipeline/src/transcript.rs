@@ -49,6 +49,13 @@ const TEXT_CHARS_MAX: usize = 4000;
 /// Longer texts are truncated even if they are requested alone, in bytes.
 const WHOLE_TEXT_BYTES_MAX: usize = 2 << 20;
 
+/// The name of the agent whose format readers see in a transcript with this beginning, such as
+/// `codex`. `claude` for every file whose format no parser reads. Processors see the same agent, or
+/// `unknown`.
+pub fn agent_of(beginning: &[u8]) -> &'static str {
+    agents::TranscriptFormat::of_beginning(beginning).agent()
+}
+
 /// A page of a transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TranscriptPage {

@@ -1,6 +1,8 @@
 //! Kills of the server and of the program, and a network that cuts connections.
 
+mod hour;
 mod proxy;
+mod uploads;
 
 use std::fs;
 use std::path::Path;
@@ -24,15 +26,13 @@ const PART_BYTES: u64 = 4 << 20;
 
 /// A token of a member of a server that is not running.
 fn member_token(dir: &DataDir) -> String {
+    token_of(dir, "ada@example.com")
+}
+
+fn token_of(dir: &DataDir, email: &str) -> String {
     let mut command = session_pipeline_harness::program::command_with_data_dir(dir);
     command.args([
-        "token",
-        "create",
-        "--role",
-        "member",
-        "--user",
-        "ada@example.com",
-        "--json",
+        "token", "create", "--role", "member", "--user", email, "--json",
     ]);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");

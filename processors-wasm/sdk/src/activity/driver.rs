@@ -12,7 +12,7 @@ use crate::activity::{CodingAgent, Item, Origin, Tally};
 use crate::agent::is_document;
 use crate::json::Json;
 use crate::lines::{Line, Lines};
-use crate::scan::{Broken, Scanner};
+use crate::scan::{Broken, Outline, Scanner};
 use crate::transcript::{Transcript, readable};
 
 /// The activity of a session. See [`crate::activity`].
@@ -132,6 +132,7 @@ impl<'h> Activity<'h> {
         each: &mut dyn FnMut(&Origin<'_>, &Item<'_>),
     ) -> Tally {
         let mut tally = Tally::default();
+        let mut outline = Outline::default();
         let mut items = Items {
             line: 0,
             agent: self.agent,
@@ -144,7 +145,7 @@ impl<'h> Activity<'h> {
             self.read_document(reader, &mut items, &mut tally);
         } else {
             while let Some(line) = self.lines.next_line() {
-                read_line(&line, reader, &mut items, &mut tally);
+                read_line(&line, &mut outline, reader, &mut items, &mut tally);
             }
         }
         reader.end(&mut items);
@@ -158,6 +159,7 @@ impl<'h> Activity<'h> {
     /// line on which several bad parts begin counts once.
     fn read_document(&mut self, reader: &mut dyn Reader, items: &mut Items<'_>, tally: &mut Tally) {
         let mut parts = DocumentParts::default();
+        let mut outline = Outline::default();
         let mut bad_line = 0;
         while let Some(line) = self.lines.next_line() {
             tally.lines += u64::from(!line.bytes.trim_ascii().is_empty());
@@ -170,7 +172,7 @@ impl<'h> Activity<'h> {
                             bytes,
                             is_ended: true,
                         };
-                        read_line(&line, reader, items, &mut own);
+                        read_line(&line, &mut outline, reader, items, &mut own);
                     }
                     None => own.bad_lines = 1,
                 }
@@ -185,7 +187,13 @@ impl<'h> Activity<'h> {
 }
 
 /// Reads the objects of one line, and updates the tally by the same rules as [`Transcript`].
-fn read_line(line: &Line<'_>, reader: &mut dyn Reader, items: &mut Items<'_>, tally: &mut Tally) {
+fn read_line(
+    line: &Line<'_>,
+    outline: &mut Outline,
+    reader: &mut dyn Reader,
+    items: &mut Items<'_>,
+    tally: &mut Tally,
+) {
     let (text, is_replaced) = readable(line.bytes);
     let mut scanner = Scanner::new(&text);
     let mut broken = None;
@@ -194,7 +202,7 @@ fn read_line(line: &Line<'_>, reader: &mut dyn Reader, items: &mut Items<'_>, ta
     items.is_damaged = is_replaced;
     while broken.is_none() && scanner.peek().is_some() {
         is_blank = false;
-        match scanner.json() {
+        match scanner.outlined(outline) {
             Ok(json) if json.is_object() => {
                 items.is_empty = true;
                 reader.read(json, items);

@@ -21,8 +21,9 @@ const ODD_VALUES: [&str; 12] = [
     "true",
 ];
 
-/// A session of each agent, with every kind of line that its reader examines.
-const SESSIONS: [(&str, &str); 4] = [
+/// A session of each agent, with every kind of line that its reader examines. The key has the name
+/// of the agent.
+pub const SESSIONS: [(&str, &str); 7] = [
     (
         "ada/codex.jsonl",
         r#"{"timestamp":"2026-05-01T09:00:00Z","type":"session_meta","payload":{"id":"a","cwd":"/w","git":{"branch":"main"},"source":{"subagent":{"thread_spawn":{"parent_thread_id":"p"}}}}}
@@ -62,13 +63,54 @@ const SESSIONS: [(&str, &str); 4] = [
 {"uuid":"u3","sessionId":"a","timestamp":"2026-05-01T09:00:03Z","type":"system","subtype":"ui_telemetry","systemPayload":{"uiEvent":{"event.name":"qwen-code.api_response","response_id":"r","model":"m","input_token_count":10,"output_token_count":2,"cached_content_token_count":5,"thoughts_token_count":1,"total_token_count":12}}}
 {"uuid":"u4","sessionId":"a","timestamp":"2026-05-01T09:00:04Z","type":"tool_result","message":{"parts":[{"functionResponse":{"id":"call_1","response":{"error":"no"}}}]},"toolCallResult":{"callId":"call_1","status":"error"},"forkedFrom":{"sessionId":"b"}}"#,
     ),
+    (
+        "ada/copilot/1/events.jsonl",
+        r#"{"type":"session.start","data":{"sessionId":"a","copilotVersion":"1.0.72","selectedModel":"m","context":{"cwd":"/w","branch":"main"}},"id":"e0","timestamp":"2026-05-01T09:00:00Z","parentId":null}
+{"type":"user.message","data":{"content":"go","attachments":[]},"id":"e1","timestamp":"2026-05-01T09:00:01Z","parentId":"e0"}
+{"type":"assistant.message","data":{"messageId":"m1","apiCallId":"c1","model":"m","content":"a","outputTokens":7,"toolRequests":[{"toolCallId":"call_1","name":"task"}]},"id":"e2","timestamp":"2026-05-01T09:00:02Z","parentId":"e1"}
+{"type":"tool.execution_start","data":{"toolCallId":"call_1","toolName":"task","arguments":{"agent_type":"x"},"mcpServerName":"s","parentToolCallId":"p"},"id":"e3","timestamp":"2026-05-01T09:00:03Z","parentId":"e2"}
+{"type":"tool.execution_complete","data":{"toolCallId":"call_1","success":false,"model":"m","error":{"code":"denied"},"result":{"content":"<exited with exit code 1>"}},"id":"e4","timestamp":"2026-05-01T09:00:04Z","parentId":"e3"}
+{"type":"session.usage_checkpoint","data":{"totalNanoAiu":5},"id":"e5","timestamp":"2026-05-01T09:00:05Z","parentId":"e4"}
+{"type":"session.compaction_complete","data":{"success":true,"compactionTokensUsed":{"input":9,"output":3,"cachedInput":4}},"id":"e6","timestamp":"2026-05-01T09:00:06Z","parentId":"e5"}
+{"type":"session.shutdown","data":{"modelMetrics":{"m":{"requests":{"count":1},"usage":{"inputTokens":90,"outputTokens":7,"cacheReadTokens":50,"cacheWriteTokens":10,"reasoningTokens":2}}},"totalNanoAiu":9},"id":"e7","timestamp":"2026-05-01T09:00:07Z","parentId":"e6"}"#,
+    ),
+    (
+        "ada/gemini/chats/session-1.jsonl",
+        r#"{"sessionId":"a","projectHash":"p","startTime":"2026-05-01T09:00:00Z","kind":"main"}
+{"id":"r1","timestamp":"2026-05-01T09:00:01Z","type":"user","content":[{"text":"go"}],"displayContent":"go"}
+{"id":"r2","timestamp":"2026-05-01T09:00:02Z","type":"gemini","content":"a","model":"m","thoughts":[],"tokens":{"input":100,"output":20,"cached":60,"thoughts":5,"tool":1,"total":126},"toolCalls":[{"id":"call_1","name":"run_shell_command","args":{},"status":"error","timestamp":"2026-05-01T09:00:03Z","result":[{"functionResponse":{"response":{"output":"Exit Code: 1"}}}]}]}
+{"$set":{"summary":"s","messages":[{"id":"r3","timestamp":"2026-05-01T09:00:04Z","type":"gemini","model":"m","tokens":{"input":10,"output":2,"cached":0,"thoughts":0,"tool":0,"total":12}}]}}
+{"$rewindTo":"r1"}"#,
+    ),
+    (
+        "ada/gemini/chats/session-2.json",
+        r#"{
+  "sessionId": "b",
+  "projectHash": "p",
+  "messages": [
+    {
+      "id": "d1", "type": "user", "content": "go", "timestamp": "2026-05-01T09:00:01Z"
+    },
+    {
+      "id": "d2", "type": "gemini", "content": "a", "model": "m", "timestamp": "2026-05-01T09:00:02Z",
+      "tokens": { "input": 100, "output": 20, "cached": 60, "thoughts": 5, "tool": 1, "total": 126 },
+      "toolCalls": [
+        {
+          "id": "call_1", "name": "read_file", "args": {}, "status": "cancelled"
+        }
+      ]
+    }
+  ]
+}"#,
+    ),
 ];
 
 /// A source of numbers that are the same in every run.
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
+    /// A number below the limit.
+    pub fn below(&mut self, limit: usize) -> usize {
         // The constants of Knuth's MMIX.
         self.0 = self
             .0

@@ -9,6 +9,7 @@ mod damaged;
 mod gemini;
 mod gemini_documents;
 mod harness;
+mod hostile;
 mod kimi;
 mod pi;
 mod qwen;

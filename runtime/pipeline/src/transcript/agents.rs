@@ -41,6 +41,19 @@ pub(super) enum TranscriptFormat {
 }
 
 impl TranscriptFormat {
+    /// The name of the agent, as in reports.
+    pub(super) fn agent(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Copilot => "copilot",
+            Self::Gemini => "gemini",
+            Self::Kimi => "kimi",
+            Self::Pi => "pi",
+            Self::Qwen => "qwen",
+        }
+    }
+
     /// Whether a file with this beginning is one object of several lines.
     pub(super) fn is_document(beginning: &[u8]) -> bool {
         shape::is_document(beginning)

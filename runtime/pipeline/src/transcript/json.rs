@@ -14,11 +14,20 @@ pub(super) fn fields<'a, const N: usize>(
     json: &'a str,
     names: [&str; N],
 ) -> Option<[Option<&'a str>; N]> {
+    let found = fields_with_null(json, names)?;
+    // A null is as good as absent.
+    Some(found.map(|value| value.filter(|value| *value != "null")))
+}
+
+/// Like [`fields`], but a null is a value.
+pub(super) fn fields_with_null<'a, const N: usize>(
+    json: &'a str,
+    names: [&str; N],
+) -> Option<[Option<&'a str>; N]> {
     let mut reader = serde_json::Deserializer::from_str(json);
     let found = reader.deserialize_map(Fields(names)).ok()?;
     reader.end().ok()?;
-    // A null is as good as absent.
-    Some(found.map(|value| value.filter(|value| *value != "null")))
+    Some(found)
 }
 
 /// The fields of an object in their order, at most `max` of them. `None` if it is not an object.

@@ -1,10 +1,12 @@
-//! A TCP proxy that counts bytes and cuts connections.
+//! A TCP proxy that counts bytes and uploads, and cuts connections.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use super::uploads::UploadReader;
 
 /// A proxy at a constant address, in front of a server that can change.
 pub struct Proxy {
@@ -18,7 +20,16 @@ struct Shared {
     /// The number of bytes after which each of the next connections is cut, in both directions
     /// together.
     cuts: Mutex<VecDeque<u64>>,
+    cuts_made: AtomicU64,
     uploaded: AtomicU64,
+    /// The bodies of all uploads so far, in bytes before their compression.
+    bodies: Mutex<Vec<u64>>,
+}
+
+/// The limit of a connection.
+struct Limit {
+    bytes: AtomicU64,
+    is_reached: AtomicBool,
 }
 
 impl Proxy {
@@ -52,6 +63,18 @@ impl Proxy {
         self.shared.cuts.lock().unwrap().extend(bytes);
     }
 
+    /// Cuts no further connection. Returns how many were cut.
+    pub fn stop_cutting(&self) -> u64 {
+        self.shared.cuts.lock().unwrap().clear();
+        self.shared.cuts_made.load(Ordering::SeqCst)
+    }
+
+    /// The bodies of the uploads so far, in bytes before their compression. The last ones of a
+    /// connection that was cut are shorter than what the client wanted to send.
+    pub fn bodies(&self) -> Vec<u64> {
+        self.shared.bodies.lock().unwrap().clone()
+    }
+
     /// The number of bytes that clients sent, with the heads of requests.
     pub fn uploaded(&self) -> u64 {
         self.shared.uploaded.load(Ordering::SeqCst)
@@ -65,29 +88,43 @@ impl Shared {
             return;
         };
         let cut = self.cuts.lock().unwrap().pop_front();
-        let left = AtomicU64::new(cut.unwrap_or(u64::MAX));
+        let limit = Limit {
+            bytes: AtomicU64::new(cut.unwrap_or(u64::MAX)),
+            is_reached: AtomicBool::new(false),
+        };
+        let mut uploads = UploadReader::default();
         std::thread::scope(|scope| {
-            scope.spawn(|| copy(&server, client, &left, None));
-            copy(client, &server, &left, Some(&self.uploaded));
+            scope.spawn(|| copy(&server, client, &limit, |_| {}));
+            copy(client, &server, &limit, |bytes| {
+                let count = bytes.len() as u64;
+                self.uploaded.fetch_add(count, Ordering::SeqCst);
+                uploads.read(bytes);
+            });
         });
+        if limit.is_reached.into_inner() {
+            self.cuts_made.fetch_add(1, Ordering::SeqCst);
+        }
+        self.bodies.lock().unwrap().extend(uploads.end());
     }
 }
 
 /// Copies until one side ends or the limit is reached. Then both connections are closed.
-fn copy(mut from: &TcpStream, mut to: &TcpStream, left: &AtomicU64, count: Option<&AtomicU64>) {
+fn copy(mut from: &TcpStream, mut to: &TcpStream, limit: &Limit, mut each: impl FnMut(&[u8])) {
     let mut buffer = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        let read = read as u64;
-        let before = left
+        let before = limit
+            .bytes
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                Some(left.saturating_sub(read))
+                Some(left.saturating_sub(read as u64))
             })
             .unwrap();
-        let allowed = usize::try_from(read.min(before)).unwrap();
-        if let Some(count) = count {
-            count.fetch_add(allowed as u64, Ordering::SeqCst);
+        let allowed = usize::try_from(before).unwrap_or(usize::MAX).min(read);
+        each(&buffer[..allowed]);
+        let is_written = to.write_all(&buffer[..allowed]).is_ok();
+        if allowed < read {
+            limit.is_reached.store(true, Ordering::SeqCst);
         }
-        if to.write_all(&buffer[..allowed]).is_err() || (allowed as u64) < read {
+        if !is_written || allowed < read {
             break;
         }
     }

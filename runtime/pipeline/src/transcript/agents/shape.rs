@@ -1,6 +1,8 @@
 //! Determines the format of a transcript by the shape of its first lines.
 //!
-//! The processors use the same rules, in `processors-wasm/sdk/src/agent.rs`.
+//! The processors use the same rules, in `processors-wasm/sdk/src/agent.rs`, in the same order. The
+//! host cannot use the SDK, which has the bindings of guests. A test of the suite compares the two:
+//! `transcript::shapes`.
 
 use super::{TranscriptFormat, json};
 
@@ -29,13 +31,15 @@ pub(super) fn format_of(beginning: &[u8]) -> Option<TranscriptFormat> {
     found.or_else(|| is_document(beginning).then_some(TranscriptFormat::Gemini))
 }
 
-/// Whether a file of several lines is one object, as older versions of Gemini CLI wrote.
+/// Whether a file of several lines is one object, as older versions of Gemini CLI wrote. None of its
+/// lines is an object with fields by itself.
 pub(super) fn is_document(beginning: &[u8]) -> bool {
     let head = beginning.get(..DOCUMENT_HEAD_BYTES).unwrap_or(beginning);
     let has = |name: &[u8]| memchr::memmem::find(head, name).is_some();
     let is_object = |line: &[u8]| {
         let line = String::from_utf8_lossy(line);
-        json::fields(&line, []).is_some() && line.trim() != "{}"
+        let is_whole = json::fields(&line, []).is_some();
+        is_whole && json::all_fields(&line, 1).is_some_and(|fields| !fields.is_empty())
     };
     head.trim_ascii_start().starts_with(b"{")
         && has(b"\"sessionId\"")
@@ -49,20 +53,36 @@ fn first_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.take(LINES_MAX)
 }
 
+/// The fields of an object. A null is a value: the parent of the first line is null.
+fn fields<'a, const N: usize>(
+    json: Option<&'a str>,
+    names: [&str; N],
+) -> Option<[Option<&'a str>; N]> {
+    json::fields_with_null(json?, names)
+}
+
+fn is_object(json: Option<&str>) -> bool {
+    json.is_some_and(|json| json.starts_with('{'))
+}
+
+fn has_field(json: Option<&str>, name: &str) -> bool {
+    fields(json, [name]).is_some_and(|[value]| value.is_some())
+}
+
 fn format_of_line(line: &str) -> Option<TranscriptFormat> {
-    let [kind, payload, message, id, timestamp, session_id] = json::fields(
-        line,
+    let [kind, payload, message, id, timestamp, session_id] = fields(
+        Some(line),
         ["type", "payload", "message", "id", "timestamp", "sessionId"],
     )?;
-    let Some(kind) = json::nonempty(kind) else {
+    let Some(kind) = kind.and_then(json::text) else {
         return format_of_untyped_line(line, [id, timestamp, message, session_id]);
     };
-    let is_object = |value: Option<&str>| value.is_some_and(|value| value.starts_with('{'));
     if CODEX_TYPES.contains(&kind.as_ref()) && is_object(payload) {
         return Some(TranscriptFormat::Codex);
     }
     let names = [
         "data",
+        "parentId",
         "protocol_version",
         "cwd",
         "v",
@@ -76,6 +96,7 @@ fn format_of_line(line: &str) -> Option<TranscriptFormat> {
     ];
     let [
         data,
+        parent,
         protocol,
         cwd,
         version,
@@ -86,30 +107,31 @@ fn format_of_line(line: &str) -> Option<TranscriptFormat> {
         usage,
         leaf,
         message_id,
-    ] = json::fields(line, names)?;
-    // The parent of the first line is null.
-    if kind.contains('.') && is_object(data) && line.contains("\"parentId\"") {
+    ] = fields(Some(line), names)?;
+    if kind.contains('.') && is_object(data) && parent.is_some() {
         return Some(TranscriptFormat::Copilot);
     }
-    let has_role = || super::field(message, "role").is_some();
+    let has_parts = || {
+        let parts = fields(message, ["parts"]).and_then(|[parts]| parts);
+        parts.is_some_and(|parts| parts.starts_with('['))
+    };
     match kind.as_ref() {
         "metadata" if protocol.is_some() => return Some(TranscriptFormat::Kimi),
         "session" if id.is_some() && cwd.is_some() && timestamp.is_some() => {
             return Some(TranscriptFormat::Pi);
         }
         "title" if version.is_some() && pad.is_some() => return Some(TranscriptFormat::Pi),
-        "message" if has_role() => return Some(TranscriptFormat::Pi),
+        "message" if has_field(message, "role") => return Some(TranscriptFormat::Pi),
         "gemini" if id.is_some() && content.is_some() => return Some(TranscriptFormat::Gemini),
         "user" | "assistant" | "tool_result" | "system"
             if session_id.is_some_and(|id| id.starts_with('"'))
                 && is_sidechain.is_none()
-                && (system.is_some()
-                    || usage.is_some()
-                    || super::field(message, "parts")
-                        .is_some_and(|parts| parts.starts_with('['))) =>
+                && (system.is_some() || usage.is_some() || has_parts()) =>
         {
             return Some(TranscriptFormat::Qwen);
         }
+        // The protocol of Kimi Code, the successor of Kimi CLI, which no parser reads.
+        "usage.record" => return Some(TranscriptFormat::default()),
         _ => {}
     }
     let is_claude =
@@ -121,8 +143,8 @@ fn format_of_untyped_line(
     line: &str,
     [id, timestamp, message, session_id]: [Option<&str>; 4],
 ) -> Option<TranscriptFormat> {
-    let [instructions, record_type, project, set, rewind] = json::fields(
-        line,
+    let [instructions, record_type, project, set, rewind] = fields(
+        Some(line),
         [
             "instructions",
             "record_type",
@@ -131,18 +153,52 @@ fn format_of_untyped_line(
             "$rewindTo",
         ],
     )?;
-    let is_state = json::nonempty(record_type).is_some_and(|kind| kind == "state");
+    let is_state = record_type
+        .and_then(json::text)
+        .is_some_and(|kind| kind == "state");
     if is_state || id.is_some() && timestamp.is_some() && instructions.is_some() {
         return Some(TranscriptFormat::Codex);
     }
-    let event = message.and_then(|message| json::fields(message, ["type", "payload"]));
-    if timestamp.is_some_and(|time| time.parse::<f64>().is_ok())
-        && matches!(event, Some([Some(_), Some(_)]))
-    {
+    let is_event = matches!(
+        fields(message, ["type", "payload"]),
+        Some([Some(_), Some(_)])
+    );
+    // A word such as `null` is not a number, although `inf` and `nan` would be.
+    let is_number = |time: &str| {
+        time.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+            && time.parse::<f64>().is_ok()
+    };
+    if timestamp.is_some_and(is_number) && is_event {
         return Some(TranscriptFormat::Kimi);
     }
     let is_gemini = session_id.is_some() && project.is_some()
-        || set.is_some_and(|set| set.starts_with('{'))
-        || json::nonempty(rewind).is_some();
-    is_gemini.then_some(TranscriptFormat::Gemini)
+        || is_object(set)
+        || rewind.and_then(json::text).is_some();
+    if is_gemini {
+        return Some(TranscriptFormat::Gemini);
+    }
+    is_foreign(line, session_id).then_some(TranscriptFormat::default())
+}
+
+/// Whether a line belongs to a file that is not a session. No parser reads its format, but it
+/// decides the format, so that later lines do not.
+fn is_foreign(line: &str, session_id: Option<&str>) -> bool {
+    let names = [
+        "session_id",
+        "ts",
+        "thread_name",
+        "updated_at",
+        "role",
+        "turns",
+        "messages",
+    ];
+    let Some([session, ts, thread_name, updated_at, role, turns, messages]) =
+        fields(Some(line), names)
+    else {
+        return false;
+    };
+    session.is_some() && ts.is_some()
+        || thread_name.is_some() && updated_at.is_some()
+        || role.is_some_and(|role| role.starts_with("\"_"))
+        || session_id.is_some() && turns.is_some() && messages.is_some()
 }
