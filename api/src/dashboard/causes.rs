@@ -10,7 +10,7 @@ use super::filters::Filters;
 use super::format::{count, counted, plain, short_count, time};
 use super::frame::{OwnFilters, Reader, agent_name, empty, filter_form};
 use super::overview::message_rows;
-use super::parts::{Ranked, data_links, lazy, more, ranked};
+use super::parts::{Ranked, data_links, lazy, more, notices, ranked};
 use super::sessions::sessions_with;
 use super::visit::data_address;
 use crate::body::usage::{UsageMessageRow, UsageReportBody};
@@ -45,7 +45,7 @@ pub(super) struct Cause {
 }
 
 /// The groupings, in the order of the page.
-pub(super) const CAUSES: [Cause; 13] = [
+pub(super) const CAUSES: [Cause; 14] = [
     Cause {
         by: "model",
         head: "Model",
@@ -150,7 +150,30 @@ pub(super) const CAUSES: [Cause; 13] = [
         link: RowLink::Overview("project"),
         is_on_page: false,
     },
+    Cause {
+        by: "project-name",
+        head: "Project name",
+        key: |row| row.project_name.as_deref(),
+        without: "not recorded",
+        // A name selects the projects of all paths that end with it.
+        link: RowLink::Overview("project"),
+        is_on_page: false,
+    },
 ];
+
+impl Cause {
+    /// The other grouping of the same thing, with the text of a link to it.
+    fn other(&self) -> Option<(&'static str, &'static str)> {
+        match self.by {
+            "project" => Some(BY_PROJECT_NAME),
+            "project-name" => Some(("project", "By path")),
+            _ => None,
+        }
+    }
+}
+
+/// The grouping of projects by name, with the text of a link to it.
+pub(super) const BY_PROJECT_NAME: (&str, &str) = ("project-name", "By name");
 
 /// The tables below the groupings: the end of their address, and the heading.
 pub(super) const TABLES: [(&str, &str); 3] = [
@@ -159,8 +182,8 @@ pub(super) const TABLES: [(&str, &str); 3] = [
     ("skills", "Skills, commands and sub-agents in use"),
 ];
 
-/// The frame of the page.
-pub(super) fn page(filters: &Filters, reader: &Reader, unknown: &[String]) -> Markup {
+/// The frame of the page. `reasons`: why it has nothing to show.
+pub(super) fn page(filters: &Filters, reader: &Reader, reasons: &[String]) -> Markup {
     let part = |name: &str| filters.link(&format!("/causes/{name}"), &[]);
     let section = |name: &str, title: &str| {
         html! {
@@ -173,27 +196,9 @@ pub(super) fn page(filters: &Filters, reader: &Reader, unknown: &[String]) -> Ma
     html! {
         h1 { "Causes" }
         (filter_form("/causes", filters, reader.filters(), &OwnFilters::default()))
-        @for text in unknown { p .notice .warning { (text) } }
+        (notices(reasons))
         div .flow { @for cause in CAUSES.iter().filter(|cause| cause.is_on_page) { (section(cause.by, cause.head)) } }
         @for (name, title) in TABLES { (section(name, title)) }
-    }
-}
-
-/// The page of one part, with all of its rows.
-pub(super) fn part_page(
-    name: &str,
-    title: &str,
-    part: &Markup,
-    filters: &Filters,
-    reader: &Reader,
-) -> Markup {
-    html! {
-        div {
-            p .links { a href=(filters.link("/causes", &[])) { "Causes" } }
-            h1 { (title) }
-        }
-        (filter_form(&format!("/causes/{name}"), filters, reader.filters(), &OwnFilters::default()))
-        section .panel aria-label=(title) { (part) }
     }
 }
 
@@ -217,7 +222,8 @@ pub(super) fn cause(cause: &Cause, report: &UsageReportBody, filters: &Filters) 
                 }
             },
             note: Some(format!(
-                "{} tokens, {}",
+                "{}{} tokens, {}",
+                paths(row),
                 short_count(
                     row.totals
                         .input_tokens
@@ -235,8 +241,19 @@ pub(super) fn cause(cause: &Cause, report: &UsageReportBody, filters: &Filters) 
         div {
             @if rows.is_empty() { (empty("No usage in this period.")) } @else { (ranked(cause.head, &rows, total)) }
             (more(report.omitted_rows, &filters.link(&format!("/causes/{}", cause.by), &[])))
+            @if let Some((by, name)) = cause.other() {
+                p .links { a href=(filters.link(&format!("/causes/{by}"), &[])) { (name) } }
+            }
             (data_links(&data_address("/data/api/usage/summary", filters, &[("by", cause.by)])))
         }
+    }
+}
+
+/// The number of paths of a project name, if there are several, such as those of clones.
+fn paths(row: &UsageMessageRow) -> String {
+    match row.totals.paths {
+        Some(paths) if paths > 1 => format!("{}, ", counted(paths, "path", "paths")),
+        _ => String::new(),
     }
 }
 

@@ -246,7 +246,7 @@ const LABELS: [(&str, &str); 4] = [
 ];
 
 /// The name of a filter for people.
-pub(super) fn label_of(name: &str, own: &[(&'static str, &'static str)]) -> &'static str {
+fn label_of(name: &str, own: &[(&'static str, &'static str)]) -> &'static str {
     let mut labels = LABELS.iter().chain(own);
     labels
         .find(|(known, _)| *known == name)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
+use super::causes::BY_PROJECT_NAME;
 use super::filters::Filters;
 use super::format::{cost, count, counted, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
@@ -15,6 +16,14 @@ use super::visit::data_address;
 use crate::body::session::SessionsBody;
 use crate::body::usage::{UsageMessageRow, UsageReportBody, UsageRow, UsageTotalsBody};
 use timeline::Timeline;
+
+/// The parts that are loaded on their own: the end of their address, and the heading.
+pub(super) const PARTS: [(&str, &str); 4] = [
+    ("users", "Top users"),
+    ("projects", "Top projects"),
+    ("sessions", "Most expensive sessions"),
+    ("hours", "Cost by weekday and hour"),
+];
 
 /// The data of the page.
 pub(super) struct Overview {
@@ -47,6 +56,7 @@ pub(super) fn message_rows(report: &UsageReportBody) -> impl Iterator<Item = &Us
 pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Markup {
     let totals = &data.days.totals;
     let timeline = Timeline::of(&data.days, &data.models, filters);
+    let [columns @ .., last] = &PARTS;
     html! {
         h1 .visually-hidden { "Overview" }
         @if totals.messages == 0 {
@@ -60,11 +70,11 @@ pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Marku
                 (timeline.chart())
             }
             div .columns {
-                @if data.users.is_some() { (part("users", "Top users", filters)) }
-                (part("projects", "Top projects", filters))
-                (part("sessions", "Most expensive sessions", filters))
+                @for (name, title) in columns {
+                    @if *name != "users" || data.users.is_some() { (part(name, title, filters)) }
+                }
             }
-            (part("hours", "Cost by weekday and hour", filters))
+            (part(last.0, last.1, filters))
         }
     }
 }
@@ -91,9 +101,11 @@ pub(super) fn users(report: &UsageReportBody, filters: &Filters) -> Markup {
 /// The projects with the highest cost.
 pub(super) fn projects(report: &UsageReportBody, filters: &Filters) -> Markup {
     let link = |name: &str| filters.link("/", &[("project", name)]);
+    let (by_name, text) = BY_PROJECT_NAME;
     html! {
         (top(report, "Project", |row| row.project.as_deref(), link))
         (more(report.omitted_rows, &filters.link("/causes/project", &[])))
+        p .links { a href=(filters.link(&format!("/causes/{by_name}"), &[])) { (text) } }
     }
 }
 

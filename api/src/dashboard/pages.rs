@@ -7,11 +7,12 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
-use session_pipeline_pipeline::report::{QualityReport, WasteReport};
+use session_pipeline_pipeline::report::{QualityReport, SkillsReport, WasteReport};
 
 use super::filters::{FilterQuery, address};
 use super::frame::{OwnFilters, Section, filter_form};
-use super::visit::{Visit, data_address, maybe, unknown_value};
+use super::parts::{PartPage, notices};
+use super::visit::{Visit, data_address, maybe};
 use super::{causes, knowledge, operations, overview, quality, session, sessions, transcript};
 use crate::body::knowledge::{KnowledgeBody, KnowledgeDetailsBody};
 use crate::body::session::{SessionDetailsBody, SessionsBody};
@@ -48,10 +49,6 @@ pub(super) async fn overview(
         maybe(before.as_ref().map(|before| visit.tool_calls(before))),
         visit.get::<UsageReportBody>(overview::MODELS_OF_ALL_TIME),
     )?;
-    let unknown = match days.totals.messages {
-        0 => visit.unknown_values(filters).await?,
-        _ => Vec::new(),
-    };
     let data = overview::Overview {
         days,
         previous,
@@ -64,37 +61,64 @@ pub(super) async fn overview(
     };
     let main = html! {
         (filter_form("/", filters, view.reader.filters(), &OwnFilters::default()))
-        @for text in &unknown { p .notice .warning { (text) } }
+        (notices(&data.days.notices))
         (overview::page(&data, filters, &view.reader))
     };
     Ok(view.page("Overview", Section::Overview, true, &main))
 }
 
-/// `/overview/<part>`: one part of the first page, which is loaded on its own.
+/// Whether the script of a page loads a part of it. Without scripts, a part is a page.
+fn is_part(headers: &HeaderMap) -> bool {
+    headers.contains_key("hx-request")
+}
+
+/// `/overview/<part>`: one part of the first page for its script, or a page of its own.
 pub(super) async fn overview_part(
     visit: Visit,
     Path(part): Path<String>,
     Query(query): Query<FilterQuery>,
+    headers: HeaderMap,
 ) -> Result<Markup, ApiError> {
     let view = visit.view(&query);
     let filters = &view.filters;
     let top = |by| [("by", by), ("top", "10")];
-    Ok(match part.as_str() {
+    let (content, reasons) = match part.as_str() {
         "users" if view.reader.role != "member" => {
-            overview::users(&visit.report(filters, &top("user")).await?, filters)
+            let report = visit.report(filters, &top("user")).await?;
+            (overview::users(&report, filters), report.notices)
         }
-        "projects" => overview::projects(&visit.report(filters, &top("project")).await?, filters),
-        "hours" => overview::hours(&visit.report(filters, &[("by", "hour")]).await?),
+        "projects" => {
+            let report = visit.report(filters, &top("project")).await?;
+            (overview::projects(&report, filters), report.notices)
+        }
+        "hours" => {
+            let report = visit.report(filters, &[("by", "hour")]).await?;
+            (overview::hours(&report), report.notices)
+        }
         "sessions" => {
             let own = [("sort", "cost"), ("limit", "10"), ("subagents", "no")];
             let path = data_address("/api/admin/sessions", filters, &own);
             let totals = [("by", "source"), ("top", "1")];
             let (found, totals) =
                 tokio::try_join!(visit.get(&path), visit.report(filters, &totals))?;
-            overview::sessions(&found, totals.totals.cost_usd, filters)
+            let content = overview::sessions(&found, totals.totals.cost_usd, filters);
+            (content, found.notices)
         }
         _ => return Err(unknown_part()),
-    })
+    };
+    if is_part(&headers) {
+        return Ok(content);
+    }
+    let known = overview::PARTS.iter().find(|(name, _)| *name == part);
+    let page = PartPage {
+        title: known.map_or("Overview", |(_, title)| title),
+        path: &format!("/overview/{part}"),
+        whole: ("/", "Overview"),
+        part: &content,
+        notices: &reasons,
+    };
+    let main = page.render(filters, &view.reader);
+    Ok(view.page(page.title, Section::Overview, false, &main))
 }
 
 fn unknown_part() -> ApiError {
@@ -111,17 +135,7 @@ pub(super) async fn sessions(
     let view = visit.view(&query);
     let list = list.with_causes(sessions::CauseFilters::of(&parameters));
     let found: SessionsBody = visit.get(&list.request(&view.filters)).await?;
-    let mut unknown = Vec::new();
-    if found.sessions.is_empty() {
-        unknown = visit.unknown_values(&view.filters).await?;
-        for (label, value, request) in list.requests_by_cause() {
-            let of_all_time: SessionsBody = visit.get(&request).await?;
-            if of_all_time.sessions.is_empty() {
-                unknown.push(unknown_value(label, value));
-            }
-        }
-    }
-    let main = sessions::page(&found, &list, &view.filters, &view.reader, &unknown);
+    let main = sessions::page(&found, &list, &view.filters, &view.reader);
     Ok(view.page("Sessions", Section::Sessions, false, &main))
 }
 
@@ -259,15 +273,12 @@ pub(super) async fn causes(
     Query(query): Query<FilterQuery>,
 ) -> Result<Markup, ApiError> {
     let view = visit.view(&query);
-    // One request for the usual case: if the page has anything to show, each value is known.
+    // Why the page is empty, if it is. Without a filter, there is nothing to say.
     let names_something = !view.filters.named().is_empty();
     let total = [("by", "source"), ("top", "1")];
     let total = maybe(names_something.then(|| visit.report(&view.filters, &total))).await?;
-    let unknown = match total {
-        Some(report) if report.totals.messages == 0 => visit.unknown_values(&view.filters).await?,
-        _ => Vec::new(),
-    };
-    let main = causes::page(&view.filters, &view.reader, &unknown);
+    let reasons = total.map(|report| report.notices).unwrap_or_default();
+    let main = causes::page(&view.filters, &view.reader, &reasons);
     Ok(view.page("Causes", Section::Causes, false, &main))
 }
 
@@ -280,7 +291,7 @@ pub(super) async fn cause(
 ) -> Result<Markup, ApiError> {
     let view = visit.view(&query);
     let filters = &view.filters;
-    let is_part = headers.contains_key("hx-request");
+    let is_part = is_part(&headers);
     let rows = |of_part| if is_part { of_part } else { causes::ALL_ROWS };
     let found = causes::CAUSES.iter().find(|cause| cause.by == part);
     let table = causes::TABLES.iter().find(|(name, _)| *name == part);
@@ -291,22 +302,38 @@ pub(super) async fn cause(
         let top = [("top", rows(causes::TABLE_ROWS))];
         data_address(&format!("/api/usage/{report}"), filters, &top)
     };
-    let content = match (part.as_str(), found) {
+    let (content, reasons) = match (part.as_str(), found) {
         (_, Some(cause)) => {
             let own = [("by", cause.by), ("top", rows(causes::ROWS))];
-            causes::cause(cause, &visit.report(filters, &own).await?, filters)
+            let report = visit.report(filters, &own).await?;
+            (causes::cause(cause, &report, filters), report.notices)
         }
-        ("tools", _) => causes::tools(&visit.get(&path("tools")).await?, filters),
-        ("waste", _) => causes::waste(&visit.get(&path("waste")).await?, filters),
-        ("skills", _) => causes::skills(&visit.get(&path("skills")).await?, filters),
+        ("tools", _) => {
+            let report: UsageReportBody = visit.get(&path("tools")).await?;
+            (causes::tools(&report, filters), report.notices)
+        }
+        ("waste", _) => {
+            let report: WasteReport = visit.get(&path("waste")).await?;
+            (causes::waste(&report, filters), report.notices)
+        }
+        ("skills", _) => {
+            let report: SkillsReport = visit.get(&path("skills")).await?;
+            (causes::skills(&report, filters), report.notices)
+        }
         _ => return Err(unknown_part()),
     };
     if is_part {
         return Ok(content);
     }
-    let title = title.unwrap_or("Causes");
-    let main = causes::part_page(&part, title, &content, filters, &view.reader);
-    Ok(view.page(title, Section::Causes, false, &main))
+    let page = PartPage {
+        title: title.unwrap_or("Causes"),
+        path: &format!("/causes/{part}"),
+        whole: ("/causes", "Causes"),
+        part: &content,
+        notices: &reasons,
+    };
+    let main = page.render(filters, &view.reader);
+    Ok(view.page(page.title, Section::Causes, false, &main))
 }
 
 /// `/knowledge`

@@ -2,7 +2,9 @@
 
 use maud::{Markup, html};
 
+use super::filters::Filters;
 use super::format::{cost, count, counted, dollars, plain};
+use super::frame::{OwnFilters, Reader, filter_form};
 use crate::body::usage::UsageTotalsBody;
 
 /// The values of a chart, row by row.
@@ -111,6 +113,50 @@ pub(super) fn lazy(path: &str) -> Markup {
         div hx-get=(path) hx-trigger="load" hx-swap="outerHTML" {
             p .empty { "Loading…" }
             noscript { a href=(path) { "Show" } }
+        }
+    }
+}
+
+/// Why a page is empty, as the API says it.
+pub(super) fn notices(notices: &[String]) -> Markup {
+    html! { @for text in notices { p .notice .warning { (sentence(text)) } } }
+}
+
+/// A text of the API as a sentence.
+fn sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    let first = rest.next().map(|first| first.to_ascii_uppercase());
+    let end = if text.ends_with(['.', '?']) { "" } else { "." };
+    plain(&format!(
+        "{}{}{end}",
+        first.map(String::from).unwrap_or_default(),
+        rest.as_str()
+    ))
+}
+
+/// A page with one part of another page, such as the causes.
+pub(super) struct PartPage<'a> {
+    pub(super) title: &'a str,
+    /// Its address, without filters.
+    pub(super) path: &'a str,
+    /// The address and the name of the page with all parts.
+    pub(super) whole: (&'a str, &'a str),
+    pub(super) part: &'a Markup,
+    /// Why the part is empty.
+    pub(super) notices: &'a [String],
+}
+
+impl PartPage<'_> {
+    pub(super) fn render(&self, filters: &Filters, reader: &Reader) -> Markup {
+        let (whole, name) = self.whole;
+        html! {
+            div {
+                p .links { a href=(filters.link(whole, &[])) { (name) } }
+                h1 { (self.title) }
+            }
+            (filter_form(self.path, filters, reader.filters(), &OwnFilters::default()))
+            (notices(self.notices))
+            section .panel aria-label=(self.title) { (self.part) }
         }
     }
 }

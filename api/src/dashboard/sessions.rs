@@ -9,7 +9,7 @@ use session_pipeline_pipeline::listing::overview;
 use super::filters::{Filters, address};
 use super::format::{cost, count, duration, email, plain, short_count, time};
 use super::frame::{OwnFilters, Reader, empty, filter_form};
-use super::parts::pager;
+use super::parts::{notices, pager};
 use super::transcript::session_href;
 use crate::body::session::{SessionBody, SessionState, SessionsBody};
 
@@ -85,16 +85,6 @@ impl ListQuery {
         .collect()
     }
 
-    /// A request to the API for one session that has nothing but a cause, for each cause.
-    pub(super) fn requests_by_cause(&self) -> impl Iterator<Item = (&'static str, &str, String)> {
-        self.causes.parameters().map(|(name, value)| {
-            let label = CAUSE_LABELS.iter().find(|(known, _)| *known == name);
-            let label = label.map_or("Filter", |(_, label)| label);
-            let parameters = [(name, value), ("limit", "1")];
-            (label, value, address("/api/admin/sessions", &parameters))
-        })
-    }
-
     /// The request to the API.
     pub(super) fn request(&self, filters: &Filters) -> String {
         let mut parameters = filters.report();
@@ -139,7 +129,6 @@ pub(super) fn page(
     query: &ListQuery,
     filters: &Filters,
     reader: &Reader,
-    unknown: &[String],
 ) -> Markup {
     let mut parameters = query.own();
     parameters.push(("sort", query.sort()));
@@ -161,7 +150,7 @@ pub(super) fn page(
         (filter_form("/sessions", filters, reader.filters(), &own))
         section .panel aria-label="Sessions" {
             @if list.sessions.is_empty() {
-                @for text in unknown { p .notice .warning { (text) } }
+                (notices(&list.notices))
                 (empty("No session matches. Choose a longer period, remove a filter, or search for another word."))
             } @else {
                 div .scroll tabindex="0" role="region" aria-label="List of sessions" {

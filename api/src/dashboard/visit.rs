@@ -11,8 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::filters::{FilterQuery, Filters, address};
-use super::format::plain;
-use super::frame::{Frame, Reader, Section, label_of};
+use super::frame::{Frame, Reader, Section};
 use super::visitor::Visitor;
 use super::{DashboardState, call};
 use crate::body::usage::UsageReportBody;
@@ -83,33 +82,6 @@ impl Visit {
         self.get(&data_address("/api/usage/tools", filters, &[("top", "1")]))
             .await
     }
-
-    /// The filters of a page with a value that no usage of any time has, as sentences. For pages
-    /// that have nothing to show.
-    ///
-    /// # Errors
-    /// The API fails.
-    pub(super) async fn unknown_values(&self, filters: &Filters) -> Result<Vec<String>, ApiError> {
-        let mut unknown = Vec::new();
-        for (name, value) in filters.named() {
-            let parameters = [("by", "source"), ("top", "1"), (name, &value)];
-            let found: UsageReportBody = self
-                .get(&address("/api/usage/summary", &parameters))
-                .await?;
-            if found.totals.messages == 0 {
-                unknown.push(unknown_value(label_of(name, &[]), &value));
-            }
-        }
-        Ok(unknown)
-    }
-}
-
-/// What a page says about a filter that nothing of any time has.
-pub(super) fn unknown_value(label: &str, value: &str) -> String {
-    format!(
-        "No usage of any time has the value “{}” for “{label}”. Check the spelling, or remove the filter.",
-        plain(value)
-    )
 }
 
 /// Waits for a request that some pages do not make.

@@ -10,7 +10,7 @@ use crate::guests::{panics, usage, verification};
 use crate::http::TestServer;
 
 /// Every page of the dashboard with a GET route, and every part of a page.
-const PAGES: [&str; 28] = [
+const PAGES: [&str; 34] = [
     "/",
     "/?user=bob@example.com",
     "/?project=secret-project",
@@ -33,7 +33,13 @@ const PAGES: [&str; 28] = [
     "/causes/skills",
     "/causes/waste",
     "/causes/tools",
-    "/causes/projects",
+    "/causes/project",
+    "/causes/project-name",
+    "/causes/project-name?project=secret-projec",
+    "/causes/user",
+    "/sessions?tool=mcp__secre-server__read",
+    "/sessions?branch=secre-branch",
+    "/overview/projects?project=secre-project",
     "/knowledge",
     "/knowledge/1",
     "/quality",

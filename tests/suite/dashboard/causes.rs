@@ -202,13 +202,20 @@ fn every_row_of_the_causes_is_a_link_to_a_page_with_sessions() {
     let server = team(&dir);
     let mut browser = Browser::signed_in(&server, &server.admin);
     let mut parts: Vec<&str> = GROUPINGS.iter().map(|(by, _)| *by).collect();
-    parts.extend(["user", "project", "tools", "waste", "skills"]);
+    parts.extend([
+        "user",
+        "project",
+        "project-name",
+        "tools",
+        "waste",
+        "skills",
+    ]);
     for part in parts {
         let page = browser.get(&format!("/causes/{part}?range=all&tz=UTC"));
         assert_eq!(page.status, 200, "{part}: {page:?}");
         assert!(page.body.contains("<nav"), "{part} is a page of its own");
         let path = match part {
-            "model" | "agent" | "user" | "project" => "/?range=all",
+            "model" | "agent" | "user" | "project" | "project-name" => "/?range=all",
             _ => "/sessions?range=all",
         };
         let (_, table) = page
@@ -241,17 +248,79 @@ fn a_filter_with_an_unknown_value_says_so() {
     let dir = DataDir::new();
     let server = team(&dir);
     let mut browser = Browser::signed_in(&server, &server.admin);
-    for (path, label, value) in [
-        ("/?project=nothing", "Project", "nothing"),
-        ("/causes?user=nobody", "User", "nobody"),
-        ("/sessions?model=no-model", "Model", "no-model"),
-        ("/sessions?branch=no-branch", "Branch", "no-branch"),
-        ("/sessions?tool=%3Cb%3E", "Tool", "&lt;b&gt;"),
+    for (path, text) in [
+        ("/?project=nothing", "No message matches project `nothing`"),
+        ("/causes?user=nobody", "No message matches user `nobody`"),
+        (
+            "/causes/skills?user=nobody",
+            "No message matches user `nobody`",
+        ),
+        (
+            "/overview/projects?user=nobody",
+            "No message matches user `nobody`",
+        ),
+        (
+            "/sessions?model=no-model",
+            "No session matches model `no-model`",
+        ),
+        (
+            "/sessions?branch=no-branch",
+            "No session matches branch `no-branch`",
+        ),
+        (
+            "/sessions?tool=%3Cb%3E",
+            "No session matches tool `&lt;b&gt;`",
+        ),
+        (
+            "/sessions?tool=Bsh&user=nobody",
+            "No session matches tool `Bsh`; did you mean `Bash`?",
+        ),
+        (
+            "/sessions?tool=Bash&user=nobody",
+            "No session matches user `nobody`",
+        ),
+        (
+            "/sessions?tool=Bash&since=1999-01-01&until=1999-01-02",
+            "No session matches all filters, although each name is known.",
+        ),
     ] {
         let page = browser.get(path);
         assert_eq!(page.status, 200, "{page:?}");
-        let text = format!("has the value “{value}” for “{label}”");
-        assert!(page.body.contains(&text), "{path}: {page:?}");
+        assert!(page.body.contains(text), "{path}: {page:?}");
+    }
+    // The API says the same.
+    for (filter, text) in [
+        (
+            "waste=rered",
+            "no session matches kind of waste `rered`; did you mean `reread`?",
+        ),
+        (
+            "failure=no-failure",
+            "no session matches class of failed calls `no-failure`",
+        ),
+        (
+            "agent_type=no-type",
+            "no session matches type of sub-agent `no-type`",
+        ),
+        (
+            "pull_request=no-request",
+            "no session matches pull request `no-request`",
+        ),
+        (
+            "command=no-command",
+            "no session matches slash command `no-command`",
+        ),
+        (
+            "called_skill=no-skill",
+            "no session matches called skill `no-skill`",
+        ),
+        (
+            "called_agent_type=none",
+            "no session matches started sub-agent `none`",
+        ),
+    ] {
+        let list = get(&server, &format!("/api/admin/sessions?{filter}"));
+        assert_eq!(list["notices"], serde_json::json!([text]), "{filter}");
     }
     let models = get(&server, "/api/usage/summary?by=model");
     let model = models["rows"][0]["model"].as_str().unwrap();
@@ -261,8 +330,46 @@ fn a_filter_with_an_unknown_value_says_so() {
         "/sessions",
     ] {
         let page = browser.get(path);
-        assert!(!page.body.contains("has the value"), "{path}: {page:?}");
+        assert!(!page.body.contains(" matches "), "{path}: {page:?}");
     }
     let page = browser.get("/?agent=nothing");
     assert!(page.body.contains("not a known coding agent"), "{page:?}");
+}
+
+#[test]
+fn projects_are_ranked_by_path_or_by_name_and_a_name_selects_all_of_its_paths() {
+    let dir = DataDir::new();
+    for (user, path, tokens) in [
+        ("mia", "/home/mia/shop", 3_000),
+        ("bob", "/src/shop", 2_000),
+        ("bob", "/src/docs", 1_000),
+    ] {
+        let session = Transcript::new(path)
+            .at("2099-12-31T10:00:00Z".parse().unwrap())
+            .cwd(path)
+            .user("go")
+            .assistant(|m| m.tokens(tokens, tokens));
+        dir.write(&format!("{user}/{tokens}.jsonl"), session);
+    }
+    let server = TestServer::start(&dir, &[usage()]);
+    server.post("/api/admin/run-session-processor?processor=usage");
+    let mut browser = Browser::signed_in(&server, &server.admin);
+    let by_path = browser.get("/overview/projects?range=all").body;
+    assert!(by_path.contains("project=%2Fsrc%2Fshop"), "{by_path}");
+    assert!(
+        by_path.contains("\"/causes/project-name?range=all\""),
+        "{by_path}"
+    );
+    let by_name = browser.get("/causes/project-name?range=all").body;
+    assert!(by_name.contains("2 paths, "), "{by_name}");
+    assert!(!by_name.contains("1 path,"), "{by_name}");
+    assert!(
+        by_name.contains("\"/causes/project?range=all\""),
+        "{by_name}"
+    );
+    let shop = links(&by_name, "/?range=all&amp;project=shop");
+    assert_eq!(shop.len(), 1, "{by_name}");
+    // The sessions of both paths, and of no other project.
+    assert_eq!(listed(&server, "project=shop"), 2);
+    assert_eq!(listed(&server, "project=/src/shop"), 1);
 }

@@ -30,6 +30,7 @@ const STATUSES: &[(&str, [u16; 3])] = &[
     ("/causes/skills", [200, 200, 200]),
     ("/causes/user", [200, 200, 200]),
     ("/causes/project", [200, 200, 200]),
+    ("/causes/project-name", [200, 200, 200]),
     ("/causes/nothing", [404, 404, 404]),
     ("/knowledge", [403, 200, 200]),
     ("/knowledge/nothing", [403, 404, 404]),
@@ -76,6 +77,30 @@ fn each_page_has_its_status_for_each_role_and_no_markup_of_a_transcript() {
         }
     }
     assert!(names > 10, "{names}");
+}
+
+#[test]
+fn a_part_of_a_page_is_a_whole_page_without_scripts() {
+    let dir = DataDir::new();
+    let server = start(&dir);
+    let mut browser = Browser::signed_in(&server, &server.admin);
+    let links = |body: &str| -> Vec<String> {
+        let links = body.split("<noscript><a href=\"").skip(1);
+        let links = links.filter_map(|rest| rest.split('"').next());
+        links.map(|link| link.replace("&amp;", "&")).collect()
+    };
+    let mut parts = links(&browser.get("/?range=all").body);
+    parts.extend(links(&browser.get("/causes?range=all").body));
+    assert!(parts.len() > 15, "{parts:?}");
+    for path in parts {
+        let page = browser.get(&path).body;
+        for text in ["<!DOCTYPE html>", "<nav", "<h1>", "data-filters"] {
+            assert!(page.contains(text), "{path} without `{text}`: {page}");
+        }
+        // The script replaces a part of the page, not all of it.
+        let part = browser.with("HX-Request", Some("true")).get(&path).body;
+        assert!(!part.contains("<nav") && !part.contains("<h1>"), "{part}");
+    }
 }
 
 #[test]

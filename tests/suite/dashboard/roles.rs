@@ -153,7 +153,7 @@ pub(super) fn start(dir: &DataDir) -> (TestServer, String) {
     (server, member)
 }
 
-const GROUPINGS: [&str; 20] = [
+const GROUPINGS: [&str; 21] = [
     "day",
     "week",
     "month",
@@ -163,6 +163,7 @@ const GROUPINGS: [&str; 20] = [
     "model",
     "tool",
     "project",
+    "project-name",
     "branch",
     "pull-request",
     "source",
@@ -193,6 +194,7 @@ fn requests() -> Vec<String> {
         "/api/usage/waste?by=session&",
         "/api/usage/waste?by=user&",
         "/api/usage/waste?by=project&",
+        "/api/usage/waste?by=project-name&",
         "/api/admin/sessions?",
         "/api/admin/sessions?sort=recent&",
         "/api/admin/sessions?sort=cost&",
@@ -308,6 +310,27 @@ fn the_data_of_others_is_like_data_that_does_not_exist() {
         } else {
             let nothing = get(&format!("{path}search=nothing"));
             assert_eq!(get(&format!("{path}search=secret")), nothing, "{path}");
+            for (cause, value) in [
+                ("model", "model"),
+                ("branch", "branch"),
+                ("pull_request", "secret/secret#1"),
+                ("tool", "mcp__secret-server__read"),
+                ("mcp_server", "server"),
+                ("command", "command"),
+                ("called_skill", "skill"),
+                ("called_agent_type", "agent"),
+            ] {
+                let with = |word: &str| match value.contains(SECRET) {
+                    true => value.replace(SECRET, word),
+                    false => format!("{word}-{value}"),
+                };
+                let nothing = get(&format!("{path}{cause}={}", with("nothin")));
+                let secret = get(&format!("{path}{cause}={}", with(SECRET)));
+                assert_eq!(secret, nothing, "{path} {cause}");
+                // Nor does a similar value lead to it.
+                let similar = get(&format!("{path}{cause}={}", with("secre")));
+                assert_eq!(similar, nothing, "{path} {cause}");
+            }
             let cursor = get(&format!("{path}limit=1&cursor=bob/a"));
             assert!(!cursor.1.contains(SECRET), "{path}: {cursor:?}");
         }

@@ -1,6 +1,7 @@
 //! Reads reports from the rollups, each in one transaction, so that its rows add up to its totals.
 
 mod calls;
+mod cause_values;
 mod causes;
 mod conditions;
 mod drift;

@@ -30,8 +30,15 @@ pub fn notices(
             .as_deref()
             .map(|agent| FilterValue::new("agent", agent)),
     };
+    let causes = match filter.causes.is_empty() {
+        true => Vec::new(),
+        false => cause_notices(source, filter)?,
+    };
     if values.user.is_none() && values.project.is_none() && values.agent.is_none() {
-        return Ok(Vec::new());
+        return Ok(match filter.causes.is_empty() {
+            true => causes,
+            false => or_no_match(causes),
+        });
     }
     let scope = SessionFilter {
         directories: filter.directories.clone(),
@@ -47,7 +54,27 @@ pub fn notices(
             values.consider(session);
         }
     }
-    Ok(values.notices())
+    let mut notices = values.notices();
+    notices.extend(causes);
+    Ok(or_no_match(notices))
+}
+
+fn cause_notices(
+    source: SessionSource<'_>,
+    filter: &SessionFilter,
+) -> Result<Vec<String>, ListingError> {
+    let Some(reader) = source.reader(true)? else {
+        return Ok(Vec::new());
+    };
+    Ok(reader.cause_notices(&filter.causes, filter.directories.as_deref())?)
+}
+
+/// The notices, or one that says that each name is known.
+fn or_no_match(notices: Vec<String>) -> Vec<String> {
+    match notices.is_empty() {
+        true => vec!["no session matches all filters, although each name is known".to_owned()],
+        false => notices,
+    }
 }
 
 /// The filters that name something.
@@ -88,10 +115,6 @@ impl FilterValues<'_> {
             .into_iter()
             .flatten()
             .filter(|value| !value.is_known());
-        let notices: Vec<String> = unknown.map(|value| value.notice("session")).collect();
-        match notices.is_empty() {
-            true => vec!["no session matches all filters, although each name is known".to_owned()],
-            false => notices,
-        }
+        unknown.map(|value| value.notice("session")).collect()
     }
 }

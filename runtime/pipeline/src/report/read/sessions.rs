@@ -69,7 +69,7 @@ pub struct SessionReader {
     connection: Connection,
     columns: Columns,
     /// Whether the connection has the rollups in a transaction in which they are current.
-    has_rollups: bool,
+    pub(super) has_rollups: bool,
 }
 
 impl SessionReader {
@@ -428,7 +428,7 @@ impl SessionReader {
         Ok(())
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         sql: &str,
         parameters: &[Value],
