@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use duckdb::Connection;
 use serde_json::{Value, json};
 use session_pipeline_bundle::VERIFICATION;
-use session_pipeline_harness::{DataDir, TestPipeline, Transcript};
-use session_pipeline_host::model::{LanguageModel, LlmCaller, LlmError, LlmRequest, LlmResponse};
+use session_pipeline_harness::{DataDir, LlmServer, TestPipeline, Transcript};
+use session_pipeline_pipeline::config::Provider;
+use session_pipeline_pipeline::llm::{self, ApiKey, LlmSecrets};
 
 const DEFAULT_SESSIONS: usize = 96;
 const AT_ONCE: usize = 16;
@@ -61,21 +62,6 @@ impl Case {
 }
 
 /// Extracts prompts that begin with "no, DOMAIN: …", and finds no contradictions.
-#[derive(Debug)]
-struct SlowModel;
-
-impl LanguageModel for SlowModel {
-    fn complete(&self, request: &LlmRequest, _: LlmCaller<'_>) -> Result<LlmResponse, LlmError> {
-        std::thread::sleep(ANSWER_TIME);
-        Ok(LlmResponse {
-            text: answer(&request.prompt),
-            model: "slow".to_owned(),
-            input_tokens: 1000,
-            output_tokens: 100,
-        })
-    }
-}
-
 fn answer(prompt: &str) -> String {
     if prompt.contains("as a JSON list:\n") {
         return json!({ "contradictions": [] }).to_string();
@@ -110,17 +96,34 @@ fn run(
         );
     }
     let mut config = dir.config();
+    let server = LlmServer::start(Provider::Anthropic);
+    server.set_fallback(|request| {
+        std::thread::sleep(ANSWER_TIME);
+        answer(request.prompt())
+    });
+    config.llm = server.config();
     config.llm.concurrency = at_once;
+    for budget in [&mut config.llm.budgets.run, &mut config.llm.budgets.day] {
+        budget.calls_max = u64::MAX;
+        budget.tokens_max = u64::MAX;
+    }
     let own = config.processors.entry("verification".to_owned());
     let settings = &mut own.or_default().settings;
     settings.insert("detector".to_owned(), "llm".to_owned());
-    let pipeline = TestPipeline::open_with(&dir, config, &[("verification", VERIFICATION)])
-        .with_language_model(Arc::new(SlowModel));
+    let pipeline = TestPipeline::open_with(&dir, config.clone(), &[("verification", VERIFICATION)]);
+    let secrets = LlmSecrets {
+        key: ApiKey::new("a-key-of-this-benchmark"),
+    };
+    let (clock, store) = (Arc::clone(dir.clock()), pipeline.pipeline().shared_store());
+    let model = llm::from_config(&config, secrets, clock, store)?;
+    let pipeline = pipeline.with_language_model(model.ok_or("there is no provider")?);
     // Compiles the component, which is not what this measures.
     pipeline.pipeline().processor("verification")?;
     let started = Instant::now();
     let stats = pipeline.run("verification").stats;
     let elapsed = started.elapsed();
+    let requests = server.requests().len();
+    println!("{case}, {at_once} at once: {requests} requests");
     if stats.processed != sessions as u64 {
         return Err(format!(
             "{} sessions failed: {:?}",

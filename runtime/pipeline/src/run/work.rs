@@ -15,7 +15,7 @@ use session_pipeline_store::{ReprocessRequests, RunStats, private_folder};
 use crate::identity::Identities;
 use crate::in_flight::WorkerSeat;
 use crate::run::attempt::Outcome;
-use crate::run::dispatch::{Dispatch, DispatchQueue, Progress};
+use crate::run::dispatch::{Dispatch, DispatchQueue, Permits, Progress};
 use crate::run::hashing::{HashedSessions, Hashing};
 use crate::run::recorded::RecordedRows;
 use crate::run::turns::Turns;
@@ -73,11 +73,14 @@ impl Pass<'_> {
     ) -> Result<usize, RunError> {
         let config = &self.pipeline.config;
         let is_serial = self.processor.manifest().order == Order::Serial;
-        let workers = match is_serial {
-            // Only waiting for answers of a model is worth the risk of processing a session twice.
-            true if self.asks_model() => config.llm.concurrency,
-            true => 1,
-            false => config.workers,
+        // Only waiting for answers of a model is worth the risk of processing a session twice.
+        let at_once = config.llm.concurrency;
+        let slots = (is_serial && at_once > 1 && self.asks_model()).then(|| Permits::new(at_once));
+        let workers = match &slots {
+            // Half of the workers can wait for their turn while the others ask the model.
+            Some(_) => at_once.saturating_mul(2),
+            None if is_serial => 1,
+            None => config.workers,
         }
         .clamp(1, candidates.len().max(1));
         // One worker processes them in order anyway.
@@ -103,7 +106,7 @@ impl Pass<'_> {
             let outcomes = sender;
             for number in 0..workers {
                 let outcomes = outcomes.clone();
-                let turns = turns.as_ref();
+                let turns = turns.as_ref().zip(slots.as_ref());
                 let (dispatch, backlog, ahead) = (&dispatch, &backlog, &ahead);
                 let worker =
                     move || self.work(candidates, dispatch, ahead, backlog, turns, &outcomes);
@@ -167,7 +170,7 @@ impl Pass<'_> {
         dispatch: &Dispatch,
         ahead: &HashedSessions<'_>,
         backlog: &DispatchQueue,
-        turns: Option<&Turns>,
+        turns: Option<(&Turns, &Permits)>,
         outcomes: &Sender<Outcome>,
     ) {
         let clock = &self.pipeline.clock;
@@ -179,8 +182,10 @@ impl Pass<'_> {
                 .is_some_and(|budget| clock.monotonic().saturating_sub(self.started) > budget)
         };
         let is_serial = self.processor.manifest().order == Order::Serial;
+        let (turns, slots) = turns.unzip();
         let mut worker = Worker {
             seat: self.pipeline.in_flight.worker_seat(),
+            slots,
             is_confined: false,
         };
         while let Some((index, candidate)) = dispatch
@@ -257,6 +262,7 @@ impl Pass<'_> {
         worker: &mut Worker<'_>,
         hashing: impl FnOnce() -> Hashing,
     ) -> Outcome {
+        let _slot = worker.slots.map(Permits::take);
         let mut stay = worker.seat.begin(|| self.record(candidate), is_suspect);
         // After the slots folder exists, and only if there is a session.
         if !std::mem::replace(&mut worker.is_confined, true) {
@@ -279,6 +285,8 @@ impl Pass<'_> {
 
 /// The state of a worker's thread.
 struct Worker<'a> {
+    /// Limits the sessions that ask a model at once.
+    slots: Option<&'a Permits>,
     seat: WorkerSeat<'a>,
     is_confined: bool,
 }
