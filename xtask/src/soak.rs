@@ -19,7 +19,7 @@ struct Module {
     cases: u32,
 }
 
-const MODULES: [Module; 7] = [
+const MODULES: [Module; 8] = [
     Module {
         name: "crash",
         cases_short: 48,
@@ -50,6 +50,12 @@ const MODULES: [Module; 7] = [
         cases_short: 128,
         cases: 1_024,
     },
+    // 64 cases are an hour of simulated work.
+    Module {
+        name: "push",
+        cases_short: 64,
+        cases: 640,
+    },
     Module {
         name: "fuzz",
         cases_short: 128,
@@ -60,7 +66,8 @@ const MODULES: [Module; 7] = [
 /// Run modules of the suite with many more cases than `test`
 ///
 /// The default modules are the hazardous ones: kills, races, retries, damaged components, damaged
-/// input and random histories of a sessions root. The modules run one after the other.
+/// input, random histories of a sessions root, and hours of work of collectors. The modules run one
+/// after the other.
 /// The same seed repeats the same cases, but the exact times of kills and races differ.
 #[derive(clap::Args)]
 pub struct Args {

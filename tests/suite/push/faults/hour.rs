@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use session_pipeline_harness::{DataDir, cases, counted, tally};
 
 use super::proxy::Proxy;
-use super::{check_readers_see_whole_lines, lines, token_of};
+use super::{lines, token_of};
 use crate::cli::serve::ServerProcess;
 use crate::push::{Machine, files_below};
 
@@ -189,7 +189,6 @@ impl Server<'_> {
             for user in users {
                 user.server_kills += u64::from(user.is_pushing());
             }
-            check_readers_see_whole_lines(self.dir);
         }
     }
 
