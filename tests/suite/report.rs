@@ -1,6 +1,6 @@
 //! Reports: what a row stands for, that rows add up, and the names that others rely on.
 
-mod agents;
+pub mod agents;
 mod agreement;
 mod billing;
 mod causes;

@@ -2,6 +2,7 @@
 //! out of the root.
 
 mod listing;
+mod order;
 mod overview;
 
 use std::collections::{BTreeMap, BTreeSet};

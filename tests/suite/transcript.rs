@@ -1,6 +1,6 @@
 //! Transcripts: real files through the real routes, and their rendering as HTML.
 
-mod agents;
+pub mod agents;
 mod files;
 mod growth;
 mod html;

@@ -76,16 +76,28 @@ pub(super) fn cost(value: Option<f64>, is_lower_bound: bool) -> Markup {
     }
 }
 
-/// An e-mail address or another name of a user, which a narrow column breaks only before the `@`.
+/// An e-mail address or another name of a user, which a narrow column breaks before the `@`, and at
+/// separators.
 pub(super) fn email(text: &str) -> Markup {
     let text = plain(text);
     html! {
         span .email {
             @match text.split_once('@') {
-                Some((name, host)) => { (name) wbr; span .host { "@" (host) } },
-                None => (text),
+                Some((name, host)) => { (breakable(name)) wbr; span .host { "@" (breakable(host)) } },
+                None => (breakable(&text)),
             }
         }
+    }
+}
+
+/// A name or a path that a line can break after its separators, rather than within a word.
+pub(super) fn breakable(text: &str) -> Markup {
+    let text = plain(text);
+    let parts: Vec<&str> = text
+        .split_inclusive(['/', '\\', '.', '@', '-', '_'])
+        .collect();
+    html! {
+        @for (place, part) in parts.iter().enumerate() { @if place > 0 { wbr; } (part) }
     }
 }
 

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::causes::BY_PROJECT_NAME;
 use super::filters::Filters;
-use super::format::{cost, count, counted, dollars, percent, plain, short_count};
+use super::format::{breakable, cost, count, counted, dollars, percent, plain, short_count};
 use super::frame::{Reader, Section, empty};
 use super::parts::{Ranked, data_links, lazy, more, ranked, reasons};
 use super::sessions::last_part;
@@ -29,7 +29,7 @@ pub(super) const PARTS: [(&str, &str); 4] = [
 pub(super) struct Overview {
     /// By day and model.
     pub(super) days: UsageReportBody,
-    /// The period before. `None`: the period is open.
+    /// The totals of the period before. `None`: the period is open, or `users_before` has them.
     pub(super) previous: Option<UsageReportBody>,
     /// The totals of everyone, for a reader whose own figures are on the page.
     pub(super) team: Option<UsageReportBody>,
@@ -79,6 +79,9 @@ pub(super) fn page(data: &Overview, filters: &Filters, reader: &Reader) -> Marku
     }
 }
 
+/// What a ranking by name is good for.
+const BY_NAME_TITLE: &str = "Adds up all paths with the same last part, such as clones";
+
 /// A part of the page that is loaded after it.
 fn part(name: &str, title: &str, filters: &Filters) -> Markup {
     html! {
@@ -105,7 +108,7 @@ pub(super) fn projects(report: &UsageReportBody, filters: &Filters) -> Markup {
     html! {
         (top(report, "Project", |row| row.project.as_deref(), link))
         (more(report.omitted_rows, &filters.link("/causes/project", &[])))
-        p .links { a href=(filters.link(&format!("/causes/{by_name}"), &[])) { (text) } }
+        p .links { a href=(filters.link(&format!("/causes/{by_name}"), &[])) title=(BY_NAME_TITLE) { (text) } }
     }
 }
 
@@ -136,7 +139,8 @@ struct Card {
 
 fn cards(data: &Overview, filters: &Filters) -> Markup {
     let totals = &data.days.totals;
-    let before = data.previous.as_ref().map(|report| &report.totals);
+    let previous = data.previous.as_ref().or(data.users_before.as_ref());
+    let before = previous.map(|report| &report.totals);
     let number = |name, of: fn(&UsageTotalsBody) -> i64, link| Card {
         name,
         value: html! { span title=(count(of(totals))) { (short_count(of(totals))) } },
@@ -188,9 +192,7 @@ fn cards(data: &Overview, filters: &Filters) -> Markup {
             name: "Prompts",
             value: html! { (count(prompts)) },
             now: prompts as f64,
-            before: data
-                .previous
-                .as_ref()
+            before: previous
                 .and_then(|report| report.prompts)
                 .map(|prompts| prompts as f64),
             link: Some(filters.link("/sessions", &[])),
@@ -291,7 +293,7 @@ fn top(
         .map(|row| Ranked {
             name: html! {
                 @match name(row) {
-                    Some(name) => a href=(link(name)) title=(plain(name)) { (plain(last_part(name))) },
+                    Some(name) => a href=(link(name)) title=(plain(name)) { (breakable(last_part(name))) },
                     None => span .empty { "not recorded" },
                 }
             },

@@ -41,7 +41,8 @@ pub(super) async fn overview(
     let by_user = of_before(&[("by", "user"), ("top", "1")]).filter(|_| sees_users);
     let (days, previous, team, users, users_before, tools, tools_before, models) = tokio::try_join!(
         visit.report(filters, &[("by", "day"), ("split", "model")]),
-        maybe(of_before(&[("by", "source"), ("top", "1")])),
+        // The report by user has the same totals.
+        maybe(of_before(&[("by", "source"), ("top", "1")]).filter(|_| !sees_users)),
         maybe(shows_team.then(|| visit.report(filters, &team))),
         maybe(sees_users.then(|| visit.report(filters, &[("by", "user"), ("top", "1")]))),
         maybe(by_user),

@@ -44,6 +44,12 @@ pub(super) fn page(data: &SessionPage, filters: &Filters, reader: &Reader) -> Ma
             p .links { a href=(filters.link("/sessions", &[])) { "Sessions" } }
             h1 { (name) }
             p .lead { span .key { (plain(key)) } }
+            // The transcript is below all figures, which on a phone are long.
+            nav aria-label="On this page" { p .links {
+                @if data.waste.is_some() { a href="#waste" { "What could have been saved" } }
+                @if data.tools.is_some() { a href="#tools" { "Tools and failures" } }
+                a href="#transcript" { "Transcript" }
+            } }
         }
         (processing::failures(&data.session, reader))
         div .columns {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use session_pipeline_pipeline::listing::overview;
 
 use super::filters::{Filters, address};
-use super::format::{cost, count, duration, email, plain, short_count, time};
+use super::format::{breakable, cost, count, duration, email, plain, short_count, time};
 use super::frame::{OwnFilters, Reader, empty, filter_form};
 use super::parts::{notices, pager};
 use super::transcript::session_href;
@@ -240,7 +240,7 @@ fn row(session: &SessionBody) -> Markup {
         html! { td .number data-label=(label) { (value.map_or_else(|| "–".to_owned(), count)) } }
     };
     let text = |label: &str, value: Option<&str>| {
-        html! { td .wide data-label=(label) title=[value.map(plain)] { (value.map_or_else(|| "–".to_owned(), |value| plain(last_part(value)))) } }
+        html! { td .wide data-label=(label) title=[value.map(plain)] { @match value { Some(value) => (breakable(last_part(value))), None => "–" } } }
     };
     let user = summary.user_email.as_deref().unwrap_or(&session.user);
     html! {

@@ -46,6 +46,7 @@ pub use read::{
     Freshness, ModelUsage, NameLimits, SessionCauses, Spending, SpendingSnapshot, sessions, tools,
     usage,
 };
+pub(crate) use read::{RankedNumber, SessionRanking};
 pub use skills::{SKILL_USERS_MAX, SkillKind, SkillUse, SkillsReport, skills};
 pub use starts::session_starts;
 pub(crate) use views::{is_outdated, register};

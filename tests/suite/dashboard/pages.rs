@@ -1,10 +1,14 @@
 //! The pages over HTTP: who can open each one, what an empty one says, and what each action does.
 
+use std::collections::BTreeSet;
+
 use session_pipeline_harness::{DataDir, Transcript};
 
 use super::Browser;
 use crate::guests::usage;
 use crate::http::TestServer;
+use crate::report::agents::{pi, thread};
+use crate::transcript::agents::conversations;
 
 /// The status of each page for a member, an analyst and an admin. The session is that of the member.
 const STATUSES: &[(&str, [u16; 3])] = &[
@@ -84,6 +88,7 @@ fn a_part_of_a_page_is_a_whole_page_without_scripts() {
     let dir = DataDir::new();
     let server = start(&dir);
     let mut browser = Browser::signed_in(&server, &server.admin);
+    let mut script = Browser::signed_in(&server, &server.admin).with("HX-Request", Some("true"));
     let links = |body: &str| -> Vec<String> {
         let links = body.split("<noscript><a href=\"").skip(1);
         let links = links.filter_map(|rest| rest.split('"').next());
@@ -92,16 +97,103 @@ fn a_part_of_a_page_is_a_whole_page_without_scripts() {
     let mut parts = links(&browser.get("/?range=all").body);
     parts.extend(links(&browser.get("/causes?range=all").body));
     assert!(parts.len() > 15, "{parts:?}");
-    let scripted = Browser::signed_in(&server, &server.admin);
-    let mut scripted = scripted.with("HX-Request", Some("true"));
     for path in parts {
         let page = browser.get(&path).body;
         for text in ["<!DOCTYPE html>", "<nav", "<h1>", "data-filters"] {
             assert!(page.contains(text), "{path} without `{text}`: {page}");
         }
         // The script replaces a part of the page, not all of it.
-        let part = scripted.get(&path).body;
+        let part = script.get(&path).body;
         assert!(!part.contains("<nav") && !part.contains("<h1>"), "{part}");
+    }
+}
+
+/// Appends the hostile name to each text of a transcript that does not decide what a line is.
+fn make_hostile(value: &mut serde_json::Value, name: &str) {
+    const STRUCTURE: [&str; 8] = [
+        "type",
+        "role",
+        "kind",
+        "subtype",
+        "status",
+        "timestamp",
+        "stop_reason",
+        "version",
+    ];
+    let is_structure =
+        |name: &str| STRUCTURE.contains(&name) || name.to_lowercase().ends_with("id");
+    match value {
+        serde_json::Value::String(text) if !is_structure(name) => text.push_str(HOSTILE),
+        serde_json::Value::Array(items) => {
+            items.iter_mut().for_each(|item| make_hostile(item, name));
+        }
+        serde_json::Value::Object(members) => {
+            members
+                .iter_mut()
+                .for_each(|(name, member)| make_hostile(member, name));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn no_name_in_a_transcript_of_any_agent_becomes_markup() {
+    let dir = DataDir::new();
+    for (agent, lines) in conversations(&HOSTILE.into()) {
+        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        dir.write(&format!("mia/{agent}.jsonl"), lines.join("\n") + "\n");
+    }
+    // With models and tokens, which only the figures have.
+    for (name, text) in [("thread", thread()), ("pi", pi(1, "openai", [10, 1]))] {
+        let lines = text.lines().map(|line| {
+            let mut value = serde_json::from_str(line).unwrap();
+            make_hostile(&mut value, "");
+            format!("{value}\n")
+        });
+        dir.write(
+            &format!("mia/figures-{name}.jsonl"),
+            lines.collect::<String>(),
+        );
+    }
+    let server = TestServer::start(&dir, &[usage()]);
+    server.post("/api/admin/run-session-processor?processor=usage");
+    let mut browser = Browser::signed_in(&server, &server.admin);
+    let sessions = server.get("/api/admin/sessions?limit=1000").json();
+    let sessions = sessions["sessions"].as_array().unwrap();
+    let agents: BTreeSet<&str> = sessions
+        .iter()
+        .filter_map(|session| session["agent"].as_str())
+        .collect();
+    assert!(agents.len() > 4, "{sessions:?}");
+    let mut pages: Vec<String> = STATUSES
+        .iter()
+        .filter(|(path, statuses)| statuses[2] == 200 && !path.contains("mia/"))
+        .map(|(path, _)| (*path).to_owned())
+        .collect();
+    for by in [
+        "mcp-server",
+        "skill",
+        "plugin",
+        "agent-type",
+        "effort",
+        "entrypoint",
+        "pull-request",
+    ] {
+        pages.push(format!("/causes/{by}"));
+    }
+    let keys = sessions
+        .iter()
+        .filter_map(|session| session["key"].as_str());
+    pages.extend(keys.map(|key| format!("/sessions/{key}")));
+    for path in pages {
+        let page = browser.get(&format!("{path}?range=all"));
+        assert_eq!(page.status, 200, "{path}: {page:?}");
+        assert!(!page.body.contains("<script>"), "{path}: {page:?}");
+        assert!(!page.body.contains('\u{202e}'), "{path}: {page:?}");
+        let has_names = ["/causes/model", "/causes/tools", "/sessions"];
+        if has_names.contains(&path.as_str()) || path.starts_with("/sessions/") {
+            assert!(page.body.contains("&lt;script&gt;"), "{path}: {page:?}");
+        }
     }
 }
 

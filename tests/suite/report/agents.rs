@@ -60,7 +60,7 @@ fn event(second: u32, payload: &str) -> String {
 }
 
 /// A thread with two requests, a prompt and an aborted turn.
-fn thread() -> String {
+pub fn thread() -> String {
     [
         header(0, PARENT, ""),
         turn(1),
@@ -194,7 +194,7 @@ fn a_report_names_plans_and_what_agents_did_not_record() {
 }
 
 /// A line of pi, of which each can have another provider.
-fn pi(second: u32, provider: &str, tokens: [u32; 2]) -> String {
+pub fn pi(second: u32, provider: &str, tokens: [u32; 2]) -> String {
     let [input, output] = tokens;
     format!(
         r#"{{"type":"message","id":"e{second}","timestamp":"2026-05-01T09:00:{second:02}Z","message":{{"role":"assistant","content":[],"provider":"{provider}","model":"gpt-5","usage":{{"input":{input},"output":{output},"cacheRead":0,"cacheWrite":0}},"stopReason":"stop","timestamp":{}}}}}"#,

@@ -13,7 +13,7 @@ use crate::database::execute;
 use crate::guests::usage;
 use crate::summaries::{FLAKY, FORK, HOSTILE, NEW, SECRET, SUBAGENT, UNTITLED, summaries_dir};
 
-const SESSION_SORTS: [SessionSort; 13] = [
+pub(super) const SESSION_SORTS: [SessionSort; 13] = [
     SessionSort::Key,
     SessionSort::Recent,
     SessionSort::Cost,
@@ -58,7 +58,7 @@ fn all(pipeline: &TestPipeline, query: &SessionQuery) -> Vec<SessionOverview> {
     sorted.into_values().collect()
 }
 
-fn source<'a>(pipeline: &'a TestPipeline, prices: &'a PriceTable) -> SessionSource<'a> {
+pub(super) fn source<'a>(pipeline: &'a TestPipeline, prices: &'a PriceTable) -> SessionSource<'a> {
     let pipeline = pipeline.pipeline();
     SessionSource {
         config: pipeline.config(),

@@ -15,7 +15,7 @@ const API_KEY: &str = "sk-ant-api03-Zk3vQm8xTt5yB2nLw9RcJ7hF4dGs6pAeUiOqXzMvNbCr
 
 /// A conversation of each agent: a prompt, an answer, a call and its failure, with this value in
 /// every place that the page shows.
-fn conversations(value: &Value) -> Vec<(&'static str, Vec<Value>)> {
+pub fn conversations(value: &Value) -> Vec<(&'static str, Vec<Value>)> {
     let text = value.as_str().unwrap_or("x");
     let codex = |kind: &str, payload: Value| json!({ "timestamp": "2026-05-01T09:00:00Z", "type": kind, "payload": payload });
     let copilot = |kind: &str, data: Value| json!({ "type": kind, "data": data, "id": "e", "parentId": null });

@@ -5,6 +5,7 @@
 //! that the caller wants: one page, or the whole list.
 
 mod order;
+mod ranked;
 mod unmatched;
 
 use std::collections::{HashMap, HashSet};
@@ -235,7 +236,7 @@ impl<'a> OverviewPages<'a> {
     pub fn next(&mut self, limit: usize) -> Result<Option<Vec<SessionOverview>>, ListingError> {
         let after = self.pages.after.clone();
         let page = self.pages.next(limit)?;
-        let mut sessions = self.matching(page, after.as_deref(), SummaryParts::ALL)?;
+        let mut sessions = self.matching_after(page, after.as_deref(), SummaryParts::ALL)?;
         sessions
             .iter_mut()
             .flatten()
@@ -251,12 +252,12 @@ impl<'a> OverviewPages<'a> {
     ) -> Result<Option<Vec<SessionOverview>>, ListingError> {
         let after = self.pages.after.clone();
         let page = self.pages.next_without_states(OUTLINED_AT_ONCE)?;
-        self.matching(page, after.as_deref(), parts)
+        self.matching_after(page, after.as_deref(), parts)
     }
 
     /// The matching sessions of a page that begins after a key, with secrets in their texts. `None`:
     /// the page is empty.
-    fn matching(
+    fn matching_after(
         &mut self,
         page: Vec<ListedSession>,
         after: Option<&str>,
@@ -265,10 +266,19 @@ impl<'a> OverviewPages<'a> {
         let Some(last) = page.last().map(|session| session.key.clone()) else {
             return Ok(None);
         };
+        let range = SessionSelection::Range(after, &last);
+        self.matching(page, range, parts).map(Some)
+    }
+
+    /// The matching sessions of a page, with secrets in their texts. `selection` includes them.
+    fn matching(
+        &mut self,
+        page: Vec<ListedSession>,
+        selection: SessionSelection<'_>,
+        parts: SummaryParts<'_>,
+    ) -> Result<Vec<SessionOverview>, ListingError> {
         let mut summaries = match &self.reader {
-            Some(reader) => {
-                reader.summaries_with_secrets(SessionSelection::Range(after, &last), parts)?
-            }
+            Some(reader) => reader.summaries_with_secrets(selection, parts)?,
             None => HashMap::new(),
         };
         let sessions = page.into_iter().filter_map(|listed| {
@@ -280,7 +290,7 @@ impl<'a> OverviewPages<'a> {
             self.filter.hide_title(&mut session);
             self.filter.matches(&mut session).then_some(session)
         });
-        Ok(Some(sessions.collect()))
+        Ok(sessions.collect())
     }
 
     fn email_of(&mut self, key: &str) -> Option<Arc<str>> {
@@ -382,11 +392,22 @@ impl<'a> FilterMatcher<'a> {
 
     /// The sessions that the days include.
     fn active(&self) -> WithFigures {
+        let (since, mut last) = self.bounds();
         // A session that had a cause on these days can have gone on after them.
-        let before = self.before.filter(|_| self.with_causes.is_none());
-        WithFigures::ActiveBetween(
+        if self.with_causes.is_some() {
+            last = UtcMicros(i64::MAX);
+        }
+        WithFigures::ActiveBetween(since, last)
+    }
+
+    /// The first and the last time of the days.
+    fn bounds(&self) -> (UtcMicros, UtcMicros) {
+        let last = self
+            .before
+            .map(|before| UtcMicros(before.0.saturating_sub(1)));
+        (
             self.since.unwrap_or(UtcMicros(i64::MIN)),
-            before.unwrap_or(UtcMicros(i64::MAX)),
+            last.unwrap_or(UtcMicros(i64::MAX)),
         )
     }
 

@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use session_pipeline_store::SessionSelection;
 
-use super::{OverviewPages, SessionOverview, SessionQuery};
+use super::ranked::first_ranked;
+use super::{FilterMatcher, OverviewPages, SessionOverview, SessionQuery};
 use crate::listing::{ListingError, READ_AT_ONCE};
 use crate::report::project_name;
 use crate::report::sessions::{SessionSummary, SummaryParts, WithFigures, shown};
 
 /// Maximum number of sessions that are read by their keys.
-const KEYS_MAX: usize = 1000;
+pub(super) const KEYS_MAX: usize = 1000;
 
 /// Defines the orders of a list, each with its name and its description.
 macro_rules! session_sorts {
@@ -71,12 +72,12 @@ session_sorts! {
 
 /// The place of a session in a sorted list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SortPosition(SortRank, String);
+pub struct SortPosition(pub(super) SortRank, pub(super) String);
 
 /// The value that a list is sorted by. All sessions of a list have the same kind of rank, except
 /// those without a value, which come last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-enum SortRank {
+pub(super) enum SortRank {
     #[serde(rename = "n")]
     Number(i64),
     #[serde(rename = "t")]
@@ -156,7 +157,10 @@ pub fn sorted(
     if let Some(limit) = limit.filter(|limit| *limit <= KEYS_MAX)
         && !pages.filter.filter.is_by_state()
     {
-        return first_sorted(pages, query, after, limit);
+        return match first_ranked(pages, query, after, limit)? {
+            Some(first) => Ok(first),
+            None => first_sorted(pages, query, after, limit),
+        };
     }
     let mut first = FirstSessions::new(query, after, limit.unwrap_or(usize::MAX));
     while let Some(page) = pages.next(READ_AT_ONCE)? {
@@ -173,19 +177,8 @@ fn first_sorted(
     after: Option<&SortPosition>,
     limit: usize,
 ) -> Result<BTreeMap<SortPosition, SessionOverview>, ListingError> {
-    let is_by_figures = matches!(
-        query.sort,
-        SessionSort::Cost | SessionSort::Messages | SessionSort::Tokens
-    );
-    let (is_search, is_by_id) = (query.filter.search.is_some(), query.filter.is_by_id());
     let columns = deciding_columns(query);
-    let parts = SummaryParts {
-        figures: match is_by_figures || is_by_id {
-            true => pages.filter.active(),
-            false => WithFigures::None,
-        },
-        columns: (!is_search).then_some(columns.as_slice()),
-    };
+    let parts = deciding_parts(&pages.filter, query, &columns);
     let mut first = FirstSessions::new(query, after, limit);
     while let Some(page) = pages.next_outlines(parts)? {
         first.extend(page);
@@ -209,9 +202,28 @@ fn first_sorted(
     Ok(first.sessions)
 }
 
+/// What decides whether a session matches, and where it is in the order.
+pub(super) fn deciding_parts<'c>(
+    filter: &FilterMatcher<'_>,
+    query: &SessionQuery,
+    columns: &'c [&'static str],
+) -> SummaryParts<'c> {
+    let is_by_figures = matches!(
+        query.sort,
+        SessionSort::Cost | SessionSort::Messages | SessionSort::Tokens
+    );
+    SummaryParts {
+        figures: match is_by_figures || query.filter.is_by_id() {
+            true => filter.active(),
+            false => WithFigures::None,
+        },
+        columns: query.filter.search.is_none().then_some(columns),
+    }
+}
+
 /// The columns that decide whether a session matches, except for a search, and where it is in the
 /// order.
-fn deciding_columns(query: &SessionQuery) -> Vec<&'static str> {
+pub(super) fn deciding_columns(query: &SessionQuery) -> Vec<&'static str> {
     let mut columns = vec!["ended_at", "is_automated", "agent", "is_sidechain"];
     if query.filter.project.is_some() || query.sort == SessionSort::Project {
         // The project of a row by an earlier version is derived from its working directory.
@@ -236,15 +248,19 @@ fn deciding_columns(query: &SessionQuery) -> Vec<&'static str> {
 }
 
 /// The first sessions of a query after a position.
-struct FirstSessions<'a> {
+pub(super) struct FirstSessions<'a> {
     query: &'a SessionQuery,
     after: Option<&'a SortPosition>,
     limit: usize,
-    sessions: BTreeMap<SortPosition, SessionOverview>,
+    pub(super) sessions: BTreeMap<SortPosition, SessionOverview>,
 }
 
 impl<'a> FirstSessions<'a> {
-    fn new(query: &'a SessionQuery, after: Option<&'a SortPosition>, limit: usize) -> Self {
+    pub(super) fn new(
+        query: &'a SessionQuery,
+        after: Option<&'a SortPosition>,
+        limit: usize,
+    ) -> Self {
         Self {
             query,
             after,
@@ -253,7 +269,7 @@ impl<'a> FirstSessions<'a> {
         }
     }
 
-    fn extend(&mut self, page: Vec<SessionOverview>) {
+    pub(super) fn extend(&mut self, page: Vec<SessionOverview>) {
         for session in page {
             let position = SortPosition::of(&session, self.query);
             if self.after.is_some_and(|after| position <= *after) {

@@ -67,7 +67,7 @@ pub enum WithFigures {
 #[derive(Debug)]
 pub struct SessionReader {
     connection: Connection,
-    columns: Columns,
+    pub(super) columns: Columns,
     /// Whether the connection has the rollups in a transaction in which they are current.
     pub(super) has_rollups: bool,
 }
@@ -170,7 +170,7 @@ impl SessionReader {
         .map(|rows| rows.into_iter().collect())
     }
 
-    fn summaries_sql(&self, condition: &str, parts: SummaryParts<'_>) -> String {
+    pub(super) fn summaries_sql(&self, condition: &str, parts: SummaryParts<'_>) -> String {
         let has_ids = parts.figures != WithFigures::None;
         let has_figures = self.has_rollups && has_ids;
         let figures = match has_figures {
@@ -266,7 +266,7 @@ impl SessionReader {
     }
 
     /// SQL for all files with the columns of a summary.
-    fn files_sql(&self, parts: SummaryParts<'_>) -> String {
+    pub(super) fn files_sql(&self, parts: SummaryParts<'_>) -> String {
         let column = |name: &str, kind: &str| match parts.includes(name) {
             true => self.columns.sql("sessions", name, kind),
             false => format!("CAST(NULL AS {kind}) AS {name}"),
@@ -460,7 +460,7 @@ pub fn is_subagent_file(key: &str) -> bool {
 
 /// The columns that the tables of `usage` have. A database of an earlier version has fewer.
 #[derive(Debug)]
-struct Columns(BTreeSet<(String, String)>);
+pub(super) struct Columns(BTreeSet<(String, String)>);
 
 impl Columns {
     fn read(connection: &Connection) -> Result<Self, StoreError> {
@@ -477,7 +477,7 @@ impl Columns {
         Ok(Self(names))
     }
 
-    fn has(&self, table: &str, column: &str) -> bool {
+    pub(super) fn has(&self, table: &str, column: &str) -> bool {
         self.0.contains(&(table.to_owned(), column.to_owned()))
     }
 
