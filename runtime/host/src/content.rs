@@ -4,6 +4,7 @@
 //! Snapshots use `read()`, never `mmap`: if another process truncates a mapped file, the kernel
 //! kills this one.
 
+mod prefix;
 mod zstd;
 
 use std::fmt;
@@ -18,8 +19,10 @@ use crate::clock::UtcMicros;
 use crate::limits::Limits;
 use crate::sessions::{FileStat, SessionsRoot};
 
+pub use prefix::HashedPrefix;
 pub use zstd::decompress;
 
+use prefix::PrefixHasher;
 use zstd::ZstdContent;
 
 /// Bytes per `read()`. 256 KiB measured fastest.
@@ -114,6 +117,8 @@ pub struct Snapshot {
     chunk_bytes_max: usize,
     unread: u64,
     hasher: Md5,
+    /// Finds the longest prefix of whole lines, if a checkpoint is possible.
+    lines: Option<Box<PrefixHasher>>,
     /// The length of an earlier version of this session, to check whether its bytes are still a
     /// prefix.
     prefix_bytes: Option<u64>,
@@ -188,6 +193,7 @@ impl Snapshot {
             chunk_bytes_max: CHUNK_BYTES_MAX,
             unread: size,
             hasher: Md5::new(),
+            lines: None,
             prefix_bytes: None,
             prefix_hash: None,
             carry: Vec::new(),
@@ -209,6 +215,69 @@ impl Snapshot {
     pub fn with_prefix_hash(mut self, bytes: Option<u64>) -> Self {
         self.prefix_bytes = bytes.filter(|bytes| *bytes <= self.size);
         self
+    }
+
+    /// Also hashes the longest prefix of whole lines, so that a reader of the grown session can
+    /// continue behind it. Costs a tenth of the MD5. Has no effect on a compressed session.
+    #[must_use]
+    pub fn with_checkpoint(mut self) -> Self {
+        self.lines = (!self.observed.is_compressed).then(|| Box::new(PrefixHasher::new()));
+        self
+    }
+
+    /// The longest prefix of whole lines, once the snapshot has been read to its end. `None` if it
+    /// was not requested, if there is no whole line, or if the last line exceeds the line limit
+    /// before its end: it counts as skipped although it is not complete.
+    pub fn whole_lines(&self) -> Option<&HashedPrefix> {
+        let prefix = self.lines.as_ref()?.latest()?;
+        let rest = self.size.checked_sub(prefix.bytes)?;
+        (self.is_read() && rest <= self.line_bytes_max as u64).then_some(prefix)
+    }
+
+    /// Whether all bytes have been read and returned.
+    pub fn is_read(&self) -> bool {
+        self.unread == 0 && self.carry.is_empty()
+    }
+
+    /// Reads the beginning of the session. If it equals the prefix, the snapshot continues behind
+    /// it, and the hash of the whole session without reading the prefix again. Otherwise, returns
+    /// false and begins at the first byte.
+    ///
+    /// # Errors
+    /// The file was truncated or cannot be read.
+    pub fn continue_after(&mut self, prefix: &HashedPrefix) -> Result<bool, ReadError> {
+        self.rewind()?;
+        let hasher = prefix.hasher();
+        let (Source::Plain(file), Some(hasher), true) =
+            (&mut self.source, hasher, prefix.bytes <= self.size)
+        else {
+            return Ok(false);
+        };
+        let mut lines = PrefixHasher::new();
+        let mut buffer = Vec::new();
+        let mut missing = prefix.bytes;
+        while missing > 0 {
+            buffer.clear();
+            let wanted = missing.min(READ_BYTES as u64);
+            let read = Read::by_ref(file)
+                .take(wanted)
+                .read_to_end(&mut buffer)
+                .map_err(ReadError::Io)?;
+            if read == 0 {
+                return Err(ReadError::Truncated);
+            }
+            lines.skip(&buffer);
+            missing -= read as u64;
+        }
+        if !lines.accept(prefix) {
+            self.rewind()?;
+            return Ok(false);
+        }
+        self.hasher = hasher;
+        self.unread = self.size - prefix.bytes;
+        self.next_line = prefix.lines + 1;
+        self.lines = self.lines.is_some().then(|| Box::new(lines));
+        Ok(true)
     }
 
     /// The hash of the prefix, if one was requested and has been read.
@@ -244,6 +313,7 @@ impl Snapshot {
         rewound.map_err(ReadError::Io)?;
         self.unread = self.size;
         self.hasher = Md5::new();
+        self.lines = self.lines.is_some().then(|| Box::new(PrefixHasher::new()));
         self.prefix_hash = None;
         self.carry.clear();
         self.next_line = 1;
@@ -380,12 +450,19 @@ impl Snapshot {
             .filter(|_| self.prefix_hash.is_none())
             .and_then(|rest| bytes.split_at_checked(rest));
         let Some((prefix, bytes)) = rest else {
-            self.hasher.update(bytes);
+            self.add(bytes);
             return;
         };
-        self.hasher.update(prefix);
+        self.add(prefix);
         self.prefix_hash = Some(ContentHash(self.hasher.clone().finalize().into()));
-        self.hasher.update(bytes);
+        self.add(bytes);
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        match &mut self.lines {
+            Some(lines) => lines.update(&mut self.hasher, bytes),
+            None => self.hasher.update(bytes),
+        }
     }
 }
 
