@@ -225,6 +225,28 @@ impl Snapshot {
         self
     }
 
+    /// The same snapshot again, to read it a second time after the first. `None` for a compressed
+    /// session, or if the system has no more descriptors.
+    pub fn duplicate(&self) -> Option<Self> {
+        let Source::Plain(file) = &self.source else {
+            return None;
+        };
+        // The two share their position, so both rewind first.
+        let source = Source::Plain(file.try_clone().ok()?);
+        let same = Self::new(
+            source,
+            self.observed,
+            self.size,
+            self.read_at,
+            self.line_bytes_max,
+        );
+        let same = match self.lines {
+            Some(_) => same.with_checkpoint(),
+            None => same,
+        };
+        Some(same.with_prefix_hash(self.prefix_bytes))
+    }
+
     /// The longest prefix of whole lines, once the snapshot has been read to its end. `None` if it
     /// was not requested, if there is no whole line, or if the last line exceeds the line limit
     /// before its end: it counts as skipped although it is not complete.

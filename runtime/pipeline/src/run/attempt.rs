@@ -15,9 +15,12 @@ use session_pipeline_host::sessions::FileStat;
 use session_pipeline_store::kill_point::kill_point;
 use session_pipeline_store::retry::{FailedContent, FailureState, RetryDecision};
 use session_pipeline_store::state_rows::FailureRow;
-use session_pipeline_store::{CompletedSession, FailedSession, SessionOutcome, SkippedSession};
+use session_pipeline_store::{
+    CompletedSession, FailedSession, SessionCheckpoint, SessionOutcome, SkippedSession,
+};
 
 use crate::in_flight::{DEATHS_MAX, InFlightRecord, SessionGuard, Suspicion};
+use crate::run::resume::Attempted;
 use crate::run::work::Pass;
 use crate::scan::{Candidate, ContentCheck, trusted};
 
@@ -197,9 +200,10 @@ impl Pass<'_> {
             directory,
             user_id,
         };
-        let execution = self
-            .processor
-            .process_with_grants(&session, snapshot, grants);
+        let Attempted {
+            execution,
+            resumed_from,
+        } = self.process_or_resume(candidate, &session, snapshot, grants);
         kill_point("session processed");
         for line in &execution.log {
             tracing::debug!(session = %printable(&candidate.key), level = ?line.level, "{}", line.message);
@@ -220,7 +224,11 @@ impl Pass<'_> {
         let bytes = candidate.observed.size;
         let cost = execution.cost;
         let change = candidate.change(hash, execution.prefix_hash);
-        let pending_bytes = completed.tables.iter().map(TableRows::bytes).sum();
+        let pending_bytes = completed.all_tables().map(TableRows::bytes).sum();
+        let checkpoint = completed.settled.map(|new| {
+            let inputs = self.processor.checkpoint_key(&session);
+            Box::new(SessionCheckpoint { inputs, new: *new })
+        });
         let session = CompletedSession {
             key: session.key,
             username: session.username,
@@ -231,6 +239,8 @@ impl Pass<'_> {
             hash,
             items: completed.items,
             tables: completed.tables,
+            resumed_from,
+            checkpoint,
             cost,
             change,
         };
