@@ -550,6 +550,8 @@ fn completed(key: &str) -> SessionOutcome {
         hash: ContentHash([7; 16]),
         items: 1,
         tables: vec![rows],
+        resumed_from: None,
+        checkpoint: None,
         cost: Cost::default(),
         change: ContentChange::Unknown,
     }))
