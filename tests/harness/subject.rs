@@ -17,7 +17,9 @@ use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::inspect::check_header;
 use session_pipeline_host::limits::{Compiler, Limits};
 use session_pipeline_host::manifest::Manifest;
-use session_pipeline_host::processor::{Checkpoint, Cost, Execution, Grants, Processor, Resumed, SessionInfo};
+use session_pipeline_host::processor::{
+    Checkpoint, Cost, Execution, Grants, Processor, Resumed, SessionInfo,
+};
 use session_pipeline_host::sandbox::{
     self, CompileError, Compiled, Engine, ModelGrant, WorkerSlot,
 };

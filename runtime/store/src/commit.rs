@@ -18,9 +18,9 @@ use crate::counters::raise_counter;
 use crate::error::StoreError;
 use crate::group::{CommitGroup, CompletedSession, SessionOutcome, SkippedSession};
 use crate::kill_point::kill_point;
+use crate::resume_points::NumberedSession;
 use crate::sql::{bigint, observed_columns, timestamp};
 use crate::store::Store;
-use crate::resume_points::NumberedSession;
 use crate::superseded::{self, FirstRuns, RowPart};
 use crate::table_rows::{append_by, column_array, delete_rows};
 use crate::transaction::in_transaction;
@@ -67,7 +67,9 @@ fn write_group(connection: &Connection, group: &CommitGroup) -> Result<(), Store
             _ => None,
         })
         .collect();
-    let numbers = completed.iter().map(|session| resume_points::numbers_of(session));
+    let numbers = completed
+        .iter()
+        .map(|session| resume_points::numbers_of(session));
     let first_seq = match numbers.sum() {
         0 => 0,
         count => raise_counter(connection, "session_seq", bigint(count))? + 1,

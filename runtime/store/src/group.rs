@@ -131,7 +131,9 @@ impl CompletedSession {
     /// The rows of all tables, settled or not: the index of the table with its rows.
     pub fn all_rows(&self) -> impl Iterator<Item = (usize, &TableRows)> {
         let settled = self.checkpoint.as_deref();
-        let settled = settled.into_iter().flat_map(|made| made.new.tables.iter().enumerate());
+        let settled = settled
+            .into_iter()
+            .flat_map(|made| made.new.tables.iter().enumerate());
         settled.chain(self.tables.iter().enumerate())
     }
 }

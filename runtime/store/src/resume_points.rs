@@ -53,7 +53,10 @@ pub(crate) fn numbers_of(session: &CompletedSession) -> u64 {
 }
 
 /// Gives the sessions their numbers, from `first` on.
-pub(crate) fn number<'a>(sessions: &[&'a CompletedSession], first: i64) -> Vec<NumberedSession<'a>> {
+pub(crate) fn number<'a>(
+    sessions: &[&'a CompletedSession],
+    first: i64,
+) -> Vec<NumberedSession<'a>> {
     let mut next = first;
     let mut take = || {
         let number = next;
@@ -148,9 +151,16 @@ pub(crate) fn replaced(
 ) -> Result<Vec<(i64, String)>, StoreError> {
     let whole = sessions.iter().map(|numbered| numbered.session);
     let whole = whole.filter(|session| {
-        session.resumed_from.is_none() && session.state_row.is_some_and(|row| row.session_seq.is_some())
+        session.resumed_from.is_none()
+            && session
+                .state_row
+                .is_some_and(|row| row.session_seq.is_some())
     });
-    settled(connection, processor, whole.map(|session| session.key.as_str()))
+    settled(
+        connection,
+        processor,
+        whole.map(|session| session.key.as_str()),
+    )
 }
 
 /// The numbers of the settled rows of sessions, with the session keys.
@@ -210,8 +220,7 @@ pub(crate) fn write(
 ) -> Result<(), StoreError> {
     let db_error = StoreError::database("write the checkpoint of a session");
     for numbered in sessions {
-        let (Some(settled_seq), Some(made)) =
-            (numbered.settled_seq, &numbered.session.checkpoint)
+        let (Some(settled_seq), Some(made)) = (numbered.settled_seq, &numbered.session.checkpoint)
         else {
             continue;
         };

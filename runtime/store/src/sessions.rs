@@ -207,13 +207,17 @@ impl Store {
                     .collect()
             })
             .map_err(&db_error)?;
-        let settled_rows = resume_points::settled(&connection, processor, std::iter::once(state.key.as_str()))?;
+        let settled_rows =
+            resume_points::settled(&connection, processor, std::iter::once(state.key.as_str()))?;
         let settled = || settled_rows.iter().map(|(seq, _)| *seq);
         let mut counts = Vec::new();
         for table in tables {
             // The session number uses the zone maps of the table. A legacy row has no number.
             let (condition, parameters) = match state.known.session_seq {
-                Some(seq) => (format!("session_seq IN ({})", list(settled().chain([seq]))), None),
+                Some(seq) => (
+                    format!("session_seq IN ({})", list(settled().chain([seq]))),
+                    None,
+                ),
                 None => ("session_file = ?".to_owned(), Some(state.key.as_str())),
             };
             let sql = format!(
@@ -221,7 +225,9 @@ impl Store {
                 table_of(processor, &table)
             );
             let rows = connection
-                .query_row(&sql, params_from_iter(parameters), |row| row.get::<_, i64>(0))
+                .query_row(&sql, params_from_iter(parameters), |row| {
+                    row.get::<_, i64>(0)
+                })
                 .map_err(&db_error)?;
             counts.push((table, u64::try_from(rows).unwrap_or(0)));
         }

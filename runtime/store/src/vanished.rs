@@ -6,8 +6,8 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::manifest::Manifest;
 
 use crate::error::StoreError;
-use crate::sql::{list, maybe_timestamp, timestamp};
 use crate::resume_points;
+use crate::sql::{list, maybe_timestamp, timestamp};
 use crate::store::Store;
 use crate::table_rows::delete_rows;
 use crate::transaction::in_transaction;

@@ -60,9 +60,7 @@ pub(super) fn resumes_exactly(subject: &Subject, input: &LawInput) -> Result<(),
         let resumed = stored.checkpoint.as_ref();
         let resumed = resumed.and_then(|from| subject.resume(version, &with_checkpoint, from));
         let (output, when): (Result<SessionOutput, Fault>, _) = match resumed {
-            Some(Resumed::Completed(execution)) => {
-                (outcome(*execution)?, "where it was continued")
-            }
+            Some(Resumed::Completed(execution)) => (outcome(*execution)?, "where it was continued"),
             Some(Resumed::StartOver(_)) | None => {
                 stored = StoredSession::new(subject);
                 let execution = subject.process(version, &with_checkpoint);

@@ -1,8 +1,8 @@
 //! A verified beginning of a session: what a later reader needs to check that it is unchanged, and
 //! to continue behind it without processing it again.
 
-use md5::digest::common::hazmat::SerializableState as _;
 use md5::Md5;
+use md5::digest::common::hazmat::SerializableState as _;
 use memchr::{memchr_iter, memrchr};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -81,8 +81,8 @@ impl PrefixHasher {
 
     /// Whether exactly the bytes of this prefix were added. If so, continues from it.
     pub(super) fn accept(&mut self, prefix: &HashedPrefix) -> bool {
-        let is_same = self.bytes == prefix.bytes
-            && self.check.digest128().to_be_bytes() == prefix.check;
+        let is_same =
+            self.bytes == prefix.bytes && self.check.digest128().to_be_bytes() == prefix.check;
         if is_same {
             self.lines = prefix.lines;
             self.latest = Some(prefix.clone());

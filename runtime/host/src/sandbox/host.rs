@@ -19,8 +19,8 @@ use crate::manifest::TableSpec;
 use crate::rows::TableRows;
 use crate::sandbox::contract::session_pipeline::processor::{log, transcript, types};
 use crate::sandbox::llm::SessionModel;
-use crate::sandbox::resumption::SettledRows;
 use crate::sandbox::log::{LogLevel, LogLine, SessionLog};
+use crate::sandbox::resumption::SettledRows;
 use crate::sandbox::{Engine, wasi};
 use crate::shared::SharedRows;
 

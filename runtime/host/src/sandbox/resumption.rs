@@ -42,9 +42,9 @@ impl resumption::Host for HostState {
         let grant = self.granted("resumption.checkpoint")?;
         let problem = match (&grant.settled, grant.snapshot.is_read()) {
             (Some(_), _) => Some("the guest called `checkpoint` twice"),
-            (None, false) => Some(
-                "the guest called `checkpoint` before it read the transcript to its end",
-            ),
+            (None, false) => {
+                Some("the guest called `checkpoint` before it read the transcript to its end")
+            }
             (None, true) => None,
         };
         if let Some(problem) = problem {

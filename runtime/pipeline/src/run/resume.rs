@@ -125,7 +125,10 @@ impl Pass<'_> {
     fn can_have_checkpoint(&self, snapshot: &Snapshot) -> bool {
         let limits = self.processor.limits();
         let observed = snapshot.observed();
-        let age = snapshot.read_at().as_nanos().saturating_sub(observed.mtime_ns);
+        let age = snapshot
+            .read_at()
+            .as_nanos()
+            .saturating_sub(observed.mtime_ns);
         limits.checkpoint_bytes_max > 0
             && snapshot.size() >= limits.checkpoint_session_bytes_min
             && !observed.is_compressed
