@@ -62,6 +62,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         file.write_all(&bytes)?;
         Ok(())
     };
+    // The first growth makes a checkpoint.
+    grow()?;
+    run_child(&mut run)?;
     let (mut processes, mut reads) = (Measurement::default(), Measurement::default());
     for _ in 0..ROUNDS {
         grow()?;

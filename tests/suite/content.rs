@@ -293,3 +293,46 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    /// A snapshot that continues after the whole lines of an earlier one.
+    #[test]
+    fn invariant_continuing_equals_reading_at_once(
+        before in strategies::transcript(),
+        after in strategies::transcript(),
+        sizes in vec(1_usize..100_000, 1..4),
+    ) {
+        let dir = DataDir::new();
+        let mut first = snapshot(&dir, &before, LINE_BYTES_MAX).with_checkpoint();
+        prop_assert_eq!(first.whole_lines(), None, "not before the end");
+        chunks(&mut first, &sizes);
+        let prefix = first.whole_lines().cloned();
+        let end = before.iter().rposition(|byte| *byte == b'\n').map(|newline| newline + 1);
+        prop_assert_eq!(prefix.as_ref().map(|prefix| prefix.bytes), end.map(|end| end as u64));
+        let Some(prefix) = prefix else { return Ok(()) };
+        let grown = [before.as_slice(), &after].concat();
+        let mut whole = snapshot(&dir, &grown, LINE_BYTES_MAX).with_checkpoint();
+        let all = chunks(&mut whole, &[usize::MAX]);
+        let mut continued = snapshot(&dir, &grown, LINE_BYTES_MAX)
+            .with_checkpoint()
+            .with_prefix_hash(Some(before.len() as u64));
+        prop_assert!(continued.continue_after(&prefix).unwrap());
+        let rest = chunks(&mut continued, &sizes);
+        let bytes = |chunks: &[Chunk]| chunks.iter().flat_map(|chunk| chunk.bytes.clone()).collect::<Vec<u8>>();
+        prop_assert_eq!(&bytes(&all)[end.unwrap()..], bytes(&rest));
+        if let Some(chunk) = rest.first().filter(|chunk| !chunk.bytes.is_empty()) {
+            prop_assert_eq!(chunk.first_line, prefix.lines + 1);
+        }
+        prop_assert_eq!(continued.finish().unwrap(), md5_of(&grown));
+        prop_assert_eq!(continued.prefix_hash(), Some(md5_of(&before)));
+        prop_assert_eq!(continued.whole_lines(), whole.whole_lines());
+        // A change of any byte of the prefix is noticed, and the snapshot begins at its first byte.
+        let mut changed = grown.clone();
+        changed[sizes[0] % end.unwrap()] ^= 1;
+        let mut other = snapshot(&dir, &changed, LINE_BYTES_MAX);
+        prop_assert!(!other.continue_after(&prefix).unwrap());
+        prop_assert_eq!(other.finish().unwrap(), md5_of(&changed));
+    }
+}

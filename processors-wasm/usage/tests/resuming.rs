@@ -21,7 +21,7 @@ fn lines() -> Vec<String> {
     let mut lines: Vec<String> = files
         .iter()
         .flat_map(|file| {
-            let bytes = std::fs::read(file).unwrap();
+            let bytes = std::fs::read(file).expect("the session is read");
             let text = String::from_utf8_lossy(&bytes).into_owned();
             text.lines().map(str::to_owned).collect::<Vec<_>>()
         })
@@ -48,8 +48,8 @@ fn lines() -> Vec<String> {
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in folder.read_dir().unwrap() {
-        let path = entry.unwrap().path();
+    for entry in folder.read_dir().expect("the folder is read") {
+        let path = entry.expect("the folder is read").path();
         match path.is_dir() {
             true => find(&path, files),
             false => files.push(path),
@@ -71,7 +71,8 @@ fn rows(host: MemoryHost<'_>) -> Rows {
 /// The rows of a transcript that is read at once.
 fn whole(transcript: &[u8]) -> Rows {
     let host = MemoryHost::new(transcript);
-    host.run::<Usage>(&info()).unwrap();
+    host.run::<Usage>(&info())
+        .expect("the session is processed");
     rows(host)
 }
 
@@ -80,15 +81,19 @@ fn grown(transcript: &[u8], lengths: &[usize]) -> (Rows, usize) {
     let first = lengths.first().copied().unwrap_or(transcript.len());
     let mut host = MemoryHost::new(&transcript[..first]);
     host.state_bytes_max = 8 << 20;
-    host.run::<Usage>(&info()).unwrap();
+    host.run::<Usage>(&info())
+        .expect("the session is processed");
     let mut continued = 0;
     let versions = lengths.iter().copied().skip(1).chain([transcript.len()]);
     for length in versions {
-        let grown = host.grow::<Usage>(&info(), &transcript[..length]).unwrap();
+        let grown = host
+            .grow::<Usage>(&info(), &transcript[..length])
+            .expect("the session is continued");
         match grown {
             Some(_) => continued += 1,
             None => {
-                host.run::<Usage>(&info()).unwrap();
+                host.run::<Usage>(&info())
+                    .expect("the session is processed");
             }
         }
     }
@@ -116,9 +121,9 @@ fn the_state_is_continued_only_for_claude_code() {
 
 #[test]
 fn a_damaged_state_asks_for_the_whole_session() {
-    let (gathered, _) = session_pipeline_usage::state::decode(&[]).map_or((0, 0), |_| (1, 1));
-    assert_eq!(gathered, 0);
-    assert!(session_pipeline_usage::state::decode(&[0xff; 40]).is_none());
+    for state in [&[][..], &[0xff; 40]] {
+        assert!(session_pipeline_usage::state::decode(state).is_none());
+    }
 }
 
 proptest! {

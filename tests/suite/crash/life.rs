@@ -48,6 +48,10 @@ const DAYS: [fn(&DataDir); 4] = [
         for number in (5..SESSIONS).step_by(4) {
             dir.write(&key(number), conversation(number + 300, 1));
         }
+        // Continued after the checkpoint of the day before.
+        for number in (0..SESSIONS).step_by(6) {
+            dir.append(&key(number), conversation(number + 400, 1));
+        }
         dir.rename(&key(4), "eve/renamed.jsonl");
         dir.write(&key(1), conversation(1, 3));
     },

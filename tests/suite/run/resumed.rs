@@ -1,7 +1,5 @@
 //! Sessions that are continued after a checkpoint when they have grown.
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 use session_pipeline_harness::strategies::growing_transcript;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
@@ -65,7 +63,10 @@ fn orphans(dir: &DataDir) -> Vec<String> {
 #[test]
 fn settled_rows_stay_and_the_tail_is_replaced() {
     let dir = DataDir::new();
-    dir.write(KEY, "one\ntwo\nthr");
+    dir.write(KEY, "one\n");
+    run_once(&dir);
+    assert_eq!(settled(&dir), [""; 0], "most sessions never grow");
+    dir.append(KEY, "two\nthr");
     insta::assert_snapshot!(run_once(&dir).join("\n"), @r"
     1 | one
     2 | two
@@ -88,11 +89,20 @@ fn settled_rows_stay_and_the_tail_is_replaced() {
     assert_eq!(rows(&dir, hash), ["true"]);
 }
 
+/// A session of two lines with a checkpoint.
+fn with_checkpoint() -> DataDir {
+    let dir = DataDir::new();
+    dir.write(KEY, "one\n");
+    run_once(&dir);
+    dir.append(KEY, "two\n");
+    run_once(&dir);
+    assert_eq!(settled(&dir), ["2 | 1 | 2"]);
+    dir
+}
+
 /// Grows a session with a checkpoint by `change`, and checks that the whole session is processed.
 fn check_starts_over(change: impl FnOnce(&DataDir), last_line: &str) {
-    let dir = DataDir::new();
-    dir.write(KEY, "one\ntwo\n");
-    run_once(&dir);
+    let dir = with_checkpoint();
     dir.clock().advance(MINUTE);
     change(&dir);
     let found = run_once(&dir);
@@ -164,23 +174,20 @@ fn a_session_is_processed_as_a_whole_if_it_cannot_be_continued() {
 }
 
 #[test]
-fn small_and_old_sessions_have_no_checkpoint() {
+fn a_small_session_has_no_checkpoint() {
     let dir = DataDir::new();
-    dir.write(KEY, "one\n");
     let pipeline = TestPipeline::open(&dir, &[misbehaving("resumes")]);
-    pipeline.run(RESUMES);
+    for content in ["one\n", "one\ntwo\n", "one\ntwo\nthree\n"] {
+        dir.write(KEY, content);
+        pipeline.run(RESUMES);
+    }
     drop(pipeline);
-    assert_eq!(settled(&dir), [""; 0]);
-    dir.write(KEY, "one\ntwo\n");
-    dir.set_age(KEY, Duration::from_secs(2 * 24 * 3600));
-    run_once(&dir);
     assert_eq!(settled(&dir), [""; 0]);
 }
 
 #[test]
 fn the_rows_of_deleted_sessions_include_the_settled_ones() {
-    let dir = DataDir::new();
-    dir.write(KEY, "one\ntwo\n");
+    let dir = with_checkpoint();
     dir.write("bob/stays.jsonl", "stays\n");
     run_once(&dir);
     dir.delete(KEY);
@@ -193,7 +200,7 @@ fn the_rows_of_deleted_sessions_include_the_settled_ones() {
     assert_eq!(deleted.unwrap(), 1);
     drop(pipeline);
     assert_eq!(recorded(&dir), ["1 | stays", "1 | 5"]);
-    assert_eq!(settled(&dir).len(), 1);
+    assert_eq!(settled(&dir), [""; 0]);
 }
 
 #[test]
@@ -203,8 +210,10 @@ fn a_processor_of_contract_1_0_is_never_continued() {
     let (name, component) = well_behaved();
     let pipeline = TestPipeline::open_with(&dir, config(&dir), &[(name, component)]);
     pipeline.run(name);
-    dir.append(KEY, "two\n");
-    pipeline.run(name);
+    for line in ["two\n", "three\n"] {
+        dir.append(KEY, line);
+        pipeline.run(name);
+    }
     drop(pipeline);
     let count = "SELECT count(*) FROM session_resume_points";
     assert_eq!(rows(&dir, count), ["0"]);
@@ -222,6 +231,8 @@ proptest! {
         let dir = DataDir::new();
         let alone = DataDir::new();
         let mut last = Vec::new();
+        dir.write(KEY, "first\n");
+        run_once(&dir);
         for (version, rewritten) in versions.into_iter().zip(rewritten) {
             last = version;
             if rewritten && let Some(first) = last.first_mut() {
@@ -242,7 +253,8 @@ proptest! {
         let rows_after = |versions: &[Vec<u8>]| {
             let dir = usage_dir();
             let pipeline = TestPipeline::open_with(&dir, config(&dir), &[usage()]);
-            for version in versions {
+            // The first growth makes a checkpoint, and the second one uses it.
+            for version in [&b""[..]].into_iter().chain(versions.iter().map(Vec::as_slice)) {
                 dir.write(KEY, version);
                 assert_eq!(pipeline.run("usage").stats.errors, 0);
             }

@@ -10,8 +10,6 @@ use session_pipeline_store::{ContentChange, ResumePoint};
 use crate::run::work::Pass;
 use crate::scan::Candidate;
 
-/// A session that has not changed for this long has probably ended, and needs no checkpoint: a day.
-const LIVE_NS: i64 = 24 * 3600 * 1_000_000_000;
 /// A new checkpoint replaces an older one once the session has grown by this part of it. It bounds
 /// the number of checkpoints, and with it the number of parts in which the rows of a session are
 /// stored.
@@ -33,7 +31,7 @@ impl Pass<'_> {
         snapshot: Snapshot,
         grants: &Grants,
     ) -> Attempted {
-        let is_live = self.can_have_checkpoint(&snapshot);
+        let is_live = self.can_have_checkpoint(candidate, &snapshot);
         let mut snapshot = match is_live {
             true => snapshot.with_checkpoint(),
             false => snapshot,
@@ -121,18 +119,18 @@ impl Pass<'_> {
         (point.inputs == self.processor.checkpoint_key(session)).then_some(point)
     }
 
-    /// Whether a checkpoint of this session is worth its cost.
-    fn can_have_checkpoint(&self, snapshot: &Snapshot) -> bool {
+    /// Whether a checkpoint of this session is worth its cost. Most sessions never grow after they
+    /// were processed, so the first processing makes none.
+    fn can_have_checkpoint(&self, candidate: &Candidate, snapshot: &Snapshot) -> bool {
         let limits = self.processor.limits();
-        let observed = snapshot.observed();
-        let age = snapshot
-            .read_at()
-            .as_nanos()
-            .saturating_sub(observed.mtime_ns);
-        limits.checkpoint_bytes_max > 0
+        let has_rows = candidate
+            .known
+            .is_some_and(|known| known.session_seq.is_some());
+        has_rows
+            && candidate.is_same_component
+            && limits.checkpoint_bytes_max > 0
             && snapshot.size() >= limits.checkpoint_session_bytes_min
-            && !observed.is_compressed
-            && age < LIVE_NS
+            && !snapshot.observed().is_compressed
             && self.processor.can_resume()
     }
 
