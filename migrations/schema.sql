@@ -151,6 +151,26 @@ CREATE TABLE session_processor_state (
     PRIMARY KEY (processor_name, session_file)
 );
 
+CREATE TABLE session_resume_points (
+    processor_name VARCHAR NOT NULL,
+    session_file VARCHAR NOT NULL,
+    settled_seq BIGINT NOT NULL,
+    inputs VARCHAR NOT NULL,
+    prefix_bytes BIGINT NOT NULL,
+    prefix_lines BIGINT NOT NULL,
+    prefix_md5_state BLOB NOT NULL,
+    prefix_check BLOB NOT NULL,
+    row_count BIGINT NOT NULL,
+    row_bytes BIGINT NOT NULL,
+    state BLOB NOT NULL
+);
+
+CREATE TABLE session_settled_rows (
+    processor_name VARCHAR NOT NULL,
+    session_file VARCHAR NOT NULL,
+    session_seq BIGINT NOT NULL
+);
+
 CREATE TABLE session_waits (
     processor_name VARCHAR NOT NULL,
     session_file VARCHAR NOT NULL,

@@ -135,6 +135,14 @@ pub const LADDER: &[Step] = &[
         name: "budget-crossings",
         statements: &[sql!("0039-budget-crossings/01-budget-crossings.sql")],
     },
+    Step {
+        number: 45,
+        name: "resume-points",
+        statements: &[
+            sql!("0045-resume-points/01-session-resume-points.sql"),
+            sql!("0045-resume-points/02-session-settled-rows.sql"),
+        ],
+    },
     // Add new steps here. Never insert a step between others, and never change a released step.
 ];
 

@@ -106,9 +106,9 @@ fn inherited<'a>(workspace: &'a str, section: &str, key: &str) -> Result<&'a str
 }
 
 fn beside_the_contract(text: &str) -> Result<String, String> {
-    if text.matches(CONTRACT_HERE).count() != 1 {
+    if !text.contains(CONTRACT_HERE) {
         return Err(format!(
-            "the SDK does not say `{CONTRACT_HERE}` once; mend kit.rs"
+            "the SDK does not say `{CONTRACT_HERE}`; mend kit.rs"
         ));
     }
     Ok(text.replace(CONTRACT_HERE, CONTRACT_THERE))

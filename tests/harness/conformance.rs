@@ -33,6 +33,7 @@ mod growth;
 mod laws;
 mod regressions;
 mod report;
+mod resumption;
 mod search;
 
 use std::path::{Path, PathBuf};

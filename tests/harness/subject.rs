@@ -17,7 +17,9 @@ use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::inspect::check_header;
 use session_pipeline_host::limits::{Compiler, Limits};
 use session_pipeline_host::manifest::Manifest;
-use session_pipeline_host::processor::{Cost, Execution, Grants, Processor, SessionInfo};
+use session_pipeline_host::processor::{
+    Checkpoint, Cost, Execution, Grants, Processor, Resumed, SessionInfo,
+};
 use session_pipeline_host::sandbox::{
     self, CompileError, Compiled, Engine, ModelGrant, WorkerSlot,
 };
@@ -42,6 +44,8 @@ pub struct Invocation {
     /// The maximum size of a chunk of lines, in bytes. A single longer line is still returned
     /// whole.
     pub chunk_bytes_max: Option<usize>,
+    /// The largest state of a checkpoint, in bytes. By default, the component cannot make one.
+    pub checkpoint_bytes_max: usize,
     /// The random seed. By default, the seed depends on the processor and the session.
     pub randomness: Option<[u8; 32]>,
 }
@@ -124,6 +128,25 @@ impl Subject {
         }
     }
 
+    /// Continues the session [`KEY`] after a checkpoint. `None` if the transcript does not begin with
+    /// the lines of the checkpoint, or if this machine fails.
+    pub fn resume(
+        &self,
+        transcript: &[u8],
+        invocation: &Invocation,
+        from: &Checkpoint,
+    ) -> Option<Resumed> {
+        let line_bytes_max = self.processor.limits().line_bytes_max;
+        let snapshot = Snapshot::from_bytes(transcript, line_bytes_max).ok()?;
+        let mut snapshot = self.chunked(snapshot, invocation);
+        let is_same = snapshot.continue_after(&from.prefix).ok()?;
+        let grants = self.grants(invocation);
+        is_same.then(|| {
+            let session = session_info(KEY);
+            self.processor.resume(&session, snapshot, &grants, from)
+        })
+    }
+
     /// Processes a session that the caller opened.
     pub fn process_snapshot(
         &self,
@@ -131,18 +154,31 @@ impl Subject {
         snapshot: Snapshot,
         invocation: &Invocation,
     ) -> Execution {
-        let snapshot = match invocation.chunk_bytes_max {
+        let snapshot = self.chunked(snapshot, invocation);
+        let grants = self.grants(invocation);
+        self.processor
+            .process_with_grants(session, snapshot, &grants)
+    }
+
+    fn chunked(&self, snapshot: Snapshot, invocation: &Invocation) -> Snapshot {
+        let snapshot = match invocation.checkpoint_bytes_max {
+            0 => snapshot,
+            _ => snapshot.with_checkpoint(),
+        };
+        match invocation.chunk_bytes_max {
             Some(bytes_max) => snapshot.with_chunk_size(bytes_max),
             None => snapshot,
-        };
+        }
+    }
+
+    fn grants(&self, invocation: &Invocation) -> Grants {
         let shared = invocation.shared.clone();
-        let grants = Grants {
+        Grants {
             shared: shared.map(|rows| rows as Arc<dyn SharedRows>),
             model: self.processor.imports_llm().then(no_model),
             randomness: invocation.randomness,
-        };
-        self.processor
-            .process_with_grants(session, snapshot, &grants)
+            checkpoint_bytes_max: invocation.checkpoint_bytes_max,
+        }
     }
 }
 

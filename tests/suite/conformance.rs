@@ -14,7 +14,7 @@ use session_pipeline_host::limits::{Compiler, Limits};
 use crate::usage::examples;
 
 /// Each law, and a guest that violates only this law.
-const VIOLATORS: [(&str, &str); 12] = [
+const VIOLATORS: [(&str, &str); 13] = [
     ("describes-itself", "describe_by_chance"),
     ("empty-session", "rejects_the_empty_session"),
     ("unknown-events", "rejects_unknown_events"),
@@ -23,6 +23,7 @@ const VIOLATORS: [(&str, &str); 12] = [
     ("chunks", "reads_once"),
     ("once", "counts_again"),
     ("growth", "skips_what_it_knows"),
+    ("resumption", "resumes_wrongly"),
     ("order", "remembers_the_first"),
     ("fuel", "compares_every_pair"),
     ("memory", "hoards_memory"),

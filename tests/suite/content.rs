@@ -320,13 +320,13 @@ fn open_next(dir: &DataDir) -> Snapshot {
 fn a_session_that_changed_after_it_was_hashed_ahead_is_not_read() {
     let dir = DataDir::new();
     let (_, ahead) = read_with_next(&dir, &[b'a'; 5000], &[b'b'; 3000]);
-    let prefix = ahead.take();
-    assert_eq!(prefix.as_ref().map(|prefix| prefix.bytes()), Some(3000));
+    let beginning = ahead.take();
+    assert_eq!(beginning.as_ref().map(|known| known.bytes()), Some(3000));
     assert!(ahead.take().is_none(), "a hash is taken once");
     let mut changed = vec![b'b'; 4000];
     changed[1500] = b'c';
     dir.write(NEXT, &changed);
-    let mut snapshot = open_next(&dir).with_hashed_prefix(prefix);
+    let mut snapshot = open_next(&dir).with_hashed_beginning(beginning);
     for _ in 0..2 {
         assert!(matches!(snapshot.next_chunk(0), Err(ReadError::Changed)));
         assert!(matches!(snapshot.finish(), Err(ReadError::Changed)));
@@ -344,7 +344,7 @@ fn a_session_that_became_shorter_than_what_was_hashed_is_hashed_as_a_whole() {
     let dir = DataDir::new();
     let (_, ahead) = read_with_next(&dir, &[b'a'; 5000], &[b'b'; 3000]);
     dir.write(NEXT, b"bb");
-    let mut snapshot = open_next(&dir).with_hashed_prefix(ahead.take());
+    let mut snapshot = open_next(&dir).with_hashed_beginning(ahead.take());
     assert_eq!(snapshot.finish().unwrap(), md5_of(b"bb"));
 }
 
@@ -370,6 +370,9 @@ proptest! {
             };
             prop_assert_eq!(left.finish(), md5_of(&whole(|part| &part.0)));
             prop_assert_eq!(right.finish(), md5_of(&whole(|part| &part.1)));
+            // A stored state continues in the same way.
+            left = Hasher::from_state(&left.state()).unwrap();
+            prop_assert!(Hasher::from_state(&left.state()[1..]).is_none());
         }
     }
 
@@ -383,10 +386,53 @@ proptest! {
         let (hash, ahead) = read_with_next(&dir, &bytes, &next);
         prop_assert_eq!(hash, md5_of(&bytes));
         dir.append(NEXT, &more);
-        let mut snapshot = open_next(&dir).with_hashed_prefix(ahead.take());
+        let mut snapshot = open_next(&dir).with_hashed_beginning(ahead.take());
         let read: Vec<u8> = chunks(&mut snapshot, &[1 << 20]).into_iter().flat_map(|chunk| chunk.bytes).collect();
         let grown = [next, more].concat();
         prop_assert_eq!(&read, &grown);
         prop_assert_eq!(snapshot.finish().unwrap(), md5_of(&grown));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    /// A snapshot that continues after the whole lines of an earlier one.
+    #[test]
+    fn invariant_continuing_equals_reading_at_once(
+        before in strategies::transcript(),
+        after in strategies::transcript(),
+        sizes in vec(1_usize..100_000, 1..4),
+    ) {
+        let dir = DataDir::new();
+        let mut first = snapshot(&dir, &before, LINE_BYTES_MAX).with_checkpoint();
+        prop_assert_eq!(first.whole_lines(), None, "not before the end");
+        chunks(&mut first, &sizes);
+        let prefix = first.whole_lines().cloned();
+        let end = before.iter().rposition(|byte| *byte == b'\n').map(|newline| newline + 1);
+        prop_assert_eq!(prefix.as_ref().map(|prefix| prefix.bytes), end.map(|end| end as u64));
+        let Some(prefix) = prefix else { return Ok(()) };
+        let grown = [before.as_slice(), &after].concat();
+        let mut whole = snapshot(&dir, &grown, LINE_BYTES_MAX).with_checkpoint();
+        let all = chunks(&mut whole, &[usize::MAX]);
+        let mut continued = snapshot(&dir, &grown, LINE_BYTES_MAX)
+            .with_checkpoint()
+            .with_prefix_hash(Some(before.len() as u64));
+        prop_assert!(continued.continue_after(&prefix).unwrap());
+        let rest = chunks(&mut continued, &sizes);
+        let bytes = |chunks: &[Chunk]| chunks.iter().flat_map(|chunk| chunk.bytes.clone()).collect::<Vec<u8>>();
+        prop_assert_eq!(&bytes(&all)[end.unwrap()..], bytes(&rest));
+        if let Some(chunk) = rest.first().filter(|chunk| !chunk.bytes.is_empty()) {
+            prop_assert_eq!(chunk.first_line, prefix.lines + 1);
+        }
+        prop_assert_eq!(continued.finish().unwrap(), md5_of(&grown));
+        prop_assert_eq!(continued.prefix_hash(), Some(md5_of(&before)));
+        prop_assert_eq!(continued.whole_lines(), whole.whole_lines());
+        // A change of any byte of the prefix is noticed, and the snapshot begins at its first byte.
+        let mut changed = grown.clone();
+        changed[sizes[0] % end.unwrap()] ^= 1;
+        let mut other = snapshot(&dir, &changed, LINE_BYTES_MAX);
+        prop_assert!(!other.continue_after(&prefix).unwrap());
+        prop_assert_eq!(other.finish().unwrap(), md5_of(&changed));
     }
 }

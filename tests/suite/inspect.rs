@@ -46,9 +46,10 @@ fn an_inspection_has_the_imports_exports_and_manifest_of_a_component() {
         names.join("\n")
     };
     insta::assert_snapshot!(names(ImportKind::Contract), @r"
-    session-pipeline:processor/records@1.0.0
-    session-pipeline:processor/transcript@1.0.0
-    session-pipeline:processor/types@1.0.0
+    session-pipeline:processor/records@1.1.0
+    session-pipeline:processor/resumption@1.1.0
+    session-pipeline:processor/transcript@1.1.0
+    session-pipeline:processor/types@1.1.0
     ");
     assert!(
         names(ImportKind::Inert)
@@ -58,7 +59,10 @@ fn an_inspection_has_the_imports_exports_and_manifest_of_a_component() {
     assert_eq!(names(ImportKind::Forbidden), "");
     assert_eq!(
         inspection.exports,
-        ["session-pipeline:processor/guest@1.0.0"]
+        [
+            "session-pipeline:processor/guest@1.1.0",
+            "session-pipeline:processor/resumable@1.1.0"
+        ]
     );
 }
 
@@ -114,6 +118,18 @@ fn the_kind_of_an_import_depends_on_its_name() {
         (
             "session-pipeline:processor/records@1.0.0",
             ImportKind::Contract,
+        ),
+        (
+            "session-pipeline:processor/records@1.1.0",
+            ImportKind::Contract,
+        ),
+        (
+            "session-pipeline:processor/resumption@1.1.0",
+            ImportKind::Contract,
+        ),
+        (
+            "session-pipeline:processor/resumption@1.0.0",
+            ImportKind::Forbidden,
         ),
         (
             "session-pipeline:processor/records@2.0.0",

@@ -426,7 +426,7 @@ fn a_processor_that_uses_no_model_does_not_import_one() {
         let imports = inspection.imports.into_iter();
         imports.map(|import| import.name).collect()
     };
-    let model = "session-pipeline:processor/llm@1.0.0".to_owned();
+    let model = "session-pipeline:processor/llm@1.1.0".to_owned();
     assert!(!imports(USAGE).contains(&model));
     assert!(!imports(well_behaved().1).contains(&model));
     assert!(imports(misbehaving("asks_model").1).contains(&model));

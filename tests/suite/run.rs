@@ -5,6 +5,7 @@ mod changes;
 mod cut;
 mod failures;
 mod gone;
+mod resumed;
 
 use std::time::Duration;
 

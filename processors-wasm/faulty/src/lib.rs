@@ -7,6 +7,7 @@
 //! without noticing. [`odd`] has what these have in common.
 
 pub mod odd;
+pub mod resuming;
 
 use session_pipeline_processor::{Manifest, Session, Summary, rows};
 

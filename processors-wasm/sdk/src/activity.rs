@@ -238,6 +238,7 @@ pub enum CallFailure {
 }
 
 /// Why tokens are not recorded.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Unrecorded {

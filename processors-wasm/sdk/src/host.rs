@@ -44,6 +44,12 @@ pub trait Host {
 
     /// Writes a message to the log of the run.
     fn log(&self, level: Level, message: &str);
+
+    /// The largest state of a checkpoint that the host stores now, in bytes. 0 if it stores none.
+    fn state_bytes_max(&self) -> u64;
+
+    /// Settles the rows so far, with the state from which the processor can continue.
+    fn checkpoint(&self, state: &[u8]);
 }
 
 /// The host of a component.
@@ -83,5 +89,13 @@ impl Host for Imports {
 
     fn log(&self, level: Level, message: &str) {
         crate::bindings::session_pipeline::processor::log::log(level, message);
+    }
+
+    fn state_bytes_max(&self) -> u64 {
+        crate::resumable_bindings::session_pipeline::processor::resumption::state_bytes_max()
+    }
+
+    fn checkpoint(&self, state: &[u8]) {
+        crate::resumable_bindings::session_pipeline::processor::resumption::checkpoint(state);
     }
 }

@@ -64,7 +64,7 @@
 //!
 //! Where to go next: [`activity`] for the sessions of all coding agents, [`transcript`] for the lines
 //! of Claude Code, [`table`] for the types of columns,
-//! [`shared`] for rows that outlive their session, [`llm`] for language models, and [`native`] for
+//! [`resumption`] for sessions that grow, [`shared`] for rows that outlive their session, [`llm`] for language models, and [`native`] for
 //! tests. The contract is in `runtime/wit`.
 
 #[allow(
@@ -85,6 +85,37 @@ pub mod bindings {
     });
 }
 
+#[allow(
+    missing_docs,
+    unsafe_code,
+    clippy::all,
+    reason = "generated from the contract, whose own comments are its documentation"
+)]
+#[doc(hidden)]
+pub mod resumable_bindings {
+    // A world of its own, so that components of other processors do not have its export.
+    wit_bindgen::generate!({
+        path: "../../runtime/wit",
+        inline: "
+            package session-pipeline:sdk;
+            world resumption {
+                import session-pipeline:processor/resumption@1.1.0;
+                export session-pipeline:processor/resumable@1.1.0;
+            }
+        ",
+        world: "session-pipeline:sdk/resumption",
+        with: {
+            "session-pipeline:processor/types@1.1.0": crate::bindings::session_pipeline::processor::types,
+            "session-pipeline:processor/resumption@1.1.0": generate,
+            "session-pipeline:processor/resumable@1.1.0": generate,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_resumable",
+        default_bindings_module: "session_pipeline_processor::resumable_bindings",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
 pub mod activity;
 pub mod agent;
 pub mod host;
@@ -94,6 +125,7 @@ pub mod llm;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
 pub mod processor;
+pub mod resumption;
 mod scan;
 pub mod session;
 pub mod shared;
@@ -103,5 +135,6 @@ pub mod transcript;
 
 pub use host::Level;
 pub use processor::{Manifest, Order, Processor, Summary};
+pub use resumption::Resumable;
 pub use session::{Session, SessionInfo, Settings};
 pub use timestamp::Timestamp;

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use crate::host::{Chunk, Host, Level};
 use crate::llm::{LlmError, Request, Response};
 use crate::processor::{Processor, Summary};
+use crate::resumption::Resumable;
 use crate::session::{Session, SessionInfo};
 use crate::shared::Filter;
 use crate::table::{OwnedValue, Table, Value};
@@ -50,10 +51,15 @@ const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct MemoryHost<'t> {
     /// Longer lines are skipped.
     pub line_bytes_max: usize,
+    /// The largest state of a checkpoint that the host stores, in bytes. 0 by default: none.
+    pub state_bytes_max: u64,
     transcript: Cow<'t, [u8]>,
     at: Cell<usize>,
     line: Cell<u64>,
-    rows: RefCell<BTreeMap<String, Vec<Vec<OwnedValue>>>>,
+    rows: RefCell<TableRows>,
+    /// The rows that checkpoints settled.
+    settled: RefCell<TableRows>,
+    checkpoint: RefCell<Option<MemoryCheckpoint>>,
     shared: RefCell<SharedTables>,
     model: RefCell<ScriptedModel>,
     log: RefCell<Vec<(Level, String)>>,
@@ -64,10 +70,13 @@ impl<'t> MemoryHost<'t> {
     pub fn new(transcript: impl Into<Cow<'t, [u8]>>) -> Self {
         Self {
             line_bytes_max: LINE_BYTES_MAX,
+            state_bytes_max: 0,
             transcript: transcript.into(),
             at: Cell::new(0),
             line: Cell::new(1),
             rows: RefCell::default(),
+            settled: RefCell::default(),
+            checkpoint: RefCell::default(),
             shared: RefCell::default(),
             model: RefCell::default(),
             log: RefCell::default(),
@@ -84,6 +93,35 @@ impl<'t> MemoryHost<'t> {
         result
     }
 
+    /// Replaces the transcript, and continues the session after its latest checkpoint as the real host
+    /// would. Returns `None` if there is no checkpoint, if lines before it changed, or if the
+    /// processor asks for the whole session. All rows are then dropped, so that
+    /// [`MemoryHost::run`] can process the whole transcript.
+    pub fn grow<P: Resumable>(
+        &mut self,
+        info: &SessionInfo,
+        transcript: impl Into<Cow<'t, [u8]>>,
+    ) -> Result<Option<Summary>, String> {
+        let before = std::mem::replace(&mut self.transcript, transcript.into());
+        self.rows.borrow_mut().clear();
+        let from = self.checkpoint.borrow().clone();
+        let from = from.filter(|from| {
+            let is_prefix = |bytes: &[u8]| bytes.get(..from.bytes) == before.get(..from.bytes);
+            is_prefix(&self.transcript)
+        });
+        if let Some(from) = from {
+            self.at.set(from.bytes);
+            self.line.set(from.lines + 1);
+            if let Some(summary) = P::resume(&Session::new(self, info), &from.state)? {
+                return Ok(Some(summary));
+            }
+        }
+        self.rows.borrow_mut().clear();
+        self.settled.borrow_mut().clear();
+        *self.checkpoint.borrow_mut() = None;
+        Ok(None)
+    }
+
     /// Declares shared tables. [`MemoryHost::run`] does this automatically.
     pub fn declare(&self, tables: &[Table]) {
         self.shared.borrow_mut().declare(tables);
@@ -94,6 +132,8 @@ impl<'t> MemoryHost<'t> {
     pub fn next_session(&mut self, transcript: impl Into<Cow<'t, [u8]>>) {
         self.transcript = transcript.into();
         self.rows.borrow_mut().clear();
+        self.settled.borrow_mut().clear();
+        *self.checkpoint.borrow_mut() = None;
         self.rewind();
     }
 
@@ -120,12 +160,18 @@ impl<'t> MemoryHost<'t> {
 
     /// The rows of a table so far.
     pub fn rows(&self, table: &str) -> Vec<Vec<OwnedValue>> {
-        self.rows.borrow().get(table).cloned().unwrap_or_default()
+        let parts = [&self.settled, &self.rows];
+        let rows = |part: &RefCell<TableRows>| part.borrow().get(table).cloned();
+        parts.into_iter().filter_map(rows).flatten().collect()
     }
 
     /// All rows so far, by table.
     pub fn into_rows(self) -> BTreeMap<String, Vec<Vec<OwnedValue>>> {
-        self.rows.into_inner()
+        let mut all = self.settled.into_inner();
+        for (table, rows) in self.rows.into_inner() {
+            all.entry(table).or_default().extend(rows);
+        }
+        all
     }
 
     /// The log so far.
@@ -202,6 +248,47 @@ impl Host for MemoryHost<'_> {
     fn log(&self, level: Level, message: &str) {
         self.log.borrow_mut().push((level, message.to_owned()));
     }
+
+    fn state_bytes_max(&self) -> u64 {
+        self.state_bytes_max
+    }
+
+    fn checkpoint(&self, state: &[u8]) {
+        let is_read = self.at.get() == self.transcript.len();
+        assert!(
+            is_read,
+            "the checkpoint comes before the end of the transcript"
+        );
+        let Some(newline) = memchr::memrchr(b'\n', &self.transcript) else {
+            return;
+        };
+        let covered = &self.transcript[..=newline];
+        let is_too_long = self.transcript.len() - covered.len() > self.line_bytes_max;
+        if is_too_long || state.len() as u64 > self.state_bytes_max {
+            return;
+        }
+        let mut settled = self.settled.borrow_mut();
+        for (table, rows) in std::mem::take(&mut *self.rows.borrow_mut()) {
+            settled.entry(table).or_default().extend(rows);
+        }
+        *self.checkpoint.borrow_mut() = Some(MemoryCheckpoint {
+            bytes: covered.len(),
+            lines: memchr::memchr_iter(b'\n', covered).count() as u64,
+            state: state.to_vec(),
+        });
+    }
+}
+
+/// The rows of a session, by table.
+type TableRows = BTreeMap<String, Vec<Vec<OwnedValue>>>;
+
+/// A checkpoint of the session.
+#[derive(Clone)]
+struct MemoryCheckpoint {
+    /// The bytes and lines that it covers.
+    bytes: usize,
+    lines: u64,
+    state: Vec<u8>,
 }
 
 /// Copies a value.

@@ -127,10 +127,28 @@ impl Summary {
 
 /// Exports a [`Processor`] as a component. Use it once, in the crate of type `cdylib`.
 ///
+/// `export!(resumable MyProcessor)` also exports its [`Resumable`](crate::Resumable).
+///
 /// On other targets than WebAssembly, it exports nothing, so that the same crate can be a library
 /// for tests.
 #[macro_export]
 macro_rules! export {
+    (resumable $processor:ty) => {
+        $crate::export!($processor);
+
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type __ExportedResumable = $crate::processor::Exported<$processor>;
+            $crate::resumable_bindings::export_resumable! {
+                __ExportedResumable with_types_in $crate::resumable_bindings
+            }
+        };
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: () = {
+            let _ = <$processor as $crate::Resumable>::resume;
+        };
+    };
     ($processor:ty) => {
         #[cfg(target_family = "wasm")]
         const _: () = {
@@ -156,9 +174,11 @@ pub use exported::Exported;
 mod exported {
     use std::marker::PhantomData;
 
-    use super::Processor;
+    use super::{Processor, Summary};
     use crate::bindings::exports::session_pipeline::processor::guest;
     use crate::host::Imports;
+    use crate::resumable_bindings::exports::session_pipeline::processor::resumable;
+    use crate::resumption::Resumable;
     use crate::session::{Session, SessionInfo, Settings};
 
     /// Adapts a processor to the exports of a component.
@@ -180,21 +200,40 @@ mod exported {
         }
 
         fn process(session: guest::SessionInfo) -> Result<guest::Summary, String> {
-            let info = SessionInfo {
-                key: session.key,
-                directory: session.directory,
-                username: session.username,
-                user_id: session.user_id,
-                size: session.size,
-                settings: Settings {
-                    pairs: session.settings,
-                },
-            };
+            let info = info(session);
             let summary = P::process(&Session::new(&Imports, &info))?;
-            Ok(guest::Summary {
-                items: summary.items,
-                extra: Vec::new(),
-            })
+            Ok(exported(summary))
+        }
+    }
+
+    impl<P: Resumable> resumable::Guest for Exported<P> {
+        fn resume(
+            session: guest::SessionInfo,
+            state: Vec<u8>,
+        ) -> Result<Option<guest::Summary>, String> {
+            let info = info(session);
+            let summary = P::resume(&Session::new(&Imports, &info), &state)?;
+            Ok(summary.map(exported))
+        }
+    }
+
+    fn info(session: guest::SessionInfo) -> SessionInfo {
+        SessionInfo {
+            key: session.key,
+            directory: session.directory,
+            username: session.username,
+            user_id: session.user_id,
+            size: session.size,
+            settings: Settings {
+                pairs: session.settings,
+            },
+        }
+    }
+
+    fn exported(summary: Summary) -> guest::Summary {
+        guest::Summary {
+            items: summary.items,
+            extra: Vec::new(),
         }
     }
 }

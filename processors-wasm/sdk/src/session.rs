@@ -10,7 +10,7 @@ use crate::transcript::Transcript;
 
 /// The session that is being processed: its properties, its transcript and its tables.
 pub struct Session<'h> {
-    host: HostRef<'h>,
+    pub(crate) host: HostRef<'h>,
     info: &'h SessionInfo,
 }
 

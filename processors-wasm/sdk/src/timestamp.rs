@@ -1,6 +1,7 @@
 //! Points in time, as written in transcripts and stored by the host.
 
 /// Microseconds since 1970-01-01T00:00:00Z, in the years 1 to 9999.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 

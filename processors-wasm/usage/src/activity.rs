@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::Timestamp;
 
 /// A longer silence ends a block of work: ten minutes, in microseconds.
@@ -11,7 +12,7 @@ const SILENCE_MAX: i64 = 600 * 1_000_000;
 ///
 /// The timestamps of lines sometimes go back, so blocks can grow at both ends and merge. Two blocks
 /// are always further apart than the longest silence.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Activity {
     /// The ends of the blocks by their starts, in microseconds.
     blocks: BTreeMap<i64, i64>,

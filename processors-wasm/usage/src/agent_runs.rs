@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::{Json, Text};
 use session_pipeline_processor::transcript::ToolUse;
 use session_pipeline_processor::{Timestamp, rows};
@@ -69,7 +70,7 @@ rows! {
 }
 
 /// The runs of a transcript, in order of their calls.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct AgentRuns {
     runs: Vec<AgentRun>,
     /// The latest run of each sub-agent by its id. The strings are interned.
@@ -94,6 +95,7 @@ pub struct RunCall<'s, 'a> {
     pub uuid: Option<Text<'a>>,
 }
 
+#[derive(Serialize, Deserialize)]
 struct AgentRun {
     place: KeptPlace,
     tool_id: Option<Span>,
@@ -107,7 +109,7 @@ struct AgentRun {
 }
 
 /// What the result of a run reports.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct RunFigures {
     tokens: Option<i64>,
     duration_ms: Option<i64>,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::activity::ReportedUsage;
 use session_pipeline_processor::transcript::Metadata;
 use session_pipeline_processor::{Timestamp, rows};
@@ -56,11 +57,12 @@ rows! {
 }
 
 /// The totals of a transcript.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct AgentTotals {
     last: Option<Totals>,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Totals {
     place: KeptPlace,
     /// By the name of the model.
@@ -73,7 +75,7 @@ struct Totals {
     tool_duration_ms: Option<i64>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct ModelTotal {
     input: Option<i64>,
     output: Option<i64>,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as HashEntry;
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::{Entry, Kind};
 
@@ -19,7 +20,9 @@ use crate::strings::{Span, Strings, hash};
 const STEPS_MAX: usize = 64;
 
 /// A conversation with the model in a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Agent {
     /// The id of the sub-agent. `None` for the main agent, and for sub-agents of old versions.
     pub id: Option<Span>,
@@ -28,7 +31,7 @@ pub struct Agent {
 }
 
 /// The response that a line follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Predecessor {
     /// The file does not contain the parent.
     Unknown,
@@ -52,7 +55,7 @@ pub struct LinePosition {
 }
 
 /// A response of the model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ModelResponse {
     /// Its number, which is its index in [`Messages`](crate::messages::Messages).
     pub at: usize,
@@ -66,7 +69,7 @@ pub struct ModelResponse {
 }
 
 /// The agents of a file.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Agents {
     /// The lines by the hash of `uuid`.
     lines: HashMap<u64, LineNode, FixedState>,
@@ -78,7 +81,7 @@ pub struct Agents {
     responses: Vec<ModelResponse>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct LineNode {
     predecessor: Predecessor,
     tree: u32,

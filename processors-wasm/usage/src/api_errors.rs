@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::{Json, JsonText, Text};
 use session_pipeline_processor::transcript::{Entry, Kind};
 
@@ -38,7 +39,7 @@ const CLASSES: [(ApiErrorClass, &str); 6] = [
 ];
 
 /// The errors of a transcript.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct ApiErrors {
     /// By the position in [`CLASSES`].
     counts: [u64; CLASSES.len()],

@@ -3,6 +3,7 @@
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::{Json, Text};
 use session_pipeline_processor::transcript::{Entry, Kind, Message, ToolUse};
 
@@ -14,6 +15,7 @@ use crate::place::Place;
 use crate::strings::{Span, Strings, hash};
 
 /// The calls of a transcript.
+#[derive(Serialize, Deserialize)]
 pub struct Calls {
     /// The latest call with an id, by the hash of the id.
     by_id: HashMap<u64, Call, FixedState>,
@@ -35,7 +37,7 @@ pub struct CallingResponse {
 }
 
 /// The sums over the patches of a transcript.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineChanges {
     /// Lines that were added.
     pub added: i64,
@@ -45,6 +47,7 @@ pub struct LineChanges {
     pub patches: u64,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Call {
     purpose: Purpose,
     /// The number of the response that made the call.
@@ -54,7 +57,7 @@ struct Call {
     is_answered: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum Purpose {
     /// Changes a file.
     Edit,

@@ -3,9 +3,11 @@
 //! Most messages of a session have the same causes, so a message stores the number of its causes.
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::{Entry, Usage};
 
+use crate::index;
 use crate::strings::{Span, Strings, hash};
 
 /// Labels of the agents that the agent starts for its own work. Their ids are `a<label>-<digits>`,
@@ -24,7 +26,7 @@ const HELPERS: &[&str] = &[
 ];
 
 /// The part of a session that a message belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// The conversation with the user.
     #[default]
@@ -47,7 +49,7 @@ impl Source {
 }
 
 /// The causes of a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Causes {
     /// The part of the session.
     pub source: Source,
@@ -151,9 +153,10 @@ impl Causes {
 }
 
 /// The distinct causes of a transcript.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct CauseTable {
     causes: Vec<Causes>,
+    #[serde(with = "crate::index")]
     by_content: HashTable<u32>,
 }
 
@@ -172,6 +175,12 @@ impl CauseTable {
         let rehash = |at: &u32| hash(&all[*at as usize]);
         self.by_content.insert_unique(hash(&causes), at, rehash);
         at
+    }
+
+    /// Completes a table that was loaded from a state.
+    pub fn rebuild_index(&mut self) {
+        let all = &self.causes;
+        index::rebuild(&mut self.by_content, |at| hash(&all[*at as usize]));
     }
 
     /// The causes with a number.

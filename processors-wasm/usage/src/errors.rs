@@ -1,7 +1,9 @@
 //! Classifies failed tool calls by their result.
 
+use serde::{Deserialize, Serialize};
+
 /// A kind of failure. Reports group by its name, so a name keeps its meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorClass {
     /// The tool reports an error, and no other class applies.
     ToolError,

@@ -14,6 +14,7 @@ pub use reads::Reread;
 pub use row::EventRow;
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::commands;
@@ -26,16 +27,19 @@ use crate::events::reads::Reads;
 use crate::events::subject::{Subject, plugin_of, subject_of};
 use crate::events::timing::AgentRun;
 use crate::identity::{Keys, is_unique};
+use crate::index;
 use crate::messages::Line;
 use crate::place::{KeptPlace, Place};
 use crate::strings::{Span, Strings, hash};
 use crate::{BEGINNING_BYTES, Owner};
 
 /// The events of a transcript, in order. Each call and command occurs once.
+#[derive(Serialize, Deserialize)]
 pub struct Events {
     records: Vec<Record>,
     ids: CallIds,
     /// Records with a separate key, by key.
+    #[serde(with = "crate::index")]
     by_key: HashTable<usize>,
     reads: Reads,
     keys: Keys,
@@ -82,6 +86,7 @@ pub struct CallEnd {
     pub failure: Option<ErrorClass>,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Record {
     place: KeptPlace,
     /// The timestamp of the line. Unlike in `place`, never that of another line.
@@ -349,6 +354,15 @@ impl Events {
                 self.push(strings, record);
             }
         }
+    }
+
+    /// Completes events that were loaded from a state.
+    pub fn rebuild_indexes(&mut self, strings: &Strings) {
+        let records = &self.records;
+        index::rebuild(&mut self.by_key, |at| {
+            hash(records[*at].key(strings).unwrap_or_default())
+        });
+        self.ids.rebuild_index(strings);
     }
 
     fn push(&mut self, strings: &Strings, record: Record) {

@@ -8,6 +8,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::place::Place;
+use serde::{Deserialize, Serialize};
 
 /// Ids of at least this length are unique: `msg_` and 24 more characters, or the 32 hexadecimal
 /// digits of gateways. Of 27,000 ids in real sessions, none belonged to two responses.
@@ -19,6 +20,7 @@ pub fn is_unique(id: &str) -> bool {
 }
 
 /// Creates identities for objects on the lines of a file.
+#[derive(Serialize, Deserialize)]
 pub struct Keys {
     /// The session key, for objects that nothing else identifies.
     file: String,

@@ -6,7 +6,8 @@
 //! The processor collects data in one pass and then emits rows, because the tokens of a message,
 //! the result of a call and the first valid timestamp can come after the line that needs them.
 //! Collected data is compact ([`strings`]), because a transcript can be larger than the memory of a
-//! guest.
+//! guest. They are also the state of a checkpoint ([`state`]), from which a session that has grown is
+//! continued.
 //!
 //! [`messages`], [`events`], [`sessions`], [`agent_runs`], [`agent_totals`], [`unknown_kinds`] and
 //! [`waste`] each produce one table. [`identity`] identifies objects across files, [`place`]
@@ -28,6 +29,7 @@ pub mod causes;
 pub mod errors;
 pub mod events;
 pub mod identity;
+pub mod index;
 pub mod items;
 pub mod journal;
 pub mod messages;
@@ -38,6 +40,7 @@ pub mod project;
 pub mod prompts;
 pub mod pull_requests;
 pub mod sessions;
+pub mod state;
 pub mod strings;
 #[cfg(test)]
 mod testing;
@@ -46,10 +49,11 @@ pub mod turns;
 pub mod unknown_kinds;
 pub mod waste;
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::activity::CodingAgent;
-use session_pipeline_processor::transcript::{Entry, Kind};
+use session_pipeline_processor::transcript::{Entry, Kind, Tally, Transcript};
 use session_pipeline_processor::{
-    Manifest, Processor, Session, Settings, Summary, Timestamp, export, table,
+    Manifest, Processor, Resumable, Session, Settings, Summary, Timestamp, export, table,
 };
 
 use crate::agent_runs::AgentRunRow;
@@ -77,7 +81,7 @@ const BEGINNING_BYTES: usize = 512;
 /// The processor.
 pub struct Usage;
 
-export!(Usage);
+export!(resumable Usage);
 
 impl Processor for Usage {
     fn manifest(_: &Settings) -> Result<Manifest, String> {
@@ -102,26 +106,34 @@ impl Processor for Usage {
             return Ok(Summary::items(0));
         }
         let mut gathered = Gathered::new(&session.info().key);
-        let activity = session.activity();
+        let mut activity = session.activity();
         let agent = activity.agent();
         // The entries of Claude Code say more than items, and are faster to read.
         let tally = match agent {
+            CodingAgent::Claude if session.wants_checkpoint() && activity.is_agent_certain() => {
+                gathered.read_with_checkpoint(session, activity.into_transcript())
+            }
             CodingAgent::Claude => activity
                 .into_transcript()
                 .for_each(|line, entry| gathered.add(line, entry)),
             _ => activity.for_each(|origin, item| gathered.add_item(origin, item)),
         };
+        Ok(gathered.insert_rows(session, agent, tally))
+    }
+}
 
-        let owner = gathered.owner(session, agent);
-        insert(session, gathered.messages.rows(&owner, &gathered));
-        insert(session, gathered.events.rows(&owner));
-        insert(session, gathered.calls.runs.rows(&owner));
-        insert(session, gathered.metadata.agent_totals.rows(&owner));
-        insert(session, gathered.unknown_kinds.rows(&owner));
-        let row = gathered.counts.row(&owner, &gathered, tally);
-        session.table().insert(row);
-        insert(session, gathered.waste.rows(&owner, &gathered));
-        Ok(Summary::items(gathered.events.len() as u64))
+impl Resumable for Usage {
+    fn resume(session: &Session<'_>, state: &[u8]) -> Result<Option<Summary>, String> {
+        let Some((mut gathered, tally)) = state::decode(state) else {
+            return Ok(None);
+        };
+        let transcript = session.transcript().continuing(tally);
+        let tally = match session.wants_checkpoint() {
+            true => gathered.read_with_checkpoint(session, transcript),
+            false => transcript.for_each(|line, entry| gathered.add(line, entry)),
+        };
+        let summary = gathered.insert_rows(session, CodingAgent::Claude, tally);
+        Ok(Some(summary))
     }
 }
 
@@ -133,6 +145,7 @@ fn insert<R: table::SessionRow>(session: &Session<'_>, rows: impl Iterator<Item 
 }
 
 /// The data collected from a transcript so far.
+#[derive(Serialize, Deserialize)]
 pub struct Gathered {
     strings: Strings,
     places: Places,
@@ -179,6 +192,38 @@ impl Gathered {
             unknown_kinds: UnknownKinds::default(),
             waste: Waste::new(Keys::new(session_key)),
         }
+    }
+
+    /// Reads a transcript of Claude Code, and makes a checkpoint after its last complete line.
+    fn read_with_checkpoint(
+        &mut self,
+        session: &Session<'_>,
+        mut transcript: Transcript<'_>,
+    ) -> Tally {
+        transcript.for_each_ended(|line, entry| self.add(line, entry));
+        session.checkpoint(|| state::encode(self, transcript.tally()));
+        transcript.for_each(|line, entry| self.add(line, entry))
+    }
+
+    /// Inserts all rows.
+    fn insert_rows(&self, session: &Session<'_>, agent: CodingAgent, tally: Tally) -> Summary {
+        let owner = self.owner(session, agent);
+        insert(session, self.messages.rows(&owner, self));
+        insert(session, self.events.rows(&owner));
+        insert(session, self.calls.runs.rows(&owner));
+        insert(session, self.metadata.agent_totals.rows(&owner));
+        insert(session, self.unknown_kinds.rows(&owner));
+        let row = self.counts.row(&owner, self, tally);
+        session.table().insert(row);
+        insert(session, self.waste.rows(&owner, self));
+        Summary::items(self.events.len() as u64)
+    }
+
+    /// Completes data that was loaded from a state.
+    fn rebuild_indexes(&mut self) {
+        self.strings.rebuild_index();
+        self.messages.rebuild_indexes(&self.strings);
+        self.events.rebuild_indexes(&self.strings);
     }
 
     fn add(&mut self, line: u64, entry: &Entry<'_>) {

@@ -14,6 +14,7 @@ pub use requests::TokenCounts;
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::{Json, Text};
 use session_pipeline_processor::transcript::{
     Entry, Iteration, IterationKind, Message, Tokens, Usage,
@@ -139,6 +140,7 @@ rows! {
 }
 
 /// The messages of a transcript, in order of their first appearance.
+#[derive(Serialize, Deserialize)]
 pub struct Messages {
     responses: Responses,
     /// By the number of the response.
@@ -231,6 +233,7 @@ pub struct Totals {
     pub output_is_lower_bound: bool,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Record {
     /// The first appearance, regardless of which record is used.
     place: KeptPlace,
@@ -243,7 +246,7 @@ struct Record {
 }
 
 /// The data of the record that is used.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Figures {
     model: Option<Span>,
     speed: Option<Span>,
@@ -523,6 +526,12 @@ impl Messages {
                 ..record.row(self.responses.get(at), causes, &context)
             }
         })
+    }
+
+    /// Completes messages that were loaded from a state.
+    pub fn rebuild_indexes(&mut self, strings: &Strings) {
+        self.responses.rebuild_index(strings);
+        self.causes.rebuild_index();
     }
 
     /// The number of compactions that the API made.

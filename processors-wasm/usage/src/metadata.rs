@@ -1,5 +1,6 @@
 //! The data of lines that describe the session and not the conversation.
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::transcript::{Entry, Kind, Metadata};
 
 use crate::agent_totals::AgentTotals;
@@ -9,7 +10,7 @@ use crate::pull_requests::PullRequests;
 use crate::strings::{Span, Strings};
 
 /// What a transcript says about its session.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct SessionMetadata {
     /// The pull requests that the session was linked to.
     pub pull_requests: PullRequests,

@@ -1,5 +1,6 @@
 //! The place and time of a row, from the line that it comes from.
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::activity::Origin;
 use session_pipeline_processor::json::Text;
@@ -22,7 +23,7 @@ pub struct Place<'a> {
 }
 
 /// An owned [`Place`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct KeptPlace {
     /// The number of the line.
     pub line: u64,
@@ -43,7 +44,7 @@ pub struct KeptPlace {
 /// Follows the transcript and assigns a time to each entry.
 ///
 /// It never uses the clock, because the same bytes must produce the same rows.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Places {
     first_time: Option<Timestamp>,
     last_time: Option<Timestamp>,

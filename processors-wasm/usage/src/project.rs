@@ -1,6 +1,7 @@
 //! Determines the project of a session: the directory in which it began, or the repository of its
 //! worktree.
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::Json;
 use session_pipeline_processor::transcript::project::{project_of, without_end};
 
@@ -10,7 +11,7 @@ use crate::strings::{Span, Strings};
 const WORKTREES_MAX: usize = 100;
 
 /// The worktrees that a session entered.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Worktrees {
     /// The worktree, and the directory from which the session entered it.
     entered: Vec<(Span, Span)>,

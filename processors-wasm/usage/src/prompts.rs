@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::transcript::prompts::{is_prompt, queued_prompt, typed_text};
 use session_pipeline_processor::transcript::{Entry, Kind};
 
 use crate::strings::hash;
 
 /// The prompts of a transcript.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Prompts {
     count: u64,
     /// The prompts that were typed while the agent was working, included in `count`.

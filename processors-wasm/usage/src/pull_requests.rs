@@ -1,5 +1,6 @@
 //! Assigns messages to pull requests.
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::JsonText;
 use session_pipeline_processor::transcript::Metadata;
 
@@ -9,7 +10,7 @@ use crate::strings::{Span, Strings};
 const LIST_BYTES_MAX: usize = 100_000;
 
 /// The pull requests that a transcript was linked to.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct PullRequests {
     /// The line and the key of each link, in order. The agent repeats the latest link when it
     /// resumes a session, which is not a new link.

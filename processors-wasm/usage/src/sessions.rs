@@ -4,6 +4,7 @@ mod items;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::{JsonText, Text};
 use session_pipeline_processor::transcript::{Entry, Kind, Tally};
 use session_pipeline_processor::{Timestamp, rows};
@@ -139,7 +140,7 @@ rows! {
 }
 
 /// Counts that are updated per entry.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Counts {
     /// The first `sessionId`.
     pub session_id: Option<Span>,

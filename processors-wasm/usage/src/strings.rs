@@ -8,11 +8,14 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::Text;
+
+use crate::index;
 
 /// A string in [`Strings`]. Interned strings are equal if their spans are, and earlier strings have
 /// smaller spans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Span {
     start: usize,
     length: usize,
@@ -32,13 +35,20 @@ fn shortened(string: &str) -> Cow<'_, str> {
 }
 
 /// A buffer of concatenated strings.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Strings {
     text: String,
+    #[serde(with = "crate::index")]
     interned: HashTable<Span>,
 }
 
 impl Strings {
+    /// Completes strings that were loaded from a state.
+    pub fn rebuild_index(&mut self) {
+        let text = &self.text;
+        index::rebuild(&mut self.interned, |span| hash(resolve(text, *span)));
+    }
+
     /// Stores a string.
     pub fn keep(&mut self, string: &str) -> Span {
         self.push(&shortened(string))

@@ -1,5 +1,6 @@
 //! Determines the title of a session.
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::transcript::prompts::typed_text;
 use session_pipeline_processor::transcript::{Entry, Kind};
 
@@ -9,7 +10,7 @@ use crate::strings::{Span, Strings};
 const TITLE_CHARS_MAX: usize = 200;
 
 /// The titles of a transcript. The agent repeats and changes them, so the last of each kind counts.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Titles {
     /// By the user.
     custom: Option<Span>,

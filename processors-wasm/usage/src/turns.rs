@@ -1,11 +1,12 @@
 //! Determines whether a person or a program began a turn.
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::prompts::queued_prompt;
 use session_pipeline_processor::transcript::{Entry, Kind};
 
 /// The turns of a transcript so far.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Turns {
     /// Whether a program began the current turn. `None` before the first turn.
     current: Option<bool>,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::Entry;
 use session_pipeline_processor::{Timestamp, rows};
@@ -43,7 +44,7 @@ rows! {
 }
 
 /// The unknown types of a transcript.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct UnknownKinds {
     by_name: BTreeMap<String, UnknownKind>,
     other: Option<UnknownKind>,
@@ -51,7 +52,7 @@ pub struct UnknownKinds {
     version: Option<Span>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct UnknownKind {
     lines: u64,
     first_seen: Option<Timestamp>,

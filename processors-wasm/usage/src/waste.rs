@@ -24,6 +24,7 @@ mod retries;
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::transcript::{Entry, IterationKind, Kind, Message};
 use session_pipeline_processor::{Timestamp, rows};
 
@@ -139,6 +140,7 @@ enum WasteSubject {
 
 /// Waste that is known before the end of the file. All other waste depends on the final counts of
 /// responses and on later results.
+#[derive(Serialize, Deserialize)]
 pub struct Waste {
     /// The compactions that the API reports as steps of a message, with the agent.
     steps: Vec<(usize, Option<Agent>)>,
@@ -147,6 +149,7 @@ pub struct Waste {
 }
 
 /// A line that reports a compaction by the agent.
+#[derive(Serialize, Deserialize)]
 struct CompactionLine {
     place: KeptPlace,
     agent: Agent,

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod hash;
+mod prefix;
 mod zstd;
 
 use std::fmt;
@@ -18,11 +19,13 @@ use crate::clock::UtcMicros;
 use crate::limits::Limits;
 use crate::sessions::{FileStat, SessionsRoot};
 
-pub use ahead::{Companions, HashedAhead, HashedPrefix};
+pub use ahead::{Companions, HashedAhead, HashedBeginning};
 pub use hash::{ContentHash, Hasher};
+pub use prefix::HashedPrefix;
 pub use zstd::decompress;
 
-use ahead::{PrefixCheck, hash_together};
+use ahead::{BeginningCheck, hash_together};
+use prefix::PrefixHasher;
 use zstd::ZstdContent;
 
 /// Bytes per `read()`. 256 KiB measured fastest.
@@ -85,11 +88,13 @@ pub struct Snapshot {
     unread: u64,
     hasher: Hasher,
     /// Compares the beginning with bytes that were hashed before.
-    hashed_before: Option<PrefixCheck>,
+    hashed_before: Option<BeginningCheck>,
     /// Whether these bytes were others.
     has_changed: bool,
     /// Sessions that are hashed together with this one.
     companions: Companions,
+    /// Finds the longest prefix of whole lines, if a checkpoint is possible.
+    lines: Option<Box<PrefixHasher>>,
     /// The length of an earlier version of this session, to check whether its bytes are still a
     /// prefix.
     prefix_bytes: Option<u64>,
@@ -167,6 +172,7 @@ impl Snapshot {
             hashed_before: None,
             has_changed: false,
             companions: Companions::new(),
+            lines: None,
             prefix_bytes: None,
             prefix_hash: None,
             carry: Vec::new(),
@@ -193,10 +199,10 @@ impl Snapshot {
     /// Uses what is known about the hash of the first bytes. If the file has other bytes now,
     /// reading fails, and it must be opened again. Without effect if a shorter prefix is hashed.
     #[must_use]
-    pub fn with_hashed_prefix(mut self, prefix: Option<HashedPrefix>) -> Self {
+    pub fn with_hashed_beginning(mut self, beginning: Option<HashedBeginning>) -> Self {
         let bytes_max = self.prefix_bytes.map_or(self.size, |_| 0);
-        let prefix = prefix.filter(|prefix| prefix.bytes() <= bytes_max);
-        self.hashed_before = prefix.map(HashedPrefix::check);
+        let beginning = beginning.filter(|beginning| beginning.bytes() <= bytes_max);
+        self.hashed_before = beginning.map(HashedBeginning::check);
         self
     }
 
@@ -205,6 +211,93 @@ impl Snapshot {
     pub fn with_companions(mut self, companions: Companions) -> Self {
         self.companions = companions;
         self
+    }
+
+    /// Also hashes the longest prefix of whole lines, so that a reader of the grown session can
+    /// continue behind it. Costs a tenth of the MD5. Has no effect on a compressed session, or if the hash of its
+    /// beginning is already known.
+    #[must_use]
+    pub fn with_checkpoint(mut self) -> Self {
+        self.lines = (!self.observed.is_compressed && self.hashed_before.is_none())
+            .then(|| Box::new(PrefixHasher::new()));
+        self
+    }
+
+    /// The same snapshot again, to read it a second time after the first. `None` for a compressed
+    /// session, or if the system has no more descriptors.
+    pub fn duplicate(&self) -> Option<Self> {
+        let Source::Plain(file) = &self.source else {
+            return None;
+        };
+        // The two share their position, so both rewind first.
+        let source = Source::Plain(file.try_clone().ok()?);
+        let same = Self::new(
+            source,
+            self.observed,
+            self.size,
+            self.read_at,
+            self.line_bytes_max,
+        );
+        let same = match self.lines {
+            Some(_) => same.with_checkpoint(),
+            None => same,
+        };
+        Some(same.with_prefix_hash(self.prefix_bytes))
+    }
+
+    /// The longest prefix of whole lines, once the snapshot has been read to its end. `None` if it
+    /// was not requested, if there is no whole line, or if the last line exceeds the line limit
+    /// before its end: it counts as skipped although it is not complete.
+    pub fn whole_lines(&self) -> Option<&HashedPrefix> {
+        let prefix = self.lines.as_ref()?.latest()?;
+        let rest = self.size.checked_sub(prefix.bytes)?;
+        (self.is_read() && rest <= self.line_bytes_max as u64).then_some(prefix)
+    }
+
+    /// Whether all bytes have been read and returned.
+    pub fn is_read(&self) -> bool {
+        self.unread == 0 && self.carry.is_empty()
+    }
+
+    /// Reads the beginning of the session. If it equals the prefix, the snapshot continues behind
+    /// it, and the hash of the whole session without reading the prefix again. Otherwise, returns
+    /// false and begins at the first byte.
+    ///
+    /// # Errors
+    /// The file was truncated or cannot be read.
+    pub fn continue_after(&mut self, prefix: &HashedPrefix) -> Result<bool, ReadError> {
+        self.rewind()?;
+        let hasher = prefix.hasher();
+        let (Source::Plain(file), Some(hasher), true) =
+            (&mut self.source, hasher, prefix.bytes <= self.size)
+        else {
+            return Ok(false);
+        };
+        let mut lines = PrefixHasher::new();
+        let mut buffer = Vec::new();
+        let mut missing = prefix.bytes;
+        while missing > 0 {
+            buffer.clear();
+            let wanted = missing.min(READ_BYTES as u64);
+            let read = Read::by_ref(file)
+                .take(wanted)
+                .read_to_end(&mut buffer)
+                .map_err(ReadError::Io)?;
+            if read == 0 {
+                return Err(ReadError::Truncated);
+            }
+            lines.skip(&buffer);
+            missing -= read as u64;
+        }
+        if !lines.accept(prefix) {
+            self.rewind()?;
+            return Ok(false);
+        }
+        self.hasher = hasher;
+        self.unread = self.size - prefix.bytes;
+        self.next_line = prefix.lines + 1;
+        self.lines = self.lines.is_some().then(|| Box::new(lines));
+        Ok(true)
     }
 
     /// The hash of the prefix, if one was requested and has been read.
@@ -242,6 +335,7 @@ impl Snapshot {
         self.hasher = Hasher::default();
         self.hashed_before = None;
         self.has_changed = false;
+        self.lines = self.lines.is_some().then(|| Box::new(PrefixHasher::new()));
         self.prefix_hash = None;
         self.carry.clear();
         self.next_line = 1;
@@ -396,12 +490,28 @@ impl Snapshot {
             .filter(|_| self.prefix_hash.is_none())
             .and_then(|rest| bytes.split_at_checked(rest));
         let Some((prefix, bytes)) = rest else {
-            hash_together(&mut self.hasher, bytes, &mut self.companions);
+            self.add(bytes);
             return;
         };
-        self.hasher.update(prefix);
+        self.add(prefix);
         self.prefix_hash = Some(self.hasher.finish());
-        self.hasher.update(bytes);
+        self.add(bytes);
+    }
+
+    /// Adds bytes to the hash, and to that of the whole lines.
+    fn add(&mut self, bytes: &[u8]) {
+        let Some(mut lines) = self.lines.take() else {
+            return hash_together(&mut self.hasher, bytes, &mut self.companions);
+        };
+        let whole = memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
+        let (whole, rest) = bytes.split_at_checked(whole).unwrap_or((&[], bytes));
+        if !whole.is_empty() {
+            hash_together(&mut self.hasher, whole, &mut self.companions);
+            lines.end_lines(whole, &self.hasher);
+        }
+        hash_together(&mut self.hasher, rest, &mut self.companions);
+        lines.skip(rest);
+        self.lines = Some(lines);
     }
 }
 

@@ -65,6 +65,12 @@ pub struct Limits {
     pub lookup_bytes_max: u64,
     /// Bytes that one host call can copy out of the guest.
     pub call_bytes_max: usize,
+    /// Bytes of the state that a processor can store with a checkpoint of a session. 0: no
+    /// checkpoints.
+    pub checkpoint_bytes_max: usize,
+    /// The smallest session for which checkpoints are stored, in bytes. A smaller one is processed
+    /// faster than continued.
+    pub checkpoint_session_bytes_min: u64,
     /// Bytes of log stored for one session. The rest is cut, with a note.
     pub log_bytes_max: usize,
     /// Host calls of one session, including WASI calls.
@@ -97,6 +103,8 @@ impl Default for Limits {
             lookup_rows_max: 10_000,
             lookup_bytes_max: 16 << 20,
             call_bytes_max: 16 << 20,
+            checkpoint_bytes_max: 8 << 20,
+            checkpoint_session_bytes_min: 1 << 20,
             log_bytes_max: 256 << 10,
             host_calls_max: 1_000_000,
             line_bytes_max: 16 << 20,

@@ -6,19 +6,20 @@
 
 mod describe;
 mod redact;
+mod resume;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::Linker;
+use wasmtime::component::{ComponentExportIndex, Linker};
 
 use crate::content::{ContentHash, ReadError, Snapshot};
 use crate::fault::{Fault, FaultKind, printable};
 use crate::limits::Limits;
 use crate::manifest::{Manifest, TableSpec};
 use crate::rows::TableRows;
-use crate::sandbox::contract::ProcessorWithLlmPre;
+use crate::sandbox::contract::AnyProcessorPre;
 use crate::sandbox::contract::session_pipeline::processor::types;
 use crate::sandbox::{
     self, Compiled, Engine, HostState, LogLine, ModelGrant, SessionGrant, SessionModel,
@@ -27,11 +28,16 @@ use crate::sandbox::{
 use crate::shared::SharedRows;
 
 pub use redact::{redacted_columns, redacted_text};
+pub use resume::{Checkpoint, NewCheckpoint, Resumed};
+
+use resume::StartOver;
 
 /// A component that is ready to process sessions.
 pub struct Processor {
     engine: Arc<Engine>,
-    pre: ProcessorWithLlmPre<HostState>,
+    pre: AnyProcessorPre<HostState>,
+    /// The export `resume`, if there is one.
+    resume: Option<ComponentExportIndex>,
     limits: Arc<Limits>,
     settings: Vec<(String, String)>,
     tables: Arc<[TableSpec]>,
@@ -65,6 +71,9 @@ pub struct Grants {
     /// The seed of WASI randomness. `None`: a seed derived from the processor and the session.
     /// Tests pass another seed to check whether rows depend on it.
     pub randomness: Option<[u8; 32]>,
+    /// The largest state of a checkpoint that is stored, in bytes. 0: the processor should not make
+    /// one.
+    pub checkpoint_bytes_max: usize,
 }
 
 /// The result of executing a session: exactly what a commit needs.
@@ -95,8 +104,11 @@ pub struct SessionOutput {
     /// The number of extracted items that the guest reports.
     pub items: u64,
     /// One entry per table of the manifest. For a shared table, the upserts in order: for equal
-    /// keys, the last one wins.
+    /// keys, the last one wins. Without the rows in `settled`.
     pub tables: Vec<TableRows>,
+    /// The checkpoint that the processor made, if it was granted one.
+    #[serde(default)]
+    pub settled: Option<Box<NewCheckpoint>>,
 }
 
 /// Resources used by one session.
@@ -163,16 +175,16 @@ impl Processor {
         for (name, _) in component_type.imports(engine.wasmtime()) {
             if !sandbox::is_allowed_import(name) {
                 return Err(rejected(format!(
-                    "import `{}` is not allowed; a processor can import the interfaces of contract 1.0.0 and of WASI 0.2",
+                    "import `{}` is not allowed; a processor can import the interfaces of contract 1.0.0 to 1.1.0 and of WASI 0.2",
                     printable(name)
                 )));
             }
             imports.push(name.to_owned());
         }
-        let link = || -> wasmtime::Result<ProcessorWithLlmPre<HostState>> {
+        let link = || -> wasmtime::Result<AnyProcessorPre<HostState>> {
             let mut linker = Linker::new(engine.wasmtime());
             sandbox::link(&mut linker)?;
-            ProcessorWithLlmPre::new(linker.instantiate_pre(&component)?)
+            AnyProcessorPre::new(linker.instantiate_pre(&component)?)
         };
         let pre = link().map_err(|error| {
             rejected(format!(
@@ -184,6 +196,7 @@ impl Processor {
         Ok(Self {
             engine: Arc::clone(engine),
             pre,
+            resume: resume::find(&component),
             limits: Arc::clone(limits),
             settings,
             tables: manifest.tables.clone().into(),
@@ -259,6 +272,24 @@ impl Processor {
         snapshot: Snapshot,
         grants: &Grants,
     ) -> Execution {
+        let execution = self.execute(session, snapshot, grants, None);
+        execution.unwrap_or_else(|StartOver| {
+            let fault = Fault::new(
+                FaultKind::Host,
+                "internal error: `process` asked for the whole session",
+            );
+            Execution::without_content(fault, Vec::new(), Cost::default())
+        })
+    }
+
+    /// Processes a session, or continues it after a checkpoint.
+    fn execute(
+        &self,
+        session: &SessionInfo,
+        snapshot: Snapshot,
+        grants: &Grants,
+        from: Option<&Checkpoint>,
+    ) -> Result<Execution, StartOver> {
         let bytes = snapshot.size();
         let mut cost = Cost {
             bytes,
@@ -275,13 +306,18 @@ impl Processor {
                     ),
                 },
             );
-            return Execution::without_content(fault, Vec::new(), cost);
+            return Ok(Execution::without_content(fault, Vec::new(), cost));
         }
         let rows = self.tables.iter().map(TableRows::new).collect();
         let grant = SessionGrant {
             snapshot,
             tables: Arc::clone(&self.tables),
             rows,
+            checkpoint_bytes_max: match self.can_resume() {
+                true => grants.checkpoint_bytes_max,
+                false => 0,
+            },
+            settled: None,
             shared: grants.shared.clone(),
             model: grants.model.clone().map(|grant| SessionModel {
                 started: grant.clock.monotonic(),
@@ -301,12 +337,16 @@ impl Processor {
                     FaultKind::Host,
                     format!("cannot create an instance: {error:#}"),
                 );
-                return Execution::without_content(fault, Vec::new(), cost);
+                return Ok(Execution::without_content(fault, Vec::new(), cost));
             }
         };
-        let result = self.call(&mut store, session, bytes);
+        if let Some(from) = from {
+            store.data_mut().count_recorded(from.rows, from.row_bytes);
+        }
+        let result = self.call(&mut store, session, bytes, from);
         let (outcome, backtrace) = match result {
-            Ok(Ok(summary)) => (Ok(summary.items), Vec::new()),
+            Ok(Ok(Some(summary))) => (Ok(summary.items), Vec::new()),
+            Ok(Ok(None)) => return Err(StartOver),
             Ok(Err(reason)) => (Err(Fault::new(FaultKind::Rejected, reason)), Vec::new()),
             Err(error) => (Err(error.fault), error.backtrace),
         };
@@ -331,12 +371,16 @@ impl Processor {
                 FaultKind::Host,
                 "internal error: the call did not return the session",
             );
-            return Execution::without_content(fault, log, cost);
+            return Ok(Execution::without_content(fault, log, cost));
         };
         let unanswered = grant.model.take().and_then(|model| model.unanswered);
         let outcome = outcome.map_err(|fault| blamed(fault, unanswered));
         // However much the guest read, hash everything that it could read.
         let hash = grant.snapshot.finish();
+        let settled = grant.settled.take().and_then(|settled| {
+            let prefix = grant.snapshot.whole_lines()?.clone();
+            Some(settled.into_new_checkpoint(prefix))
+        });
         let outcome = match (&hash, outcome) {
             (Err(error), Ok(_)) => Err(Fault::new(FaultKind::Input, sandbox::read_detail(error))),
             (Err(error @ (ReadError::Truncated | ReadError::Changed)), Err(_)) => {
@@ -348,9 +392,10 @@ impl Processor {
                     true => redact::redacted(&self.tables, grant.rows),
                     false => grant.rows,
                 },
+                settled: settled.map(Box::new),
             }),
         };
-        Execution {
+        Ok(Execution {
             outcome,
             has_changed: matches!(hash, Err(ReadError::Truncated | ReadError::Changed)),
             hash: hash.ok(),
@@ -358,15 +403,17 @@ impl Processor {
             log,
             cost,
             backtrace,
-        }
+        })
     }
 
+    /// Calls `process`, or `resume` if there is a checkpoint. `resume` can return none.
     fn call(
         &self,
         store: &mut wasmtime::Store<HostState>,
         session: &SessionInfo,
         bytes: u64,
-    ) -> Result<Result<types::Summary, String>, CallError> {
+        from: Option<&Checkpoint>,
+    ) -> Result<Result<Option<types::Summary>, String>, CallError> {
         let info = types::SessionInfo {
             key: session.key.clone(),
             directory: session.directory.clone(),
@@ -376,11 +423,15 @@ impl Processor {
             settings: self.settings.clone(),
             extra: Vec::new(),
         };
+        if let Some(from) = from {
+            return self.call_resume(store, &info, from);
+        }
         let deadline = store.data().deadline;
         let call = async {
             let instance = self.pre.instantiate_async(&mut *store).await?;
             let guest = instance.session_pipeline_processor_guest();
-            guest.call_process(&mut *store, &info).await
+            let summary = guest.call_process(&mut *store, &info).await?;
+            Ok(summary.map(Some))
         };
         run_to_end(deadline, call)?.map_err(|error| CallError {
             fault: fault_of(store, &error),

@@ -34,6 +34,14 @@ impl TableRows {
         }
     }
 
+    /// Appends rows of the same table.
+    pub fn append(&mut self, other: &Self) {
+        self.rows += other.rows;
+        for (column, other) in self.columns.iter_mut().zip(&other.columns) {
+            column.append(other);
+        }
+    }
+
     /// Maps each key of a shared table to its last row.
     pub fn last_row_by_key(&self, key_column: usize) -> HashMap<&str, usize> {
         match self.columns.get(key_column) {
@@ -106,6 +114,21 @@ impl ColumnValues {
                     .iter()
                     .map(|text| text.map_or(Cell::Null, |text| Cell::Text(Cow::Borrowed(text)))),
             ),
+        }
+    }
+
+    /// Appends values of the same type.
+    fn append(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Bool(values), Self::Bool(other)) => values.extend_from_slice(other),
+            (Self::S64(values), Self::S64(other))
+            | (Self::Timestamp(values), Self::Timestamp(other)) => values.extend_from_slice(other),
+            (Self::F64(values), Self::F64(other)) => values.extend_from_slice(other),
+            (Self::Text(values), Self::Text(other)) => {
+                other.iter().for_each(|text| values.push(text));
+            }
+            // All rows of a table have the same types.
+            _ => {}
         }
     }
 

@@ -19,6 +19,7 @@ mod host;
 mod llm;
 mod log;
 mod records;
+mod resumption;
 mod wasi;
 mod worker;
 
@@ -113,7 +114,7 @@ fn fingerprint_of(engine: &wasmtime::Engine) -> String {
 /// Links everything that a guest can call: stubbed WASI and the contract.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasi::link(linker)?;
-    contract::ProcessorWithLlm::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    contract::AnyProcessor::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     records::link(linker)
 }
 

@@ -12,6 +12,7 @@ mod pass;
 mod recorded;
 mod report;
 mod request;
+mod resume;
 mod running;
 mod turns;
 mod work;

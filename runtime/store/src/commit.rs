@@ -1,6 +1,7 @@
 //! Commits the outcomes of sessions. The rows and the state of a session are always in the same
 //! transaction. Several sessions share a transaction if they finish together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use duckdb::arrow::array::{
@@ -17,12 +18,13 @@ use crate::counters::raise_counter;
 use crate::error::StoreError;
 use crate::group::{CommitGroup, CompletedSession, SessionOutcome, SkippedSession};
 use crate::kill_point::kill_point;
+use crate::resume_points::NumberedSession;
 use crate::sql::{bigint, observed_columns, timestamp};
 use crate::store::Store;
-use crate::superseded::{self, FirstRuns};
+use crate::superseded::{self, FirstRuns, RowPart};
 use crate::table_rows::{append_by, column_array, delete_rows};
 use crate::transaction::in_transaction;
-use crate::{failures, shared};
+use crate::{failures, resume_points, shared};
 
 impl Store {
     /// Commits a group atomically.
@@ -65,20 +67,30 @@ fn write_group(connection: &Connection, group: &CommitGroup) -> Result<(), Store
             _ => None,
         })
         .collect();
-    let first_seq = match completed.len() {
+    let numbers = completed
+        .iter()
+        .map(|session| resume_points::numbers_of(session));
+    let first_seq = match numbers.sum() {
         0 => 0,
-        count => raise_counter(connection, "session_seq", bigint(count as u64))? + 1,
+        count => raise_counter(connection, "session_seq", bigint(count))? + 1,
     };
-    let first_runs = superseded::keep(connection, group, &completed, first_seq)?;
-    delete_replaced(connection, &group.manifest, &completed)?;
+    let completed = resume_points::number(&completed, first_seq);
+    resume_points::check(connection, group, &completed)?;
+    let settled = resume_points::replaced(connection, processor, &completed)?;
+    let replaced = resume_points::replaced_by(&completed, &settled);
+    let first_runs = superseded::keep(connection, group, &replaced)?;
+    delete_replaced(connection, &group.manifest, &completed, &replaced)?;
+    resume_points::delete(connection, processor, &settled)?;
     kill_point("rows replaced");
-    append_rows(connection, group, &completed, first_seq, &first_runs)?;
+    append_rows(connection, group, &completed, &first_runs)?;
     kill_point("rows appended");
+    resume_points::write(connection, processor, &completed)?;
+    kill_point("checkpoints written");
     let mut new = Vec::new();
-    for (session, seq) in completed.iter().zip(first_seq..) {
+    for NumberedSession { session, seq, .. } in completed {
         match session.state_row {
             Some(known) => update_state(connection, group, session, known.row_id, seq)?,
-            None => new.push((*session, seq)),
+            None => new.push((session, seq)),
         }
         if let Some(failure) = &session.failure {
             failures::delete(connection, processor, &session.key, failure.row_id)?;
@@ -107,18 +119,20 @@ fn write_group(connection: &Connection, group: &CommitGroup) -> Result<(), Store
 fn delete_replaced(
     connection: &Connection,
     manifest: &Manifest,
-    completed: &[&CompletedSession],
+    completed: &[NumberedSession<'_>],
+    replaced: &HashMap<i64, NumberedSession<'_>>,
 ) -> Result<(), StoreError> {
-    let known = || {
-        completed
-            .iter()
-            .filter_map(|session| session.state_row.map(|known| (session, known)))
-    };
-    let replaced: Vec<i64> = known().filter_map(|(_, known)| known.session_seq).collect();
+    let mut replaced: Vec<i64> = replaced.keys().copied().collect();
+    replaced.sort_unstable();
     // Legacy state rows have no session number. Their rows are found once, by file name.
-    let legacy: Vec<&str> = known()
-        .filter(|(_, known)| known.session_seq.is_none())
-        .map(|(session, _)| session.key.as_str())
+    let legacy: Vec<&str> = completed
+        .iter()
+        .map(|numbered| numbered.session)
+        .filter(|session| {
+            let known = session.state_row;
+            known.is_some_and(|known| known.session_seq.is_none())
+        })
+        .map(|session| session.key.as_str())
         .collect();
     delete_rows(connection, manifest, &replaced, &legacy)
 }
@@ -126,44 +140,37 @@ fn delete_replaced(
 fn append_rows(
     connection: &Connection,
     group: &CommitGroup,
-    completed: &[&CompletedSession],
-    first_seq: i64,
+    completed: &[NumberedSession<'_>],
     first_runs: &FirstRuns,
 ) -> Result<(), StoreError> {
     for (index, table) in group.manifest.tables.iter().enumerate() {
-        let parts: Vec<_> = completed
+        let parts: Vec<RowPart<'_>> = completed
             .iter()
-            .zip(first_seq..)
-            .filter_map(|(session, seq)| {
-                session.tables.get(index).map(|rows| (*session, seq, rows))
-            })
-            .filter(|(_, _, rows)| rows.rows > 0)
+            .flat_map(|numbered| parts_of(*numbered, index))
+            .filter(|part| part.rows.rows > 0)
             .collect();
         if parts.is_empty() {
             continue;
         }
         if table.shared_key.is_some() {
-            let rows: Vec<&TableRows> = parts.iter().map(|(_, _, rows)| *rows).collect();
+            let rows: Vec<&TableRows> = parts.iter().map(|part| part.rows).collect();
             shared::upsert(connection, &group.manifest.name, table, &rows, group.now)?;
             continue;
         }
-        let count = parts.iter().map(|(_, _, rows)| rows.rows).sum();
-        let repeat = |value: &dyn Fn(&CompletedSession, i64) -> i64| -> Int64Array {
-            parts
-                .iter()
-                .flat_map(|(session, seq, rows)| {
-                    std::iter::repeat_n(value(session, *seq), rows.rows)
-                })
-                .collect()
-        };
+        let count = parts.iter().map(|part| part.rows.rows).sum();
+        let numbers: Int64Array = parts
+            .iter()
+            .flat_map(|part| std::iter::repeat_n(part.seq, part.rows.rows))
+            .collect();
         let files: StringArray = parts
             .iter()
-            .flat_map(|(session, _, rows)| {
-                std::iter::repeat_n(Some(session.key.as_str()), rows.rows)
+            .flat_map(|part| {
+                let key = part.numbered.session.key.as_str();
+                std::iter::repeat_n(Some(key), part.rows.rows)
             })
             .collect();
         let mut columns: Vec<(&str, ArrayRef)> = vec![
-            ("session_seq", Arc::new(repeat(&|_, seq| seq))),
+            ("session_seq", Arc::new(numbers)),
             ("session_file", Arc::new(files)),
             (
                 "recorded_at",
@@ -173,7 +180,7 @@ fn append_rows(
         for (column, spec) in table.columns.iter().enumerate() {
             let values = parts
                 .iter()
-                .filter_map(|(_, _, rows)| rows.columns.get(column));
+                .filter_map(|part| part.rows.columns.get(column));
             let array = if spec.name == FIRST_RUN_COLUMN && !table.identity.is_empty() {
                 first_runs.column(table, &parts, &group.run_id)
             } else {
@@ -190,6 +197,21 @@ fn append_rows(
         )?;
     }
     Ok(())
+}
+
+/// The new rows of a session for a table: those that its checkpoint settles, and the others.
+fn parts_of(numbered: NumberedSession<'_>, table: usize) -> impl Iterator<Item = RowPart<'_>> {
+    let part = move |seq, rows| RowPart {
+        numbered,
+        seq,
+        rows,
+    };
+    let checkpoint = numbered.session.checkpoint.as_deref();
+    let settled = checkpoint.and_then(|made| made.new.tables.get(table));
+    let settled = numbered.settled_seq.zip(settled);
+    let tail = numbered.session.tables.get(table);
+    let settled = settled.map(|(seq, rows)| part(seq, rows)).into_iter();
+    settled.chain(tail.map(|rows| part(numbered.seq, rows)))
 }
 
 fn append_batch(

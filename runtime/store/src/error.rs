@@ -46,6 +46,14 @@ pub enum StoreError {
         #[source]
         source: session_pipeline_migrations::MigrationError,
     },
+    /// The rows after which a session was continued are gone.
+    #[error(
+        "the stored rows of the session `{session}` were deleted while it was continued; it is processed again as a whole"
+    )]
+    CheckpointGone {
+        /// The session key.
+        session: String,
+    },
     /// A processor's table differs from its manifest.
     #[error(
         "the table `{table}` does not match the manifest: {difference}; use a new table name for the new columns"
@@ -207,7 +215,7 @@ impl StoreError {
     /// Whether the cause is the database or its disk, and not the data that was to be written.
     pub fn is_database_failure(&self) -> bool {
         match self {
-            Self::Database { .. } | Self::TableShape { .. } => false,
+            Self::Database { .. } | Self::TableShape { .. } | Self::CheckpointGone { .. } => false,
             Self::Locked { .. }
             | Self::OpenElsewhere { .. }
             | Self::Io { .. }

@@ -11,6 +11,7 @@ use session_pipeline_host::rows::TableRows;
 use session_pipeline_host::sessions::FileStat;
 
 use crate::requests::ReprocessRequests;
+use crate::resume_points::SessionCheckpoint;
 use crate::retry::FailureState;
 use crate::state_rows::{FailureRow, StateRow};
 
@@ -75,8 +76,13 @@ pub struct CompletedSession {
     pub hash: ContentHash,
     /// The number of items that the guest reports.
     pub items: u64,
-    /// The rows, one entry per table.
+    /// The rows, one entry per table, without those that the checkpoint settles.
     pub tables: Vec<TableRows>,
+    /// The settled rows after which the session was continued, by their number. `None`: the whole
+    /// session was processed.
+    pub resumed_from: Option<i64>,
+    /// A new checkpoint, with the rows that it settles.
+    pub checkpoint: Option<Box<SessionCheckpoint>>,
     /// The resources used.
     pub cost: Cost,
     /// How the content differs from the previous content.
@@ -119,6 +125,17 @@ pub struct FailedSession {
     pub cost: Cost,
     /// Whether the session was attempted. If not, only its size and times are updated.
     pub is_attempt: bool,
+}
+
+impl CompletedSession {
+    /// The rows of all tables, settled or not: the index of the table with its rows.
+    pub fn all_rows(&self) -> impl Iterator<Item = (usize, &TableRows)> {
+        let settled = self.checkpoint.as_deref();
+        let settled = settled
+            .into_iter()
+            .flat_map(|made| made.new.tables.iter().enumerate());
+        settled.chain(self.tables.iter().enumerate())
+    }
 }
 
 impl CommitGroup {

@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The points of runs.
-pub const POINTS: [&str; 20] = [
+pub const POINTS: [&str; 21] = [
     "scan done",
     "slot written",
     "session processed",
     "transaction begun",
     "rows replaced",
     "rows appended",
+    "checkpoints written",
     "states written",
     "before commit",
     "after commit",

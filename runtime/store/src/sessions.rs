@@ -14,7 +14,8 @@ use session_pipeline_host::processor::Cost;
 use crate::audit::{AuditedAction, write_audit};
 use crate::error::StoreError;
 use crate::requests::ReprocessRequests;
-use crate::sql::{quoted, table_of};
+use crate::resume_points;
+use crate::sql::{list, table_of};
 use crate::state::{COLUMNS, INTEGERS, TEXTS, state_row};
 use crate::state_rows::StateRow;
 use crate::store::Store;
@@ -206,26 +207,28 @@ impl Store {
                     .collect()
             })
             .map_err(&db_error)?;
+        let settled_rows =
+            resume_points::settled(&connection, processor, std::iter::once(state.key.as_str()))?;
+        let settled = || settled_rows.iter().map(|(seq, _)| *seq);
         let mut counts = Vec::new();
         for table in tables {
             // The session number uses the zone maps of the table. A legacy row has no number.
-            let column = match state.known.session_seq {
-                Some(_) => "session_seq",
-                None => "session_file",
+            let (condition, parameters) = match state.known.session_seq {
+                Some(seq) => (
+                    format!("session_seq IN ({})", list(settled().chain([seq]))),
+                    None,
+                ),
+                None => ("session_file = ?".to_owned(), Some(state.key.as_str())),
             };
             let sql = format!(
-                "SELECT count(*) FROM {} WHERE {} = ?",
-                table_of(processor, &table),
-                quoted(column)
+                "SELECT count(*) FROM {} WHERE {condition}",
+                table_of(processor, &table)
             );
-            let count = |value: &dyn duckdb::ToSql| {
-                connection.query_row(&sql, [value], |row| row.get::<_, i64>(0))
-            };
-            let rows = match &state.known.session_seq {
-                Some(seq) => count(seq),
-                None => count(&state.key),
-            }
-            .map_err(&db_error)?;
+            let rows = connection
+                .query_row(&sql, params_from_iter(parameters), |row| {
+                    row.get::<_, i64>(0)
+                })
+                .map_err(&db_error)?;
             counts.push((table, u64::try_from(rows).unwrap_or(0)));
         }
         Ok(counts)

@@ -16,13 +16,22 @@ use session_pipeline_host::manifest::{FIRST_RUN_COLUMN, SUPERSEDED_COLUMN, Table
 use session_pipeline_host::rows::{ColumnValues, TableRows};
 
 use crate::error::StoreError;
-use crate::group::{CommitGroup, CompletedSession, ContentChange};
+use crate::group::{CommitGroup, ContentChange};
+use crate::resume_points::NumberedSession;
 use crate::sql::{list, quoted, table_of};
 
 /// The run that first recorded each row, by table, new session number and row identity.
 #[derive(Debug, Default)]
 pub(crate) struct FirstRuns {
     by_table: HashMap<String, HashMap<(i64, String), i64>>,
+}
+
+/// New rows of one session and table with the same session number.
+pub(crate) struct RowPart<'a> {
+    pub(crate) numbered: NumberedSession<'a>,
+    /// The session number of the rows.
+    pub(crate) seq: i64,
+    pub(crate) rows: &'a TableRows,
 }
 
 /// A row of an earlier version.
@@ -34,20 +43,15 @@ struct EarlierRow {
     is_superseded: bool,
 }
 
-/// Moves the rows to keep to the new session numbers. Returns the first runs that the new rows
+/// Moves the rows to keep to the new session numbers. `replaced` has the new session of each replaced
+/// number. Returns the first runs that the new rows
 /// inherit.
 pub(crate) fn keep(
     connection: &Connection,
     group: &CommitGroup,
-    completed: &[&CompletedSession],
-    first_seq: i64,
+    replaced: &HashMap<i64, NumberedSession<'_>>,
 ) -> Result<FirstRuns, StoreError> {
     let mut inherited = FirstRuns::default();
-    let replaced: HashMap<i64, (i64, &CompletedSession)> = completed
-        .iter()
-        .zip(first_seq..)
-        .filter_map(|(session, seq)| Some((session.state_row?.session_seq?, (seq, *session))))
-        .collect();
     if replaced.is_empty() {
         return Ok(inherited);
     }
@@ -57,17 +61,17 @@ pub(crate) fn keep(
         }
         let produced: HashMap<i64, HashSet<&str>> = replaced
             .values()
-            .map(|(seq, session)| {
-                let rows = session.tables.get(index);
-                let identities = rows.map(|rows| identities(table, rows));
-                (*seq, identities.into_iter().flatten().flatten().collect())
+            .map(|NumberedSession { session, seq, .. }| {
+                let rows = session.all_rows().filter(|(of, _)| *of == index);
+                let identities = rows.flat_map(|(_, rows)| identities(table, rows));
+                (*seq, identities.flatten().collect())
             })
             .collect();
         let mut to_keep: HashMap<(i64, String), Vec<i64>> = HashMap::new();
         let mut moved: HashMap<i64, Vec<i64>> = HashMap::new();
         let first_runs = inherited.by_table.entry(table.name.clone()).or_default();
         for row in earlier(connection, &group.manifest.name, table, replaced.keys())? {
-            let Some((seq, session)) = replaced.get(&row.session_seq) else {
+            let Some(NumberedSession { session, seq, .. }) = replaced.get(&row.session_seq) else {
                 continue;
             };
             let Some(identity) = row.identity else {
@@ -170,14 +174,15 @@ impl FirstRuns {
     pub(crate) fn column(
         &self,
         table: &TableSpec,
-        parts: &[(&CompletedSession, i64, &TableRows)],
+        parts: &[RowPart<'_>],
         run_id: &str,
     ) -> ArrayRef {
         let this_run = run_id.parse::<i64>().ok();
         let known = self.by_table.get(&table.name);
         let mut runs = Vec::new();
-        for (session, seq, rows) in parts {
-            let Some(known) = known.filter(|_| session.state_row.is_some()) else {
+        for RowPart { numbered, rows, .. } in parts {
+            let is_known = numbered.session.state_row.is_some();
+            let Some(known) = known.filter(|_| is_known) else {
                 runs.extend(std::iter::repeat_n(this_run, rows.rows));
                 continue;
             };
@@ -185,7 +190,7 @@ impl FirstRuns {
                 identities(table, rows)
                     .into_iter()
                     .map(|identity| {
-                        let earlier = known.get(&(*seq, identity?.to_owned()));
+                        let earlier = known.get(&(numbered.seq, identity?.to_owned()));
                         earlier.copied()
                     })
                     .map(|earlier| earlier.or(this_run)),

@@ -6,6 +6,7 @@ use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::manifest::Manifest;
 
 use crate::error::StoreError;
+use crate::resume_points;
 use crate::sql::{list, maybe_timestamp, timestamp};
 use crate::store::Store;
 use crate::table_rows::delete_rows;
@@ -132,13 +133,17 @@ fn delete_batch(
     if vanished.is_empty() {
         return Ok(0);
     }
-    let numbers: Vec<i64> = vanished.iter().filter_map(|(_, seq, _)| *seq).collect();
+    let mut numbers: Vec<i64> = vanished.iter().filter_map(|(_, seq, _)| *seq).collect();
+    let keys = vanished.iter().map(|(_, _, key)| key.as_str());
+    let settled = resume_points::settled(connection, processor, keys)?;
+    numbers.extend(settled.iter().map(|(seq, _)| *seq));
     let legacy: Vec<&str> = vanished
         .iter()
         .filter(|(_, seq, _)| seq.is_none())
         .map(|(_, _, key)| key.as_str())
         .collect();
     delete_rows(connection, manifest, &numbers, &legacy)?;
+    resume_points::delete(connection, processor, &settled)?;
     let rows = list(vanished.iter().map(|(row_id, _, _)| *row_id));
     for table in ["session_failures", "session_costs"] {
         let sql = format!(

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use session_pipeline_host::manifest::{Manifest, Order};
 
 use super::checks::{self, LawFailure};
-use super::growth;
+use super::{growth, resumption};
 use crate::strategies::{
     damaged_transcript, growing_transcript, transcript, two_transcripts, unknown_event_transcript,
     valid_transcript,
@@ -82,7 +82,7 @@ impl fmt::Debug for Law {
 }
 
 /// All laws.
-pub const LAWS: [Law; 12] = [
+pub const LAWS: [Law; 13] = [
     Law {
         name: "describes-itself",
         statement: "It describes itself validly, and the same each time.",
@@ -164,6 +164,22 @@ pub const LAWS: [Law; 12] = [
             cases_divisor: 1,
         },
         check: growth::is_incremental,
+    },
+    Law {
+        name: "resumption",
+        statement: "A session that grew and is continued has the rows that it would have if it were new.",
+        input: InputKind::Sessions {
+            generated: || {
+                let versions = growing_transcript();
+                versions.prop_map(|sessions| LawInput { sessions }).boxed()
+            },
+            from_file: |file| {
+                let sessions = vec![half(file.session).to_vec(), file.session.to_vec()];
+                Some(LawInput { sessions })
+            },
+            cases_divisor: 1,
+        },
+        check: resumption::resumes_exactly,
     },
     Law {
         name: "order",

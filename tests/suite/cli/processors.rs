@@ -95,7 +95,7 @@ fn a_component_file_is_inspected_without_a_database() {
             "order independent",
             "digest SHA-256 [hash]",
             "inert imports",
-            "session-pipeline:processor/guest@1.0.0",
+            "session-pipeline:processor/guest@1.1.0",
             "table messages (per session)",
             "input_tokens s64",
         ] {

@@ -56,7 +56,7 @@ fn a_failed_law_exits_with_1_and_saves_the_failing_session() {
     assert_eq!(lines, 2, "{}", String::from_utf8_lossy(&session));
     let replay = format!("replay reads_once.wasm {saved}");
     let advice = format!(
-        "1 of 12 laws failed; run `session-pipeline {replay}` to process the saved session; `verify` tries saved sessions first\n"
+        "1 of 13 laws failed; run `session-pipeline {replay}` to process the saved session; `verify` tries saved sessions first\n"
     );
     assert_eq!(output.stderr, advice);
     let replayed = run_cli(&dir, &replay.split(' ').collect::<Vec<_>>());

@@ -48,6 +48,10 @@ const DAYS: [fn(&DataDir); 4] = [
         for number in (5..SESSIONS).step_by(4) {
             dir.write(&key(number), conversation(number + 300, 1));
         }
+        // Continued after the checkpoint of the day before.
+        for number in (0..SESSIONS).step_by(6) {
+            dir.append(&key(number), conversation(number + 400, 1));
+        }
         dir.rename(&key(4), "eve/renamed.jsonl");
         dir.write(&key(1), conversation(1, 3));
     },
@@ -95,7 +99,14 @@ impl Life {
     /// Starts without a database.
     pub fn without_database() -> Self {
         let dir = DataDir::new();
+        Self::on(dir)
+    }
+
+    fn on(dir: DataDir) -> Self {
         dir.drop_processor("remembers.wasm", misbehaving("remembers").1);
+        // The smallest session has a checkpoint, so that those that grow are continued.
+        let config = "[limits]\ncheckpoint_session_bytes_min = \"0 B\"\n";
+        std::fs::write(dir.path().join("config.toml"), config).unwrap();
         Self {
             dir,
             deaths: Vec::new(),
@@ -121,12 +132,7 @@ impl Life {
                 life.dir
             };
         }
-        let dir = PREPARED.with(DataDir::with_state_of);
-        dir.drop_processor("remembers.wasm", misbehaving("remembers").1);
-        Self {
-            dir,
-            deaths: Vec::new(),
-        }
+        Self::on(PREPARED.with(DataDir::with_state_of))
     }
 
     fn program(&self, arguments: &[&str]) -> Command {
@@ -180,8 +186,10 @@ impl Life {
             );
             state.insert(table, rows(&self.dir, &content));
             let orphans = format!(
-                "SELECT DISTINCT r.session_file, r.session_seq FROM \"{processor}\".{table} r ANTI JOIN session_processor_state s
-                 ON s.processor_name = '{processor}' AND s.session_file = r.session_file AND s.session_seq = r.session_seq"
+                "SELECT DISTINCT r.session_file, r.session_seq FROM \"{processor}\".{table} r ANTI JOIN (
+                    SELECT processor_name, session_file, session_seq FROM session_processor_state
+                    UNION ALL SELECT processor_name, session_file, session_seq FROM session_settled_rows
+                 ) s ON s.processor_name = '{processor}' AND s.session_file = r.session_file AND s.session_seq = r.session_seq"
             );
             assert_eq!(
                 rows(&self.dir, &orphans),

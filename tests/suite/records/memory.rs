@@ -241,6 +241,8 @@ fn commit(store: &Store, manifest: &Arc<Manifest>, number: usize, tables: Vec<Ta
         hash: ContentHash([7; 16]),
         items: 1,
         tables,
+        resumed_from: None,
+        checkpoint: None,
         cost: Cost::default(),
         change: ContentChange::Unknown,
     };

@@ -272,6 +272,8 @@ impl Progress for CommitConflict<'_> {
             hash: ContentHash([7; 16]),
             items: 0,
             tables: Vec::new(),
+            resumed_from: None,
+            checkpoint: None,
             cost: Cost::default(),
             change: ContentChange::Unknown,
         };

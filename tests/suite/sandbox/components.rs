@@ -125,7 +125,7 @@ fn a_component_larger_than_the_limit_is_rejected() {
 #[test]
 fn an_unknown_import_is_rejected_with_its_name() {
     let fault = load_fault("usage", importing("evil:door/knob@1.0.0"), small());
-    insta::assert_snapshot!(fault.to_string(), @"component: import `evil:door/knob@1.0.0` is not allowed; a processor can import the interfaces of contract 1.0.0 and of WASI 0.2");
+    insta::assert_snapshot!(fault.to_string(), @"component: import `evil:door/knob@1.0.0` is not allowed; a processor can import the interfaces of contract 1.0.0 to 1.1.0 and of WASI 0.2");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn an_import_with_another_version_is_rejected() {
 #[test]
 fn a_component_without_exports_is_rejected() {
     let fault = load_fault("usage", importing("wasi:cli/environment@0.2.6"), small());
-    insta::assert_snapshot!(fault.to_string(), @"component: the component does not match the contract: no exported instance named `session-pipeline:processor/guest@1.0.0`");
+    insta::assert_snapshot!(fault.to_string(), @"component: the component does not match the contract: no exported instance named `session-pipeline:processor/guest@1.1.0`");
 }
 
 /// A component that imports an empty interface with this name and has no code.

@@ -97,6 +97,13 @@ impl<'h> Activity<'h> {
         self.agent
     }
 
+    /// Whether the agent stays the same whatever the file contains after its complete lines.
+    pub fn is_agent_certain(&mut self) -> bool {
+        let beginning = self.lines.peek_chunk();
+        let lines = memchr::memrchr(b'\n', beginning).map(|newline| &beginning[..newline]);
+        lines.and_then(CodingAgent::recognize) == Some(self.agent)
+    }
+
     /// The entries of the file, for processors that need data of Claude Code that items do not
     /// have. Meaningful only if the agent is [`CodingAgent::Claude`].
     pub fn into_transcript(self) -> Transcript<'h> {

@@ -18,6 +18,8 @@ use crate::transcript::{Entry, Kind};
 pub struct Transcript<'h> {
     lines: Lines<'h>,
     tally: Tally,
+    /// The number and the bytes of the last line, if it has been read and has no newline.
+    unended: Option<(u64, Vec<u8>)>,
 }
 
 /// Line counts of a transcript.
@@ -40,6 +42,42 @@ impl<'h> Transcript<'h> {
         Self {
             lines,
             tally: Tally::default(),
+            unended: None,
+        }
+    }
+
+    /// Adds the counts to those of earlier lines, which another instance read.
+    #[must_use]
+    pub fn continuing(mut self, tally: Tally) -> Self {
+        self.tally = tally;
+        self
+    }
+
+    /// The counts of the lines that have been read.
+    pub fn tally(&self) -> Tally {
+        let passed_over = self.lines.passed_over();
+        Tally {
+            lines: self.tally.lines + passed_over,
+            passed_over_lines: self.tally.passed_over_lines + passed_over,
+            ..self.tally
+        }
+    }
+
+    /// Like [`Transcript::for_each`], for all lines that end with a newline. A last line without one
+    /// is left for [`Transcript::for_each`]: the agent is still writing it.
+    pub fn for_each_ended(&mut self, mut each: impl FnMut(u64, &Entry<'_>)) {
+        while let Some(line) = self.lines.next_line() {
+            if !line.is_ended {
+                self.unended = Some((line.number, line.bytes.to_vec()));
+                return;
+            }
+            let read = read_line(&line, &mut self.tally, &mut |line, entry: &Entry<'_>| {
+                each(line, entry);
+                Ok::<_, Infallible>(())
+            });
+            match read {
+                Ok(()) => {}
+            }
         }
     }
 
@@ -59,12 +97,18 @@ impl<'h> Transcript<'h> {
         mut self,
         mut each: impl FnMut(u64, &Entry<'_>) -> Result<(), E>,
     ) -> Result<Tally, E> {
+        if let Some((number, bytes)) = self.unended.take() {
+            let line = Line {
+                number,
+                bytes: &bytes,
+                is_ended: false,
+            };
+            read_line(&line, &mut self.tally, &mut each)?;
+        }
         while let Some(line) = self.lines.next_line() {
             read_line(&line, &mut self.tally, &mut each)?;
         }
-        self.tally.passed_over_lines = self.lines.passed_over();
-        self.tally.lines += self.tally.passed_over_lines;
-        Ok(self.tally)
+        Ok(self.tally())
     }
 }
 

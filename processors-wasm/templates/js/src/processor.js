@@ -1,7 +1,7 @@
 // The processor as the host sees it; what it counts stands in words.js.
 
-import { insert } from 'session-pipeline:processor/records@1.0.0';
-import { readLines } from 'session-pipeline:processor/transcript@1.0.0';
+import { insert } from 'session-pipeline:processor/records@1.1.0';
+import { readLines } from 'session-pipeline:processor/transcript@1.1.0';
 import { messages } from './words.js';
 
 // Raise it whenever the same transcript gives other rows than before: every session is processed again then.

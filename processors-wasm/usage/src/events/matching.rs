@@ -4,6 +4,7 @@
 //! several calls. A result then answers the nearest earlier call with its id that has no result.
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Text;
 
@@ -11,16 +12,19 @@ use crate::errors::ErrorClass;
 use crate::events::Record;
 use crate::events::timing::AgentRun;
 use crate::identity::is_unique;
+use crate::index;
 use crate::strings::{Span, Strings, hash};
 
 /// The ids of calls, which results refer to.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct CallIds {
     ids: Vec<CallId>,
+    #[serde(with = "crate::index")]
     by_id: HashTable<usize>,
 }
 
 /// The calls with an id. Usually one, unless the ids start over.
+#[derive(Serialize, Deserialize)]
 struct CallId {
     id: Span,
     /// The latest unanswered call with this id. The others are linked by
@@ -33,7 +37,7 @@ struct CallId {
 }
 
 /// The result of a call.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Answer {
     /// `uuid` of the line. Another copy of the line answers no other call.
     pub(super) uuid: Option<Span>,
@@ -129,6 +133,12 @@ impl CallIds {
         call_id.unanswered = record.next_unanswered.take();
         call_id.answered = Some(at);
         Some(at)
+    }
+
+    /// Completes ids that were loaded from a state.
+    pub(super) fn rebuild_index(&mut self, strings: &Strings) {
+        let ids = &self.ids;
+        index::rebuild(&mut self.by_id, |at| hash(strings.get(ids[*at].id)));
     }
 
     fn find(&self, strings: &Strings, id: &str) -> Option<usize> {

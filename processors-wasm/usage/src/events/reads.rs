@@ -2,6 +2,7 @@
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::Json;
 use session_pipeline_processor::transcript::ToolUse;
 
@@ -16,7 +17,7 @@ const TOOLS: &[&str] = &["Read", "NotebookRead"];
 const UNCHANGED: &str = "\"File unchanged since last read";
 
 /// The reads of a transcript. Stores hashes, not contents.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Reads {
     /// The calls, in order of their events.
     calls: Vec<ReadCall>,
@@ -25,6 +26,7 @@ pub(super) struct Reads {
     rereads: Vec<Reread>,
 }
 
+#[derive(Serialize, Deserialize)]
 struct ReadCall {
     event: usize,
     response: usize,
@@ -33,7 +35,7 @@ struct ReadCall {
     file: Span,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct ReadContent {
     hash: u64,
     /// How often the conversation was compacted before. A compaction removes contents.
@@ -41,7 +43,7 @@ struct ReadContent {
 }
 
 /// A result that equals the previous result for the same file and range.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Reread {
     /// The index of the event.
     pub event: usize,

@@ -1,11 +1,12 @@
 //! The subjects of tool calls and commands.
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::transcript::ToolUse;
 
 use crate::strings::{Span, Strings};
 
 /// The subject of an event.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) enum Subject {
     Tool,
     Skill(Option<Span>),

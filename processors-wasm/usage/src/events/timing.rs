@@ -1,5 +1,6 @@
 //! The durations of calls.
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::Timestamp;
 use session_pipeline_processor::json::Json;
 
@@ -7,7 +8,7 @@ use session_pipeline_processor::json::Json;
 const DURATION_MAX: f64 = 366.0 * 86_400_000.0;
 
 /// The run of a sub-agent, as reported by the result of its call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum AgentRun {
     /// It took this many milliseconds.
     Finished(i64),

@@ -3,16 +3,20 @@
 use std::borrow::Cow;
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::transcript::Tokens;
 
 use crate::identity::Keys;
+use crate::index;
 use crate::place::Place;
 use crate::strings::{Span, Strings, hash};
 
 /// The responses of a transcript, numbered in order of their first record.
+#[derive(Serialize, Deserialize)]
 pub struct Responses {
     responses: Vec<Response>,
     /// Responses that a later record of the file can belong to, by the data that must match.
+    #[serde(with = "crate::index")]
     by_match: HashTable<usize>,
     /// The response of the latest record with a local id.
     latest_local: Option<usize>,
@@ -22,6 +26,7 @@ pub struct Responses {
 }
 
 /// The identity of a response.
+#[derive(Serialize, Deserialize)]
 pub struct Response {
     /// `id` of the message.
     pub message_id: Option<Span>,
@@ -56,7 +61,7 @@ pub struct RecordIds<'e, 'a> {
 }
 
 /// The input side of a response. Equal in all its records, except for placeholders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Input([i64; 4]);
 
 impl Input {
@@ -76,7 +81,7 @@ impl Input {
 }
 
 /// The data that records of one response in a file have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Match<S> {
     /// The id alone, if it is unique.
     Id(S),
@@ -288,7 +293,13 @@ impl Responses {
         if let Some(Match::Local { input, .. }) = &mut response.matched {
             *input = known;
         }
-        self.index(strings, at);
+        // An index with two equal entries would find either of them, depending on its history.
+        let matched = response.matched;
+        let is_known =
+            matched.is_some_and(|matched| self.find(strings, matched.get(strings)).is_some());
+        if !is_known {
+            self.index(strings, at);
+        }
     }
 
     fn find(&self, strings: &Strings, wanted: Match<&str>) -> Option<usize> {
@@ -297,6 +308,15 @@ impl Responses {
             matched.is_some_and(|matched| matched.get(strings) == wanted)
         };
         self.by_match.find(hash(&wanted), is_same).copied()
+    }
+
+    /// Completes responses that were loaded from a state.
+    pub fn rebuild_index(&mut self, strings: &Strings) {
+        let responses = &self.responses;
+        index::rebuild(&mut self.by_match, |at| {
+            let matched = responses[*at].matched;
+            matched.map_or(0, |matched| hash(&matched.get(strings)))
+        });
     }
 
     fn index(&mut self, strings: &Strings, at: usize) {

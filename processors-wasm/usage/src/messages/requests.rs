@@ -16,11 +16,12 @@
 //! Gateways do not always follow this, so the counts decide: tokens of another model are taken out
 //! of the message if the top level includes them, and no count is lost if the top level has more.
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::json::Text;
 use session_pipeline_processor::transcript::{Iteration, IterationKind, Tokens, Usage};
 
 /// Tokens by the classes that have a price.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenCounts {
     /// Input tokens, without the cache.
     pub input: i64,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use session_pipeline_processor::activity::{Item, Origin, Unrecorded};
 use session_pipeline_processor::json::{JsonText, Text};
 
@@ -11,7 +12,7 @@ use crate::strings::{Span, Strings};
 use crate::titles::title;
 
 /// What items say about the session.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct ItemFacts {
     pub(super) title: Option<Span>,
     pub(super) parent_session: Option<Span>,

@@ -19,23 +19,23 @@ const READ_BYTES: usize = 32 << 10;
 
 /// The hash of the first bytes of a session, with a fast hash that recognizes these bytes.
 #[derive(Clone, Default)]
-pub struct HashedPrefix {
+pub struct HashedBeginning {
     pub(super) hasher: Hasher,
     check: Xxh3Default,
 }
 
-impl HashedPrefix {
+impl HashedBeginning {
     /// The number of bytes.
     pub fn bytes(&self) -> u64 {
         self.hasher.bytes()
     }
 
     /// Recognizes these bytes in what is read later.
-    pub(super) fn check(self) -> PrefixCheck {
+    pub(super) fn check(self) -> BeginningCheck {
         let left = self.bytes();
         let seen = Xxh3Default::new();
-        PrefixCheck {
-            prefix: self,
+        BeginningCheck {
+            beginning: self,
             left,
             seen,
         }
@@ -43,15 +43,15 @@ impl HashedPrefix {
 }
 
 /// Compares the first bytes of a session with those that were hashed before.
-pub(super) struct PrefixCheck {
-    prefix: HashedPrefix,
-    /// Bytes of the prefix that were not read yet.
+pub(super) struct BeginningCheck {
+    beginning: HashedBeginning,
+    /// Bytes of the beginning that were not read yet.
     left: u64,
     seen: Xxh3Default,
 }
 
-impl PrefixCheck {
-    /// Takes the next bytes. Returns those behind the prefix.
+impl BeginningCheck {
+    /// Takes the next bytes. Returns those behind the beginning.
     pub(super) fn read<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let length = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
@@ -66,9 +66,9 @@ impl PrefixCheck {
         self.left == 0
     }
 
-    /// The state of the MD5 behind the prefix. `None` if the bytes are others.
+    /// The state of the MD5 behind the beginning. `None` if the bytes are others.
     pub(super) fn into_hasher(self) -> Option<Hasher> {
-        (self.seen.digest128() == self.prefix.check.digest128()).then_some(self.prefix.hasher)
+        (self.seen.digest128() == self.beginning.check.digest128()).then_some(self.beginning.hasher)
     }
 }
 
@@ -77,7 +77,7 @@ struct Ahead {
     file: File,
     /// Bytes of the file that were not hashed yet.
     unread: u64,
-    prefix: HashedPrefix,
+    beginning: HashedBeginning,
     buffer: Vec<u8>,
 }
 
@@ -95,16 +95,16 @@ impl HashedAhead {
             Self(Mutex::new(Some(Ahead {
                 file,
                 unread: observed.size,
-                prefix: HashedPrefix::default(),
+                beginning: HashedBeginning::default(),
                 buffer: Vec::new(),
             })))
         }))
     }
 
     /// Stops hashing this session. Returns what is known, once.
-    pub fn take(&self) -> Option<HashedPrefix> {
+    pub fn take(&self) -> Option<HashedBeginning> {
         let ahead = self.lock().take()?;
-        (ahead.prefix.bytes() > 0).then_some(ahead.prefix)
+        (ahead.beginning.bytes() > 0).then_some(ahead.beginning)
     }
 
     /// Whether there is nothing left to hash, or the hash was taken.
@@ -134,8 +134,8 @@ impl HashedAhead {
         }
         ahead.unread = ahead.unread.saturating_sub(ahead.buffer.len() as u64);
         let (bytes, rest) = bytes.split_at(ahead.buffer.len().min(bytes.len()));
-        ahead.prefix.check.update(&ahead.buffer);
-        hasher.update_pair(bytes, &mut ahead.prefix.hasher, &ahead.buffer);
+        ahead.beginning.check.update(&ahead.buffer);
+        hasher.update_pair(bytes, &mut ahead.beginning.hasher, &ahead.buffer);
         if ahead.unread == 0 {
             ahead.buffer = Vec::new();
         }

@@ -72,6 +72,33 @@ impl Hasher {
         self.bytes
     }
 
+    /// Everything that a hasher needs to continue behind these bytes.
+    pub fn state(&self) -> Vec<u8> {
+        let mut state = self.bytes.to_le_bytes().to_vec();
+        for word in self.state {
+            state.extend_from_slice(&word.to_le_bytes());
+        }
+        state.extend_from_slice(&self.rest);
+        state
+    }
+
+    /// The hasher with this state. `None` if the state is damaged.
+    pub fn from_state(state: &[u8]) -> Option<Self> {
+        let (bytes, state) = state.split_first_chunk()?;
+        let (words, rest) = state.split_first_chunk::<16>()?;
+        let bytes = u64::from_le_bytes(*bytes);
+        let mut state = State::default();
+        for (word, bytes) in state.iter_mut().zip(words.as_chunks().0) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+        let is_rest = bytes % BLOCK_BYTES as u64 == rest.len() as u64;
+        is_rest.then(|| Self {
+            state,
+            bytes,
+            rest: rest.to_vec(),
+        })
+    }
+
     /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         let bytes = self.fill_rest(bytes);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::fault::{Fault, FaultKind, printable};
 use crate::limits::Limits;
 use crate::manifest::{ColumnKind, ColumnSpec, Manifest, ManifestError, Order, TableSpec};
-use crate::sandbox::contract::ProcessorWithLlmPre;
+use crate::sandbox::contract::AnyProcessorPre;
 use crate::sandbox::contract::exports::session_pipeline::processor::guest::Manifest as GuestManifest;
 use crate::sandbox::contract::session_pipeline::processor::types;
 use crate::sandbox::{
@@ -24,7 +24,7 @@ const THREAD_STACK_BYTES: usize = 1 << 20;
 pub(super) fn describe(
     engine: &Engine,
     limits: &Arc<Limits>,
-    pre: &ProcessorWithLlmPre<HostState>,
+    pre: &AnyProcessorPre<HostState>,
     settings: &Vec<(String, String)>,
     randomness: [u8; 32],
 ) -> Result<(Manifest, u64), Fault> {
@@ -48,7 +48,7 @@ pub(super) fn describe(
 fn call(
     engine: &Engine,
     limits: &Arc<Limits>,
-    pre: &ProcessorWithLlmPre<HostState>,
+    pre: &AnyProcessorPre<HostState>,
     settings: &Vec<(String, String)>,
     randomness: [u8; 32],
 ) -> Result<(Manifest, u64), Fault> {

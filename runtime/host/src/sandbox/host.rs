@@ -20,6 +20,7 @@ use crate::rows::TableRows;
 use crate::sandbox::contract::session_pipeline::processor::{log, transcript, types};
 use crate::sandbox::llm::SessionModel;
 use crate::sandbox::log::{LogLevel, LogLine, SessionLog};
+use crate::sandbox::resumption::SettledRows;
 use crate::sandbox::{Engine, wasi};
 use crate::shared::SharedRows;
 
@@ -43,6 +44,10 @@ pub(crate) struct SessionGrant {
     pub(crate) snapshot: Snapshot,
     pub(crate) tables: Arc<[TableSpec]>,
     pub(crate) rows: Vec<TableRows>,
+    /// The largest state of a checkpoint that is stored, in bytes. 0: none.
+    pub(crate) checkpoint_bytes_max: usize,
+    /// The checkpoint of this session, if the guest made one.
+    pub(crate) settled: Option<SettledRows>,
     /// The committed rows of the shared tables. `None`: no rows.
     pub(crate) shared: Option<Arc<dyn SharedRows>>,
     /// Access to a language model.
@@ -122,6 +127,11 @@ impl HostState {
     /// a session does not exceed its deadline only on slow machines.
     pub(super) fn owe(&mut self, fuel: u64) {
         self.fuel_owed = self.fuel_owed.saturating_add(fuel);
+    }
+
+    /// Counts rows that were recorded before this instance was created.
+    pub(crate) fn count_recorded(&mut self, rows: u64, bytes: u64) {
+        (self.rows_recorded, self.bytes_recorded) = (rows, bytes);
     }
 
     /// The peak size of all memories together, in bytes.

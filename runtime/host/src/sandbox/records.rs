@@ -74,7 +74,7 @@ impl records::Host for HostState {
 /// Replaces the generated functions with the ones in this module.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    let mut records = linker.instance("session-pipeline:processor/records@1.0.0")?;
+    let mut records = linker.instance("session-pipeline:processor/records@1.1.0")?;
     records.func_wrap(
         "insert",
         |store, (table, rows): (WasmStr, Vec<Vec<EmittedValue>>)| {

@@ -55,7 +55,11 @@ pub(crate) fn is_allowed_import(name: &str) -> bool {
                     | "processor/log"
                     | "processor/llm"
             );
-            is_ours && version == "1.0.0"
+            match version {
+                "1.0.0" => is_ours,
+                "1.1.0" => is_ours || rest == "processor/resumption",
+                _ => false,
+            }
         }
         Some(("wasi", rest)) => {
             let package = rest.split_once('/').map_or(rest, |(package, _)| package);

@@ -347,6 +347,8 @@ keys! { LIMITS: Limits {
     lookup_rows_max: Count(1, 1_000_000) [as usize],
     lookup_bytes_max: Size(64 * KIB, GIB),
     call_bytes_max: Size(64 * KIB, GIB) [as usize],
+    checkpoint_bytes_max: Size(0, 64 * MIB) [as usize],
+    checkpoint_session_bytes_min: Size(0, 1024 * GIB),
     log_bytes_max: Size(0, 64 * MIB) [as usize],
     host_calls_max: Count(1, COUNT_MAX),
     line_bytes_max: Size(KIB, GIB) [as usize],

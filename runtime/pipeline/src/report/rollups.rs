@@ -3,7 +3,8 @@
 //!
 //! Copies of a message are in several files, so the sums of one file depend on others. The unit of
 //! an update is a *slot*: the messages, calls and waste that are in exactly the same set of processings.
-//! (A processing is one processed version of a session file, identified by `session_seq`.) Nearly
+//! (A processing is one processed version of a session file, identified by `session_seq`. Of a session
+//! that is continued as it grows, the settled rows of each checkpoint are a processing too.) Nearly
 //! all rows are in one processing only, and form the slot of that processing. The rows that a fork
 //! shares with its origin form another slot. Slots are computed independently. A new file therefore
 //! costs its own rows plus the slots that it shares rows with. A file that links 100,000 sessions
@@ -77,7 +78,8 @@ pub(super) fn bucket_middle(bucket: &str) -> String {
 
 /// The processings whose rows are current.
 const PRESENT: &str = "SELECT session_seq FROM main.session_processor_state
-    WHERE processor_name = 'usage' AND session_seq IS NOT NULL";
+    WHERE processor_name = 'usage' AND session_seq IS NOT NULL
+    UNION ALL SELECT session_seq FROM main.session_settled_rows WHERE processor_name = 'usage'";
 
 /// The id of a message. Copies have the same id. A message without a key has an id that occurs in
 /// no other file. It can be computed over `usage.messages` and over [`distinct_messages`].

@@ -15,10 +15,13 @@ use session_pipeline_host::sessions::FileStat;
 use session_pipeline_store::kill_point::kill_point;
 use session_pipeline_store::retry::{FailedContent, FailureState, RetryDecision};
 use session_pipeline_store::state_rows::FailureRow;
-use session_pipeline_store::{CompletedSession, FailedSession, SessionOutcome, SkippedSession};
+use session_pipeline_store::{
+    CompletedSession, FailedSession, SessionCheckpoint, SessionOutcome, SkippedSession,
+};
 
 use crate::in_flight::{DEATHS_MAX, InFlightRecord, SessionGuard, Suspicion};
 use crate::run::hashing::Hashing;
+use crate::run::resume::Attempted;
 use crate::run::work::Pass;
 use crate::scan::{Candidate, ContentCheck, trusted};
 
@@ -167,7 +170,7 @@ impl Pass<'_> {
             // Hashed again, which needs no help: the file is in memory now.
             Some(_) => snapshot,
             None => snapshot
-                .with_hashed_prefix(hashing.prefix)
+                .with_hashed_beginning(hashing.beginning)
                 .with_companions(hashing.companions),
         };
         self.execute(candidate, grants, snapshot, read_at, observed)
@@ -207,9 +210,10 @@ impl Pass<'_> {
             directory,
             user_id,
         };
-        let execution = self
-            .processor
-            .process_with_grants(&session, snapshot, grants);
+        let Attempted {
+            execution,
+            resumed_from,
+        } = self.process_or_resume(candidate, &session, snapshot, grants);
         kill_point("session processed");
         for line in &execution.log {
             tracing::debug!(session = %printable(&candidate.key), level = ?line.level, "{}", line.message);
@@ -230,7 +234,11 @@ impl Pass<'_> {
         let bytes = candidate.observed.size;
         let cost = execution.cost;
         let change = candidate.change(hash, execution.prefix_hash);
-        let pending_bytes = completed.tables.iter().map(TableRows::bytes).sum();
+        let pending_bytes = completed.all_tables().map(TableRows::bytes).sum();
+        let checkpoint = completed.settled.map(|new| {
+            let inputs = self.processor.checkpoint_key(&session);
+            Box::new(SessionCheckpoint { inputs, new: *new })
+        });
         let session = CompletedSession {
             key: session.key,
             username: session.username,
@@ -241,6 +249,8 @@ impl Pass<'_> {
             hash,
             items: completed.items,
             tables: completed.tables,
+            resumed_from,
+            checkpoint,
             cost,
             change,
         };

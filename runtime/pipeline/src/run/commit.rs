@@ -220,9 +220,8 @@ impl PendingGroup {
             }
             (None, Some(SessionOutcome::Completed(completed))) => {
                 self.rows += completed
-                    .tables
-                    .iter()
-                    .map(|table| table.rows as u64)
+                    .all_rows()
+                    .map(|(_, rows)| rows.rows as u64)
                     .sum::<u64>();
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use session_pipeline_host::content::{Companions, HashedAhead, HashedPrefix};
+use session_pipeline_host::content::{Companions, HashedAhead, HashedBeginning};
 use session_pipeline_host::sessions::SessionsRoot;
 
 use crate::scan::{Candidate, ContentCheck};
@@ -19,7 +19,7 @@ const CANDIDATES_AHEAD: usize = 64;
 #[derive(Default)]
 pub(super) struct Hashing {
     /// What is known about its first bytes.
-    pub(super) prefix: Option<HashedPrefix>,
+    pub(super) beginning: Option<HashedBeginning>,
     /// Later sessions that are hashed together with it.
     pub(super) companions: Companions,
 }
@@ -52,14 +52,14 @@ impl<'a> HashedSessions<'a> {
     /// What was hashed of a session whose turn it is, and what to hash together with it.
     pub(super) fn start(&self, index: usize) -> Hashing {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let prefix = ahead.sessions.remove(&index).and_then(|own| own.take());
+        let beginning = ahead.sessions.remove(&index).and_then(|own| own.take());
         let size = self
             .candidates
             .get(index)
             .map_or(0, |candidate| candidate.observed.size);
         if size < BYTES_MIN {
             return Hashing {
-                prefix,
+                beginning,
                 companions: Companions::new(),
             };
         }
@@ -93,7 +93,10 @@ impl<'a> HashedSessions<'a> {
             }
         }
         companions.reverse();
-        Hashing { prefix, companions }
+        Hashing {
+            beginning,
+            companions,
+        }
     }
 }
 

@@ -116,6 +116,7 @@ impl Pipeline {
             shared: self.store.shared_rows(processor.manifest())?,
             model,
             randomness: None,
+            checkpoint_bytes_max: 0,
         })
     }
 
