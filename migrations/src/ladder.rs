@@ -136,11 +136,11 @@ pub const LADDER: &[Step] = &[
         statements: &[sql!("0039-budget-crossings/01-budget-crossings.sql")],
     },
     Step {
-        number: 45,
+        number: 40,
         name: "resume-points",
         statements: &[
-            sql!("0045-resume-points/01-session-resume-points.sql"),
-            sql!("0045-resume-points/02-session-settled-rows.sql"),
+            sql!("0040-resume-points/01-session-resume-points.sql"),
+            sql!("0040-resume-points/02-session-settled-rows.sql"),
         ],
     },
     // Add new steps here. Never insert a step between others, and never change a released step.

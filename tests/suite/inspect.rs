@@ -60,8 +60,8 @@ fn an_inspection_has_the_imports_exports_and_manifest_of_a_component() {
     assert_eq!(
         inspection.exports,
         [
-            "session-pipeline:processor/guest@1.1.0",
-            "session-pipeline:processor/resumable@1.1.0"
+            "session-pipeline:processor/resumable@1.1.0",
+            "session-pipeline:processor/guest@1.1.0"
         ]
     );
 }

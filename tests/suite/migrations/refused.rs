@@ -15,7 +15,7 @@ fn a_newer_database_is_rejected_with_both_versions() {
         rejection_after(
             "INSERT INTO schema_version VALUES (999, TIMESTAMP '2030-01-01', 'future', 'abc');"
         ),
-        "the database is at schema `999`, but this program supports schemas up to `45`; use the program that wrote it, or a newer one"
+        "the database is at schema `999`, but this program supports schemas up to `40`; use the program that wrote it, or a newer one"
     );
 }
 
@@ -25,7 +25,7 @@ fn a_newer_legacy_database_is_rejected_with_both_versions() {
         rejection(&legacy(
             "INSERT INTO schema_version VALUES (115, TIMESTAMP '2026-01-02');"
         )),
-        "the database is at schema `115`, but this program supports schemas up to `45`; use the program that wrote it, or a newer one"
+        "the database is at schema `115`, but this program supports schemas up to `40`; use the program that wrote it, or a newer one"
     );
 }
 
@@ -66,11 +66,11 @@ fn tables_without_a_schema_version_are_rejected() {
 fn a_gap_in_the_recorded_versions_is_rejected() {
     assert_eq!(
         rejection_after("DELETE FROM schema_version WHERE version = 30;"),
-        "schema `30` is not recorded although `45` is; restore the backup from before the last upgrade"
+        "schema `30` is not recorded although `40` is; restore the backup from before the last upgrade"
     );
     assert_eq!(
         rejection_after("DELETE FROM schema_version WHERE version = 28;"),
-        "schema `28` is not recorded although `45` is; restore the backup from before the last upgrade"
+        "schema `28` is not recorded although `40` is; restore the backup from before the last upgrade"
     );
 }
 
@@ -129,7 +129,7 @@ fn a_downgrade_is_rejected() {
     let error = migrate_to(&mut conn, Some(30)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the database is at schema `45` and cannot be downgraded to `30`; restore the backup from before the upgrade"
+        "the database is at schema `40` and cannot be downgraded to `30`; restore the backup from before the upgrade"
     );
 }
 
@@ -138,7 +138,7 @@ fn a_version_without_a_migration_is_rejected() {
     for to in [0, 27, 40] {
         assert_eq!(
             rejection_to("", Some(to)),
-            format!("schema `{to}` does not exist; choose a number from `28` to `45`")
+            format!("schema `{to}` does not exist; choose a number from `28` to `40`")
         );
     }
 }
@@ -148,39 +148,39 @@ fn a_manually_changed_table_is_rejected() {
     for (change, difference) in [
         (
             "DROP TABLE users",
-            "table `users` does not match schema `45`: the table is missing;",
+            "table `users` does not match schema `40`: the table is missing;",
         ),
         (
             "ALTER TABLE runs DROP COLUMN stats",
-            "table `runs` does not match schema `45`: `stats VARCHAR` is missing;",
+            "table `runs` does not match schema `40`: `stats VARCHAR` is missing;",
         ),
         (
             "ALTER TABLE runs ADD COLUMN note VARCHAR",
-            "table `runs` does not match schema `45`: unexpected column `note VARCHAR`;",
+            "table `runs` does not match schema `40`: unexpected column `note VARCHAR`;",
         ),
         (
             "ALTER TABLE session_costs ALTER fuel TYPE VARCHAR",
-            "table `session_costs` does not match schema `45`: `fuel VARCHAR` should be `fuel BIGINT`;",
+            "table `session_costs` does not match schema `40`: `fuel VARCHAR` should be `fuel BIGINT`;",
         ),
         (
             "ALTER TABLE session_costs ALTER run_id DROP NOT NULL",
-            "table `session_costs` does not match schema `45`: `run_id VARCHAR` should be `run_id VARCHAR NOT NULL`;",
+            "table `session_costs` does not match schema `40`: `run_id VARCHAR` should be `run_id VARCHAR NOT NULL`;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (name VARCHAR NOT NULL, value BIGINT NOT NULL)",
-            "table `counters` does not match schema `45`: the primary key `name` is missing;",
+            "table `counters` does not match schema `40`: the primary key `name` is missing;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (value BIGINT NOT NULL, name VARCHAR PRIMARY KEY)",
-            "table `counters` does not match schema `45`: the columns should be in the order `name`, `value`;",
+            "table `counters` does not match schema `40`: the columns should be in the order `name`, `value`;",
         ),
         (
             "DROP TABLE counters; CREATE TABLE counters (name VARCHAR PRIMARY KEY, value BIGINT NOT NULL UNIQUE)",
-            "table `counters` does not match schema `45`: unexpected constraint `UNIQUE(\"value\")`;",
+            "table `counters` does not match schema `40`: unexpected constraint `UNIQUE(\"value\")`;",
         ),
         (
             "ALTER TABLE session_costs ADD PRIMARY KEY (run_id)",
-            "table `session_costs` does not match schema `45`: the primary key is `run_id` but there should be none;",
+            "table `session_costs` does not match schema `40`: the primary key is `run_id` but there should be none;",
         ),
     ] {
         let message = rejection_after(change);
@@ -252,7 +252,7 @@ fn status_changes_nothing_and_lists_pending_migrations() {
     };
     assert_eq!(
         pending(None),
-        [28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 45]
+        [28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40]
     );
     assert_eq!(pending(Some(29)), [28, 29]);
     assert_eq!(dump(&conn), before);

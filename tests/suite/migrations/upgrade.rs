@@ -51,7 +51,7 @@ fn a_fresh_database_runs_every_migration_and_has_no_legacy_table() {
             "37 session-waits 2026-09-21 14:13:20",
             "38 sign-ins 2026-09-21 14:13:20",
             "39 budget-crossings 2026-09-21 14:13:20",
-            "45 resume-points 2026-09-21 14:13:20",
+            "40 resume-points 2026-09-21 14:13:20",
         ]
     );
     assert_eq!(status(&conn).unwrap().found, DatabaseState::At(CURRENT));
