@@ -43,6 +43,7 @@
 //! Without that feature, the crate depends only on the host crate and compiles without DuckDB. It
 //! contains no SQL. A test that checks the contents of a database opens the database itself.
 
+pub mod agent_sessions;
 pub mod clock;
 pub mod compiled;
 pub mod component;

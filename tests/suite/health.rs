@@ -283,8 +283,8 @@ fn liveness_reports_the_current_and_the_expected_schema_version() {
     let lines = [fits, behind, unreachable];
     let lines = lines.map(|liveness| serde_json::to_string(&liveness).unwrap());
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    {"status":"ok","db_schema":"ok","current":45,"expected":45}
-    {"status":"unhealthy","db_schema":"mismatch","current":31,"expected":45}
+    {"status":"ok","db_schema":"ok","current":40,"expected":40}
+    {"status":"unhealthy","db_schema":"mismatch","current":31,"expected":40}
     {"status":"unhealthy","db_schema":"unreachable","detail":"gone"}
     "#);
 }

@@ -4,6 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use session_pipeline_harness::agent_sessions::agent_sessions;
 use session_pipeline_harness::{cases, counted};
 use session_pipeline_pipeline::transcript::agent_of;
 use session_pipeline_processor::activity::CodingAgent;
@@ -112,6 +113,17 @@ fn both_have_the_same_agent_for_every_line_and_before_every_other_line() {
         }
     }
     assert_eq!(found.len(), CodingAgent::ALL.len(), "{found:?}");
+}
+
+#[test]
+fn both_have_the_agent_of_a_whole_session_and_of_every_beginning() {
+    for session in agent_sessions(2) {
+        let bytes = session.content.as_bytes();
+        assert_eq!(agent_of(bytes), session.agent);
+        for end in 0..=bytes.len() {
+            check(&bytes[..end]);
+        }
+    }
 }
 
 #[test]
