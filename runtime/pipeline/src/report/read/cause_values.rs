@@ -1,6 +1,7 @@
 //! Which causes in the filter of a list no session has, with similar values that some session has.
 
 use duckdb::types::Value;
+use jiff::tz::TimeZone;
 use session_pipeline_store::StoreError;
 
 use super::causes::{SessionCauses, sessions_sql};
@@ -57,8 +58,7 @@ impl SessionReader {
         if !self.has_rollups {
             return Ok(false);
         }
-        let (sql, mut parameters) =
-            sessions_sql(causes, DayRange::default(), &jiff::tz::TimeZone::UTC);
+        let (sql, mut parameters) = sessions_sql(causes, DayRange::default(), &TimeZone::UTC);
         let (is_visible, visible) = condition(directories);
         parameters.extend(visible);
         let sql = format!("SELECT EXISTS (SELECT 1 FROM ({sql}) WHERE {is_visible})");
@@ -92,6 +92,9 @@ fn condition(directories: Option<&[String]>) -> (String, Vec<Value>) {
     )
 }
 
+/// The field of a cause.
+type CauseField = fn(&mut SessionCauses) -> &mut Option<String>;
+
 fn values_of(causes: &SessionCauses) -> Vec<CauseValue<'_>> {
     let mut values = Vec::new();
     if let Some(model) = &causes.model {
@@ -118,8 +121,7 @@ fn values_of(causes: &SessionCauses) -> Vec<CauseValue<'_>> {
         });
     }
     let failure = "CASE WHEN is_error THEN coalesce(error_class, 'unknown') END";
-    type Field = fn(&mut SessionCauses) -> &mut Option<String>;
-    let of_calls: [(&str, &Option<String>, &str, &str, Field); 6] = [
+    let of_calls: [(&str, &Option<String>, &str, &str, CauseField); 6] = [
         (
             "tool",
             &causes.tool,
