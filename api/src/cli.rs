@@ -26,6 +26,7 @@ mod reprocess;
 mod run;
 mod serve;
 mod sessions;
+mod shipped_code;
 mod status;
 mod table;
 mod token;
@@ -192,6 +193,12 @@ enum Command {
         /// Arguments from the parent process
         arguments: Vec<String>,
     },
+    /// Compile the shipped processors into a folder, for installation next to the program
+    #[command(hide = true)]
+    CompileShipped {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 /// Parses the path of a folder. An empty path is an error in a script, so it is rejected instead of
@@ -294,7 +301,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandFailure> {
     // demo has a data directory of its own.
     if !matches!(
         cli.command,
-        Command::CompileComponent { .. } | Command::Demo(_)
+        Command::CompileComponent { .. } | Command::CompileShipped { .. } | Command::Demo(_)
     ) {
         global.config()?;
     }
@@ -321,6 +328,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandFailure> {
                 .map_err(CommandFailure::could_not_run)?;
             Ok(Exit::Done)
         }
+        Command::CompileShipped { folder } => shipped_code::compile(folder),
     }
 }
 
@@ -342,9 +350,12 @@ impl GlobalArgs {
                 "cannot determine the path of this program: {error}"
             ))
         })?;
-        config.compiler = Compiler::Child {
-            program,
-            arguments: vec!["compile-component".to_owned(), "--".to_owned()],
+        config.compiler = Compiler::Installed {
+            folders: shipped_code::folders(&program),
+            compiler: Box::new(Compiler::Child {
+                program,
+                arguments: vec!["compile-component".to_owned(), "--".to_owned()],
+            }),
         };
         if let Some(folder) = &self.hooks.compiled {
             config.compiler = Compiler::Shared {

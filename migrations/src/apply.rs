@@ -108,12 +108,7 @@ pub fn apply(
         to,
         mut observer,
     } = options;
-    let mut observe = |point: Point| match observer.as_mut() {
-        Some(observer) => observer(&point).map_err(|StopMigration| MigrationError::Interrupted {
-            point: point.to_string(),
-        }),
-        None => Ok(()),
-    };
+    let mut observe = observed(&mut observer);
 
     let status = status(conn)?;
     let plan = status.plan(to)?;
@@ -133,7 +128,19 @@ pub fn apply(
     Ok(applied)
 }
 
-type Observe<'a> = dyn FnMut(Point) -> Result<(), MigrationError> + 'a;
+pub(crate) type Observe<'a> = dyn FnMut(Point) -> Result<(), MigrationError> + 'a;
+
+/// Calls the observer, if there is one, and turns its interruption into an error.
+pub(crate) fn observed<'a, 'o: 'a>(
+    observer: &'a mut Option<&'o mut Observer<'o>>,
+) -> impl FnMut(Point) -> Result<(), MigrationError> + 'a {
+    |point: Point| match observer.as_mut() {
+        Some(observer) => observer(&point).map_err(|StopMigration| MigrationError::Interrupted {
+            point: point.to_string(),
+        }),
+        None => Ok(()),
+    }
+}
 
 fn run_step(
     conn: &mut Connection,
@@ -193,7 +200,7 @@ fn run_step(
 }
 
 /// Runs an action and calls the observer before and after it.
-fn around(
+pub(crate) fn around(
     step: &Step,
     action: Action,
     observe: &mut Observe<'_>,
@@ -210,7 +217,7 @@ fn around(
     observe(point)
 }
 
-fn run_statement(
+pub(crate) fn run_statement(
     transaction: &Transaction<'_>,
     step: &Step,
     statement: &Statement,

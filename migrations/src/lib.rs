@@ -4,7 +4,8 @@
 //! Each step is a folder with SQL files in `sql/`, listed in [`LADDER`]. `schema.sql` shows the
 //! result of all steps. [`apply()`] runs each pending step in one transaction, together with its
 //! row in `schema_version`. If the process dies at any moment, the database is at the number before
-//! or after a step, and the next start continues from there.
+//! or after a step, and the next start continues from there. [`create()`] gives an empty database the
+//! same tables in one transaction.
 //!
 //! # How to add a step
 //!
@@ -26,6 +27,7 @@
 
 mod apply;
 mod catalog;
+mod create;
 mod error;
 mod ladder;
 mod record;
@@ -36,6 +38,7 @@ mod status;
 pub use apply::{
     Action, MigrationOptions, MigrationReport, Moment, Observer, Point, StopMigration, apply,
 };
+pub use create::create;
 pub use error::MigrationError;
 pub use ladder::{
     CURRENT, Condition, LADDER, LEGACY_LAYOUT, OLDEST, Statement, StatementKind, Step,

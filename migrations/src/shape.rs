@@ -123,7 +123,7 @@ pub(crate) struct Column {
 
 impl TableShape {
     /// Parses a `CREATE TABLE` in the plain form of our SQL files. `None` for any other statement.
-    fn parse(sql: &str) -> Option<Self> {
+    pub(crate) fn parse(sql: &str) -> Option<Self> {
         let mut lines = sql
             .lines()
             .map(str::trim)

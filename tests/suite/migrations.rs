@@ -4,6 +4,7 @@
 //! too early, a program writes to a database newer than itself, and DuckDB cannot replay the log
 //! after a crash.
 
+mod create;
 mod interrupted;
 mod ladder;
 mod refused;

@@ -116,6 +116,16 @@ fn assemble(workspace: &Workspace, folder: &Path) -> Result<()> {
             .context("the library has no file name")?;
         copy(&library, &folder.join(name))?;
     }
+    let compiled = workspace.compiled_folder();
+    let entries =
+        fs::read_dir(&compiled).with_context(|| format!("cannot read `{}`", compiled.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read `{}`", compiled.display()))?;
+        copy(
+            &entry.path(),
+            &folder.join("compiled").join(entry.file_name()),
+        )?;
+    }
     for (source, place) in FILES {
         copy(&workspace.root.join(source), &folder.join(place))?;
     }

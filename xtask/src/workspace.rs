@@ -136,8 +136,27 @@ impl Workspace {
         let is_ok = status(command)?.success();
         if is_ok {
             duckdb.record(self)?;
+            self.compile_shipped()?;
         }
         Ok(is_ok)
+    }
+
+    /// The folder next to the program in which it finds the compiled code of the shipped processors.
+    pub fn compiled_folder(&self) -> PathBuf {
+        self.program().with_file_name("compiled")
+    }
+
+    /// Lets the program compile the shipped processors, so that its first run does not. A build
+    /// script could do that only with a second build of wasmtime. The program does nothing if the
+    /// code is there.
+    fn compile_shipped(&self) -> Result<()> {
+        let mut command = Command::new(self.program());
+        command.arg("compile-shipped").arg(self.compiled_folder());
+        ensure!(
+            status(command)?.success(),
+            "the program cannot compile the shipped processors"
+        );
+        Ok(())
     }
 }
 

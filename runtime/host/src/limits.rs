@@ -19,6 +19,15 @@ pub enum Compiler {
         /// The arguments that precede the two paths.
         arguments: Vec<String>,
     },
+    /// Code of the shipped components that was installed with the program, in front of another
+    /// compiler. Anyone with write access to the folders controls the machine code that runs, as
+    /// with the program itself.
+    Installed {
+        /// The folders, in order. A folder or a file in it can be missing.
+        folders: Vec<PathBuf>,
+        /// The compiler for all other components.
+        compiler: Box<Compiler>,
+    },
     /// A cache folder in front of another compiler. For tests, which start hundreds of processes
     /// with empty data directories. Anyone with write access to the folder controls the machine
     /// code that runs.

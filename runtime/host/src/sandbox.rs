@@ -5,6 +5,7 @@
 //! WASI, `records` accepts rows, `compile` compiles components, and `worker` restricts the system
 //! calls of threads that run guests.
 
+mod baseline;
 mod code;
 mod compile;
 mod confine;
@@ -30,7 +31,7 @@ use wasmtime::{
 
 use crate::limits::Limits;
 
-pub use code::{TEMPORARY_PREFIX, file_name, write_temporary};
+pub use code::{TEMPORARY_PREFIX, file_name, install, write_temporary};
 pub use compile::sha256_hex;
 pub use compile::{
     CompileError, Compiled, ImportsAndExports, compile, compile_as_child, load, names,
@@ -141,5 +142,6 @@ fn tuned(limits: &Limits) -> EngineConfig {
         // which saves a third of the run time. Reserved memory is not used memory. The limiter
         // bounds the latter.
         .memory_reservation(4 << 30);
+    baseline::apply(&mut config);
     config
 }

@@ -108,9 +108,7 @@ impl Store {
         let lock = DataDirLock::take(&options.data_dir, &state_dir)?;
         let path = state_dir.join("system.duckdb");
         check_files(&path)?;
-        library::check_version(|| {
-            Connection::open_in_memory().and_then(|connection| connection.version())
-        })?;
+        library::check_version()?;
         modes::close_below(&state_dir, was_open);
         discard_spill(options)?;
         discard_exports(&export_dir)?;
@@ -306,12 +304,11 @@ fn temporary_path(database_path: &Path) -> PathBuf {
 /// Memory per byte of log that is always enough to replay the log.
 const MEMORY_PER_LOG_BYTE: u64 = 4;
 
-/// Migrates the schema. If `checkpoints` is given, backs up the blocks that the checkpoints of the
-/// migration can overwrite.
+/// Migrates the schema. Backs up the blocks that the checkpoints of the migration can overwrite.
 fn migrate(
     connection: &mut Connection,
     path: &Path,
-    checkpoints: Option<&Checkpoints>,
+    checkpoints: &Checkpoints,
     now: UtcMicros,
     to: Option<u32>,
 ) -> Result<migrations::MigrationReport, StoreError> {
@@ -321,11 +318,11 @@ fn migrate(
     let mut failure = None;
     let mut observer = |point: &migrations::Point| {
         kill_point("migration");
-        let backed_up = match (checkpoints, &point.action, point.moment) {
-            (Some(checkpoints), migrations::Action::Checkpoint, migrations::Moment::Before) => {
+        let backed_up = match (&point.action, point.moment) {
+            (migrations::Action::Checkpoint, migrations::Moment::Before) => {
                 checkpoints.back_up_blocks(&second)
             }
-            (Some(checkpoints), migrations::Action::Checkpoint, migrations::Moment::After) => {
+            (migrations::Action::Checkpoint, migrations::Moment::After) => {
                 checkpoints.clear_backup()
             }
             _ => Ok(()),
@@ -363,8 +360,8 @@ fn open_and_migrate(
     let (mut connection, mut checkpoints) = connect(path, options)?;
     let status = migrations::status(&connection).map_err(migration)?;
     opened.version_before = status.version().filter(|_| created.is_none());
-    let is_behind = !status.plan(version).map_err(migration)?.is_empty();
-    if let Some(version) = status.version().filter(|_| is_behind) {
+    let has_pending = !status.plan(version).map_err(migration)?.is_empty();
+    if let Some(version) = status.version().filter(|_| has_pending) {
         // No other handle can be open while the file is copied, because closing one releases
         // DuckDB's lock.
         connection
@@ -380,15 +377,19 @@ fn open_and_migrate(
         (connection, checkpoints) = connect(path, options)?;
     }
     let applied = match created {
-        Some(applied) => applied,
-        None => migrate(&mut connection, path, Some(&checkpoints), now, version)?,
+        Some(applied) => Some(applied),
+        None if has_pending => {
+            let applied = migrate(&mut connection, path, &checkpoints, now, version)?;
+            Some(applied)
+        }
+        // The status has verified the tables.
+        None => None,
     };
-    opened.applied = applied.applied;
-    opened.renamed = applied
-        .renamed
-        .into_iter()
-        .map(|renamed| (renamed.from, renamed.to))
-        .collect();
+    if let Some(applied) = applied {
+        opened.applied = applied.applied;
+        let renamed = applied.renamed.into_iter();
+        opened.renamed = renamed.map(|renamed| (renamed.from, renamed.to)).collect();
+    }
     Ok((connection, checkpoints))
 }
 
@@ -468,7 +469,17 @@ fn create(
     let settings = settings.map_err(StoreError::database("apply the database settings"))?;
     let mut created = Connection::open_with_flags(&temporary, settings)
         .map_err(|error| open_error(&temporary, error))?;
-    let applied = migrate(&mut created, path, None, now, to)?;
+    let mut observer = |_: &migrations::Point| {
+        kill_point("migration");
+        Ok(())
+    };
+    let options = migrations::MigrationOptions {
+        now_micros: now.0,
+        to,
+        observer: Some(&mut observer),
+    };
+    let applied =
+        migrations::create(&mut created, options).map_err(|source| unmigrated(path, source))?;
     created
         .close()
         .map_err(|(_, error)| StoreError::database("close the database")(error))?;

@@ -7,7 +7,7 @@ use session_pipeline_bundle::USAGE;
 use session_pipeline_harness::{DataDir, Guest, TestPipeline, program};
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::limits::{Compiler, Limits};
-use session_pipeline_host::sandbox::compile;
+use session_pipeline_host::sandbox::{compile, install};
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::registry::RegistryError;
 
@@ -291,6 +291,59 @@ fn a_shared_folder_allows_concurrent_writers_and_stores_no_rejected_component() 
     );
     compile(&compiler, &small(), b"no component", scratch.path()).unwrap_err();
     only_file(folder.path());
+}
+
+fn installed(folder: &Path) -> Compiler {
+    let missing = folder.join("missing");
+    Compiler::Installed {
+        folders: vec![missing, folder.to_owned()],
+        compiler: Box::new(missing_compiler()),
+    }
+}
+
+#[test]
+fn installed_code_is_used_and_damaged_or_missing_code_is_compiled() {
+    let (folder, scratch) = (scratch(), scratch());
+    let (limits, component) = (small(), well_behaved().1);
+    let compile_installed = |component| {
+        compile(
+            &installed(folder.path()),
+            &limits,
+            component,
+            scratch.path(),
+        )
+    };
+    assert!(compile_installed(component).is_err(), "not installed yet");
+
+    let stale = folder.path().join("0-0.code");
+    let other = folder.path().join("README");
+    fs::write(&stale, "code of another version").unwrap();
+    fs::write(&other, "not code").unwrap();
+    install(folder.path(), &limits, &[component]).unwrap();
+    assert!(!stale.exists(), "code of other versions is removed");
+    fs::remove_file(other).unwrap();
+    let file = only_file(folder.path());
+    let here = compile(&Compiler::InProcess, &limits, component, scratch.path()).unwrap();
+    assert_eq!(compile_installed(component).unwrap().sha256, here.sha256);
+    assert!(compile_installed(panics().1).is_err(), "another component");
+
+    // The stack size is a limit of an operator, and does not affect the code.
+    let other_limits = Limits {
+        stack_bytes_max: limits.stack_bytes_max * 2,
+        ..limits.clone()
+    };
+    let compiler = installed(folder.path());
+    compile(&compiler, &other_limits, component, scratch.path()).unwrap();
+
+    let whole = fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for damaged in [&flipped, &whole[..whole.len() / 2], &[]] {
+        fs::write(&file, damaged).unwrap();
+        assert!(compile_installed(component).is_err());
+        install(folder.path(), &limits, &[component]).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), whole);
+    }
 }
 
 fn scratch() -> tempfile::TempDir {

@@ -107,6 +107,12 @@ pub fn compile(
         Compiler::Shared { folder, compiler } => {
             return code::shared(folder, compiler, limits, component, scratch);
         }
+        Compiler::Installed { folders, compiler } => {
+            return match code::installed(folders, limits, component)? {
+                Some(compiled) => Ok(compiled),
+                None => compile(compiler, limits, component, scratch),
+            };
+        }
         Compiler::Child { program, arguments } => {
             let at = |path: &Path| {
                 let path = path.to_owned();
@@ -214,8 +220,10 @@ pub fn load(engine: &Engine, compiled: &Compiled) -> Result<Component, CompileEr
         reason = "wasmtime runs this as native code; callers only pass code from `compile`, verified by its digest"
     )]
     // SAFETY: `Compiled` contains output of `compile`. The registry is the only caller that passes
-    // stored code, and it compares that code with the SHA-256 in the database. Only tests use a
-    // shared folder, which contains output of `compile` from other tests.
+    // stored code, and it compares that code with the SHA-256 in the database. Installed code is
+    // output of `compile` in the folder of the program, next to its shared libraries. Whoever can
+    // change it can change the program. Only tests use a shared folder, which contains output of
+    // `compile` from other tests.
     let component = unsafe { Component::deserialize(engine.wasmtime(), &compiled.code) };
     component.map_err(|error| CompileError::Rejected(printable(&format!("{error:#}"))))
 }
