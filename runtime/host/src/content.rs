@@ -295,6 +295,7 @@ impl Snapshot {
         }
         self.hasher = hasher;
         self.unread = self.size - prefix.bytes;
+        self.prefix_hash = (self.prefix_bytes == Some(prefix.bytes)).then(|| self.hasher.finish());
         self.next_line = prefix.lines + 1;
         self.lines = self.lines.is_some().then(|| Box::new(lines));
         Ok(true)

@@ -36,7 +36,7 @@ fn the_processor_list_works_without_a_database_and_creates_none() {
     assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output:?}");
     insta::assert_snapshot!(table_lines(&output.stdout).join("\n"), @r"
     processor version origin runs order capabilities available last run result
-    usage 6 shipped every 10 min independent transcript, records yes never -
+    usage 6 shipped every 10 min independent resumption, transcript, records yes never -
     verification 5 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
     assert!(
@@ -171,7 +171,7 @@ fn dropped_components_are_listed_and_inspected_without_creating_a_database() {
     insta::assert_snapshot!(table_lines(&output.stdout).join("\n"), @r"
     processor version origin runs order capabilities available last run result
     faulty-versioned 1 dropped every 10 min independent transcript, records yes never -
-    usage 6 shipped every 10 min independent transcript, records yes never -
+    usage 6 shipped every 10 min independent resumption, transcript, records yes never -
     verification 5 shipped every 15 min serial llm, transcript, records, log yes never -
     ");
     let inspected = run_cli(&dir, &["processors", "inspect", VERSIONED, "--json"]).json();

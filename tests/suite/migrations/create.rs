@@ -27,7 +27,7 @@ fn a_created_database_is_the_same_as_one_that_all_steps_migrated() {
     let report = create(&mut conn, MigrationOptions::at(NOW)).unwrap();
     assert_eq!((report, dump(&conn)), migrate_new(""));
     let again = migrate_to(&mut conn, None).unwrap();
-    assert_eq!(again.applied, []);
+    assert_eq!(again.applied, Vec::<u32>::new());
     let newest = LADDER.last().unwrap().number;
     assert_eq!(again.found, DatabaseState::At(newest));
 }

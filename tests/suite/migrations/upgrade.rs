@@ -27,6 +27,8 @@ fn a_fresh_database_runs_every_migration_and_has_no_legacy_table() {
             "session_costs",
             "session_failures",
             "session_processor_state",
+            "session_resume_points",
+            "session_settled_rows",
             "session_waits",
             "sign_ins",
             "tokens",
