@@ -280,7 +280,7 @@ fn successful_and_failed_upgrades_are_audited() {
     system | database | ok | {"from":31,"renamed":[],"to":34}
     system | database | failed | {"error":"cannot migrate the database `[data-dir]/state/system.duckdb`: table `runs` does not match schema `34`: unexpected column `note VARCHAR`; restore the backup from before the last upgrade, or change the table manually to match `migrations/schema.sql`","from":null}
     system | database | failed | {"error":"cannot access `[data-dir]/state/system.duckdb.before-upgrade-from-34`; check that it exists, its permissions and the free disk space: Is a directory (os error 21)","from":34}
-    system | database | ok | {"from":34,"renamed":[],"to":45}
+    system | database | ok | {"from":34,"renamed":[],"to":40}
     "#);
 }
 

@@ -136,13 +136,21 @@ pub fn compile(
                     ChildError::Failed(reason) => [input.clone(), output.clone()]
                         .into_iter()
                         .find_map(|path| file_error(path, &reason))
-                        .unwrap_or(CompileError::Rejected(reason)),
+                        .unwrap_or_else(|| CompileError::Rejected(explained(reason))),
                 },
             )?;
             fs::read(&output).map_err(at(&output))?
         }
     };
     Ok(Compiled::from_stored(code))
+}
+
+/// The reason of a compiler that could not start its threads, which need memory for their stacks.
+fn explained(reason: String) -> String {
+    match reason.contains("ThreadPoolBuildError") {
+        true => "there is not enough memory for the threads of the compiler".to_owned(),
+        false => reason,
+    }
 }
 
 /// Separates errors about the child's own files from errors about the component.
