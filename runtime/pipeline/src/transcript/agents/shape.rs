@@ -4,6 +4,8 @@
 //! host cannot use the SDK, which has the bindings of guests. A test of the suite compares the two:
 //! `transcript::shapes`.
 
+use serde_json::{Map, Value};
+
 use super::{TranscriptFormat, json};
 
 /// The number of lines that are examined. Blank lines do not count.
@@ -26,8 +28,10 @@ const CODEX_TYPES: &[&str] = &[
 
 /// The format. `None` if no line shows it.
 pub(super) fn format_of(beginning: &[u8]) -> Option<TranscriptFormat> {
-    let of = |line: &[u8]| format_of_line(&String::from_utf8_lossy(line));
-    let found = first_lines(beginning).find_map(of);
+    let found = first_lines(beginning).find_map(|line| {
+        let line = String::from_utf8_lossy(line);
+        object(&line).and_then(|_| format_of_line(&line))
+    });
     found.or_else(|| is_document(beginning).then_some(TranscriptFormat::Gemini))
 }
 
@@ -37,14 +41,18 @@ pub(super) fn is_document(beginning: &[u8]) -> bool {
     let head = beginning.get(..DOCUMENT_HEAD_BYTES).unwrap_or(beginning);
     let has = |name: &[u8]| memchr::memmem::find(head, name).is_some();
     let is_object = |line: &[u8]| {
-        let line = String::from_utf8_lossy(line);
-        let is_whole = json::fields(&line, []).is_some();
-        is_whole && json::all_fields(&line, 1).is_some_and(|fields| !fields.is_empty())
+        object(&String::from_utf8_lossy(line)).is_some_and(|fields| !fields.is_empty())
     };
     head.trim_ascii_start().starts_with(b"{")
         && has(b"\"sessionId\"")
         && has(b"\"projectHash\"")
         && !first_lines(beginning).any(is_object)
+}
+
+/// A line that is exactly one JSON object. The readers of this module are more tolerant, but a
+/// processor does not determine the agent by damaged lines.
+fn object(line: &str) -> Option<Map<String, Value>> {
+    serde_json::from_str(line).ok()
 }
 
 fn first_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
