@@ -11,15 +11,14 @@
 
 use std::sync::Arc;
 
+use session_pipeline_host::checkpoint::Checkpoint;
 use session_pipeline_host::clock::SystemClock;
 use session_pipeline_host::content::Snapshot;
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::inspect::check_header;
 use session_pipeline_host::limits::{Compiler, Limits};
 use session_pipeline_host::manifest::Manifest;
-use session_pipeline_host::processor::{
-    Checkpoint, Cost, Execution, Grants, Processor, Resumed, SessionInfo,
-};
+use session_pipeline_host::processor::{Cost, Execution, Grants, Processor, Resumed, SessionInfo};
 use session_pipeline_host::sandbox::{
     self, CompileError, Compiled, Engine, ModelGrant, WorkerSlot,
 };

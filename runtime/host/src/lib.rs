@@ -38,6 +38,7 @@
 //! This crate reads neither the environment nor the system clock. Callers pass in time, paths and
 //! limits.
 
+pub mod checkpoint;
 pub mod clock;
 pub mod content;
 pub mod day;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{ComponentExportIndex, Linker};
 
+use crate::checkpoint::{Checkpoint, NewCheckpoint};
 use crate::content::{ContentHash, ReadError, Snapshot};
 use crate::fault::{Fault, FaultKind, printable};
 use crate::limits::Limits;
@@ -28,7 +29,7 @@ use crate::sandbox::{
 use crate::shared::SharedRows;
 
 pub use redact::{redacted_columns, redacted_text};
-pub use resume::{Checkpoint, NewCheckpoint, Resumed};
+pub use resume::Resumed;
 
 use resume::StartOver;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use session_pipeline_host::checkpoint::NewCheckpoint;
 use session_pipeline_host::clock::UtcMicros;
 use session_pipeline_host::content::ContentHash;
 use session_pipeline_host::fault::Fault;
@@ -11,7 +12,6 @@ use session_pipeline_host::rows::TableRows;
 use session_pipeline_host::sessions::FileStat;
 
 use crate::requests::ReprocessRequests;
-use crate::resume_points::SessionCheckpoint;
 use crate::retry::FailureState;
 use crate::state_rows::{FailureRow, StateRow};
 
@@ -87,6 +87,15 @@ pub struct CompletedSession {
     pub cost: Cost,
     /// How the content differs from the previous content.
     pub change: ContentChange,
+}
+
+/// A checkpoint to store.
+#[derive(Debug)]
+pub struct SessionCheckpoint {
+    /// See [`ResumePoint::inputs`](crate::ResumePoint::inputs).
+    pub inputs: String,
+    /// The checkpoint with the rows that it settles.
+    pub new: NewCheckpoint,
 }
 
 /// A session whose content has not changed.

@@ -87,7 +87,8 @@ pub use counts::ProcessorStatus;
 pub use crossings::{BudgetCrossing, NotificationResult, NotificationState, PendingNotification};
 pub use error::{StoreError, check_canceled};
 pub use group::{
-    CommitGroup, CompletedSession, ContentChange, FailedSession, SessionOutcome, SkippedSession,
+    CommitGroup, CompletedSession, ContentChange, FailedSession, SessionCheckpoint, SessionOutcome,
+    SkippedSession,
 };
 pub use health::{LatestRuns, ProcessorFailures};
 pub use holder::Holder;
@@ -97,7 +98,7 @@ pub use modes::private_folder;
 pub use open::{EXPORT_PREFIX, MigrationPlan, StoreOptions, settings};
 pub use quarantine::{QuarantineFilter, QuarantinedSession};
 pub use requests::ReprocessRequests;
-pub use resume_points::{ResumePoint, SessionCheckpoint};
+pub use resume_points::ResumePoint;
 pub use retention::{DeletedRows, RetentionLimits};
 pub use runs::{RunEnd, RunResult, RunRow, Trigger};
 pub use sequence::recorded_commits;

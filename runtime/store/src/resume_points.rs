@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use duckdb::types::Value;
 use duckdb::{Connection, OptionalExt as _, params, params_from_iter};
+use session_pipeline_host::checkpoint::Checkpoint;
 use session_pipeline_host::content::HashedPrefix;
-use session_pipeline_host::processor::{Checkpoint, NewCheckpoint};
 
 use crate::error::StoreError;
 use crate::group::{CommitGroup, CompletedSession};
@@ -26,15 +26,6 @@ pub struct ResumePoint {
     pub inputs: String,
     /// The checkpoint.
     pub checkpoint: Checkpoint,
-}
-
-/// A checkpoint to store.
-#[derive(Debug)]
-pub struct SessionCheckpoint {
-    /// See [`ResumePoint::inputs`].
-    pub inputs: String,
-    /// The checkpoint with the rows that it settles.
-    pub new: NewCheckpoint,
 }
 
 /// A session with the numbers of its new rows.

@@ -1,7 +1,8 @@
 //! The check of the law about sessions that are continued after a checkpoint.
 
+use session_pipeline_host::checkpoint::Checkpoint;
 use session_pipeline_host::fault::Fault;
-use session_pipeline_host::processor::{Checkpoint, Resumed, SessionOutput};
+use session_pipeline_host::processor::{Resumed, SessionOutput};
 use session_pipeline_host::rows::TableRows;
 
 use super::checks::{LawFailure, check_same, outcome};

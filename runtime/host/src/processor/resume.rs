@@ -1,40 +1,15 @@
 //! Continues a session that has grown, for processors that export `resumable`.
 
-use serde::{Deserialize, Serialize};
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex};
 
 use super::{CallError, Execution, Grants, Processor, SessionInfo, SessionOutput};
-use crate::content::{HashedPrefix, Snapshot};
+use crate::checkpoint::Checkpoint;
+use crate::content::Snapshot;
 use crate::rows::TableRows;
 use crate::sandbox::contract::session_pipeline::processor::types;
 use crate::sandbox::contract::{RESUMABLE, VERSION};
 use crate::sandbox::{HostState, backtrace_of, fault_of, run_to_end, sha256_hex};
-
-/// A point in a session from which its processing can continue.
-///
-/// The rows recorded before it are *settled*: they stay when the session grows. The rows recorded
-/// after it are the *tail*, which the next processing replaces.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// The lines that it covers.
-    pub prefix: HashedPrefix,
-    /// Rows recorded for these lines so far, which count towards the limit of the session.
-    pub rows: u64,
-    /// Bytes of these rows, which count towards the limit of the session.
-    pub row_bytes: u64,
-    /// The state of the processor.
-    pub state: Vec<u8>,
-}
-
-/// A checkpoint that a processor made, with the rows that it settled since the previous one.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub struct NewCheckpoint {
-    /// The checkpoint.
-    pub checkpoint: Checkpoint,
-    /// The settled rows, one entry per table of the manifest.
-    pub tables: Vec<TableRows>,
-}
 
 /// The result of continuing a session.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Implements the contract's `resumption` interface, through which a guest settles rows.
 
+use crate::checkpoint::{Checkpoint, NewCheckpoint};
 use crate::content::HashedPrefix;
 use crate::fault::FaultKind;
-use crate::processor::{Checkpoint, NewCheckpoint};
 use crate::rows::TableRows;
 use crate::sandbox::contract::session_pipeline::processor::resumption;
 use crate::sandbox::host::{FUEL_PER_BYTE, HostState};
