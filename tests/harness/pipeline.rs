@@ -9,7 +9,7 @@ use session_pipeline_pipeline::registry::Registry;
 use session_pipeline_pipeline::run::{Pipeline, RunError, RunRequest};
 use session_pipeline_pipeline::shipped::ShippedProcessor;
 use session_pipeline_store::state_rows::{FailureRow, StateRow};
-use session_pipeline_store::{Actor, RunStats, Trigger};
+use session_pipeline_store::{Actor, AuditedAction, RunStats, Trigger};
 
 use crate::data_dir::DataDir;
 
@@ -125,6 +125,20 @@ impl TestPipeline {
             notes: report.notes,
             opens: report.opens,
         })
+    }
+
+    /// Marks all sessions of a processor to be processed again by the next run.
+    ///
+    /// # Panics
+    /// The database cannot be written.
+    pub fn mark_due(&self, processor: &str) {
+        let action = AuditedAction {
+            action: "reprocess",
+            actor: Actor::cli(),
+            now: self.pipeline.clock().now(),
+        };
+        let marked = self.pipeline.store().mark_due(processor, None, action);
+        marked.expect("the sessions are marked");
     }
 
     /// The state row of a session.

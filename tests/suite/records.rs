@@ -17,7 +17,6 @@ use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::limits::Limits;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::run::RunRequest;
-use session_pipeline_store::{Actor, AuditedAction};
 
 use crate::database;
 use crate::guests::{misbehaving, prepared_state};
@@ -554,16 +553,7 @@ fn reprocessing_a_session_changes_only_the_update_times_of_shared_rows() {
     let before = database::rows(&dir, rows);
     let pipeline = TestPipeline::open(&dir, &components());
     dir.clock().advance(Duration::from_secs(60));
-    let action = AuditedAction {
-        action: "reprocess",
-        actor: Actor::cli(),
-        now: dir.clock().now(),
-    };
-    pipeline
-        .pipeline()
-        .store()
-        .mark_due(REMEMBERS, None, action)
-        .unwrap();
+    pipeline.mark_due(REMEMBERS);
     assert_eq!(pipeline.run(REMEMBERS).stats.processed, 1);
     drop(pipeline);
     assert_eq!(database::rows(&dir, rows), before);

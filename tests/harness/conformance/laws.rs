@@ -81,6 +81,19 @@ impl fmt::Debug for Law {
     }
 }
 
+/// A session that has grown, in two or more versions.
+const A_SESSION_THAT_GREW: InputKind = InputKind::Sessions {
+    generated: || {
+        let versions = growing_transcript();
+        versions.prop_map(|sessions| LawInput { sessions }).boxed()
+    },
+    from_file: |file| {
+        let sessions = vec![half(file.session).to_vec(), file.session.to_vec()];
+        Some(LawInput { sessions })
+    },
+    cases_divisor: 1,
+};
+
 /// All laws.
 pub const LAWS: [Law; 13] = [
     Law {
@@ -152,33 +165,13 @@ pub const LAWS: [Law; 13] = [
     Law {
         name: "growth",
         statement: "A session that grew gives the rows that it would give if it were new.",
-        input: InputKind::Sessions {
-            generated: || {
-                let versions = growing_transcript();
-                versions.prop_map(|sessions| LawInput { sessions }).boxed()
-            },
-            from_file: |file| {
-                let sessions = vec![half(file.session).to_vec(), file.session.to_vec()];
-                Some(LawInput { sessions })
-            },
-            cases_divisor: 1,
-        },
+        input: A_SESSION_THAT_GREW,
         check: growth::is_incremental,
     },
     Law {
         name: "resumption",
         statement: "A session that grew and is continued has the rows that it would have if it were new.",
-        input: InputKind::Sessions {
-            generated: || {
-                let versions = growing_transcript();
-                versions.prop_map(|sessions| LawInput { sessions }).boxed()
-            },
-            from_file: |file| {
-                let sessions = vec![half(file.session).to_vec(), file.session.to_vec()];
-                Some(LawInput { sessions })
-            },
-            cases_divisor: 1,
-        },
+        input: A_SESSION_THAT_GREW,
         check: resumption::resumes_exactly,
     },
     Law {

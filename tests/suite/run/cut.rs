@@ -9,7 +9,6 @@ use session_pipeline_harness::{DataDir, FinishedRun, TestPipeline, cases};
 use session_pipeline_host::clock::Clock;
 use session_pipeline_pipeline::config::Config;
 use session_pipeline_pipeline::run::{Progress, RunRequest};
-use session_pipeline_store::{Actor, AuditedAction};
 
 use super::{KEY, MINUTE, capped, dir_with, summary, summary_and_opens};
 use crate::database::rows;
@@ -259,8 +258,7 @@ proptest! {
                 }
             }
             if is_marked {
-                let action = AuditedAction { action: "reprocess", actor: Actor::cli(), now: dir.clock().now() };
-                pipeline.pipeline().store().mark_due(WELL_BEHAVED, None, action).unwrap();
+                pipeline.mark_due(WELL_BEHAVED);
             }
             dir.clock().advance(MINUTE);
             let now = dir.clock().now();

@@ -5,7 +5,6 @@ use session_pipeline_harness::strategies::growing_transcript;
 use session_pipeline_harness::{DataDir, TestPipeline, cases};
 use session_pipeline_host::clock::Clock as _;
 use session_pipeline_pipeline::config::Config;
-use session_pipeline_store::{Actor, AuditedAction};
 
 use super::{KEY, MINUTE};
 use crate::database::{execute, rows};
@@ -125,22 +124,7 @@ fn a_session_is_processed_as_a_whole_if_it_cannot_be_continued() {
     // The file is shorter than the checkpoint.
     check_starts_over(|dir| dir.write(KEY, "four\n"), "four");
     // A user asked for it.
-    check_starts_over(
-        |dir| {
-            let pipeline = open(dir);
-            let audited = AuditedAction {
-                action: "reprocess",
-                actor: Actor::cli(),
-                now: dir.clock().now(),
-            };
-            pipeline
-                .pipeline()
-                .store()
-                .mark_due(RESUMES, None, audited)
-                .unwrap();
-        },
-        "two",
-    );
+    check_starts_over(|dir| open(dir).mark_due(RESUMES), "two");
     // The checkpoint had other inputs, such as other settings.
     check_starts_over(
         |dir| {

@@ -5,7 +5,6 @@ use proptest::sample::{Index, select};
 use serde_json::json;
 use session_pipeline_harness::{DataDir, Transcript, cases};
 use session_pipeline_host::clock::Clock as _;
-use session_pipeline_store::{Actor, AuditedAction};
 
 use super::{
     EVIDENCE, ITEMS, VERIFICATION, phrases_pipeline, prepared_dir, run, session_with_prompts,
@@ -169,16 +168,7 @@ fn a_run_never_overwrites_the_decision_of_a_person() {
     dir.write("bob/two.jsonl", session_with_prompts("s2", &text));
     let pipeline = phrases_pipeline(&dir);
     run(&dir, &pipeline);
-    let action = AuditedAction {
-        action: "reprocess",
-        actor: Actor::cli(),
-        now: dir.clock().now(),
-    };
-    pipeline
-        .pipeline()
-        .store()
-        .mark_due(VERIFICATION, None, action)
-        .unwrap();
+    pipeline.mark_due(VERIFICATION);
     assert_eq!(run(&dir, &pipeline).stats.processed, 2);
     drop(pipeline);
     assert_eq!(rows(&dir, "FROM verification.items"), decided);

@@ -166,13 +166,9 @@ impl Pass<'_> {
             );
             return self.failed(candidate, known_hash, observed, fault, Cost::default());
         }
-        let snapshot = match known_hash {
-            // Hashed again, which needs no help: the file is in memory now.
-            Some(_) => snapshot,
-            None => snapshot
-                .with_hashed_beginning(hashing.beginning)
-                .with_companions(hashing.companions),
-        };
+        let snapshot = snapshot
+            .with_hashed_beginning(hashing.beginning)
+            .with_companions(hashing.companions);
         self.execute(candidate, grants, snapshot, read_at, observed)
     }
 
