@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_pipeline_harness::{DataDir, TestPipeline};
-use session_pipeline_host::clock::Clock;
 use session_pipeline_host::fault::{Fault, FaultKind};
 use session_pipeline_host::limits::Limits;
 use session_pipeline_pipeline::config::Config;

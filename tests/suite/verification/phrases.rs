@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::json;
 use session_pipeline_harness::{DataDir, Transcript, cases};
-use session_pipeline_host::clock::Clock as _;
 
 use super::{
     EVIDENCE, ITEMS, VERIFICATION, phrases_pipeline, prepared_dir, run, session_with_prompts,
